@@ -1,0 +1,63 @@
+// The ledger: the only truth across restarts.
+//
+// A verb asks for a change and awaits it; when the await returns success, the change is as durable as asked.
+// Every change is atomic: after a crash at any store the ledger holds the state before or after it, never between.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/ledger/record.h"
+#include "broker/loop.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+#include "schema/result.h"
+
+namespace mapcap::ledger {
+
+/// What opening found.
+struct Recovered {
+  std::vector<RegionRecord> regions;
+  std::vector<QuotaRecord> quotas;
+  std::uint64_t damaged = 0;  ///< Slots whose checksum was wrong; freed.
+  std::uint64_t stale = 0;    ///< Older versions and tombstones; freed.
+};
+
+class Ledger {
+ public:
+  virtual ~Ledger() = default;
+
+  /// Opens or creates the ledger at `path`, takes its lock, maps it through libpmem2 and recovers.
+  /// Errors: `busy` when another broker has it open, `invalid` for a file that is no ledger or of another version,
+  /// `io` otherwise; each says what to do.
+  static schema::Result<std::unique_ptr<Ledger>> open(const std::string& path, broker::Loop& loop,
+                                                      broker::Worker& worker);
+
+  /// Moves out what open found; once.
+  virtual Recovered take_recovered() = 0;
+
+  /// Never reused, not even after a crash.
+  virtual schema::RegionId next_id() = 0;
+
+  /// Inserts the region, or replaces the record with the same id. On error nothing has changed.
+  virtual broker::Task<schema::Result<void>> put(RegionRecord record, Strength strength) = 0;
+  /// Frees the record. Freeing what is not there is fine.
+  virtual broker::Task<schema::Result<void>> erase(schema::RegionId id, Strength strength) = 0;
+
+  virtual broker::Task<schema::Result<void>> put_quota(QuotaRecord record) = 0;
+  virtual broker::Task<schema::Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t id,
+                                                         std::string pool) = 0;
+
+  /// How power-strength changes are made durable here: byte or cache_line (flush and fence), page (msync).
+  [[nodiscard]] virtual schema::Granularity granularity() const = 0;
+};
+
+/// The boot id of this boot. Errors: `io`.
+schema::Result<BootId> current_boot();
+
+/// For `mapcapd --check-ledger`: reads only; one line for each finding, then a summary, on `out`.
+/// Returns true when nothing is damaged.
+schema::Result<bool> check(const std::string& path, std::FILE* out);
+
+}  // namespace mapcap::ledger

@@ -1,0 +1,135 @@
+// A pool turns one backing device into regions. It owns no policy, no quota and no record: it carves and frees.
+//
+// Calls may block for as long as the device takes; the regions code runs them on the worker unless quick() says
+// otherwise. A pool is used from one thread at a time for one region, but from several for different regions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "broker/ledger/record.h"
+#include "schema/request.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::broker::pool {
+
+class Pool;
+
+/// A region's memory. Until keep() is called, destroying it gives the memory back to its pool (Pool::discard), so a
+/// verb that fails after carving undoes the carving by itself. After keep(), memory goes back only through reclaim.
+class Extent {
+ public:
+  Extent() = default;
+  Extent(Pool& pool, schema::UniqueFd fd, schema::ByteCount size, std::uint64_t word)
+      : pool_(&pool), fd_(std::move(fd)), size_(size), word_(word) {}
+  Extent(Extent&& other) noexcept;
+  Extent& operator=(Extent&& other) noexcept;
+  ~Extent();
+
+  [[nodiscard]] schema::BorrowedFd fd() const { return fd_.borrow(); }
+  [[nodiscard]] schema::ByteCount size() const { return size_; }
+  /// What the pool needs to find the memory again: goes into RegionRecord::extent.
+  [[nodiscard]] std::uint64_t word() const { return word_; }
+  [[nodiscard]] Pool& pool() const { return *pool_; }
+  [[nodiscard]] bool empty() const { return pool_ == nullptr; }
+  /// From now on only Pool::free gives the memory back.
+  void keep() { kept_ = true; }
+  /// Only for pools.
+  [[nodiscard]] schema::UniqueFd take_fd() { return std::move(fd_); }
+
+ private:
+  Pool* pool_ = nullptr;
+  schema::UniqueFd fd_;
+  schema::ByteCount size_;
+  std::uint64_t word_ = 0;
+  bool kept_ = false;
+};
+
+/// What does not change while the broker runs.
+struct Facts {
+  std::string name;
+  std::string backing;  ///< "memory", "dax-file", "dax-device", "pci-bar"
+  schema::ByteCount capacity;
+  schema::ByteCount granule{schema::kPageSize};  ///< Sizes are rounded up to a multiple of it.
+  std::vector<schema::SealKind> seals;           ///< Allowed; the first is the default.
+  std::vector<schema::CacheMode> cache_modes;    ///< Obtainable; the first is the backing's natural one.
+  schema::CacheMechanism cache_mechanism = schema::CacheMechanism::page_attribute;
+  bool cache_verified = false;
+  schema::Durability durability;
+  bool volatile_memory = true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.
+};
+
+struct Carving {
+  schema::RegionId id;
+  schema::ByteCount size;  ///< Already rounded to the granule.
+  schema::SealKind seal = schema::SealKind::sealed;
+};
+
+/// Bytes done of bytes to do, from the worker's thread.
+using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
+
+class Pool {
+ public:
+  virtual ~Pool() = default;
+  [[nodiscard]] virtual const Facts& facts() const = 0;
+
+  /// True when carve, cut and free take microseconds: then they run on the loop itself.
+  [[nodiscard]] virtual bool quick() const = 0;
+
+  /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
+  virtual schema::Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;
+
+  /// Finds the memory of a recorded region after a restart. `held`: the descriptor that the keeper or the fd store
+  /// kept, for volatile pools. Errors: `lost` when it no longer exists. The Extent comes back kept.
+  virtual schema::Result<Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) = 0;
+
+  /// Makes promise 5 true: when it returns, no holder reads or writes the region's contents. Restartable.
+  /// Errors: `timed_out` when pins keep it from finishing (the caller quarantines), `io`.
+  virtual schema::Result<void> cut(Extent& extent, schema::SealKind seal) = 0;
+
+  /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one probe.
+  virtual schema::Result<bool> held(const Extent& extent) = 0;
+
+  /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
+  virtual schema::Result<void> free(Extent& extent, const Progress& progress) = 0;
+
+  /// Undoes carve for an Extent that was never granted. Must not block: pools with slow undo remember the word
+  /// and finish in free_discarded().
+  virtual void discard(Extent& extent) noexcept = 0;
+  /// Finishes what discard remembered; runs on the worker.
+  virtual schema::Result<void> free_discarded() { return schema::ok(); }
+
+  /// At start, after every record was reattached: removes what no record names.
+  virtual schema::Result<void> sweep() { return schema::ok(); }
+
+  /// Damaged sectors of the backing within the region.
+  virtual std::uint32_t bad_blocks(const Extent&) { return 0; }
+};
+
+inline Extent::Extent(Extent&& other) noexcept
+    : pool_(std::exchange(other.pool_, nullptr)),
+      fd_(std::move(other.fd_)),
+      size_(other.size_),
+      word_(other.word_),
+      kept_(other.kept_) {}
+inline Extent& Extent::operator=(Extent&& other) noexcept {
+  if (this != &other) {
+    if (pool_ != nullptr && !kept_) pool_->discard(*this);
+    pool_ = std::exchange(other.pool_, nullptr);
+    fd_ = std::move(other.fd_);
+    size_ = other.size_;
+    word_ = other.word_;
+    kept_ = other.kept_;
+  }
+  return *this;
+}
+inline Extent::~Extent() {
+  if (pool_ != nullptr && !kept_) pool_->discard(*this);
+}
+
+}  // namespace mapcap::broker::pool

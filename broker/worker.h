@@ -1,0 +1,63 @@
+// Threads for slow work: scrubbing, truncation, msync, device control. The loop never blocks; it awaits.
+#pragma once
+
+#include <condition_variable>
+#include <coroutine>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "broker/loop.h"
+
+namespace mapcap::broker {
+
+/// A fixed set of threads with one queue, first in, first out. Signals are blocked in them.
+class Worker {
+ public:
+  Worker(Loop& loop, std::size_t threads);
+  /// Finishes what was submitted, then joins. Their continuations run only if the loop still does.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  /// co_await worker.run(fn): runs fn() on a thread and resumes on the loop with its result (not void).
+  template <typename Function>
+  auto run(Function function) {
+    using Value = std::invoke_result_t<Function>;
+    static_assert(!std::is_void_v<Value>, "return a Result, so that failures are seen");
+    struct Awaiter {
+      Worker& worker;
+      Function function;
+      std::optional<Value> value;
+      [[nodiscard]] bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<> waiting) {
+        // The awaiter lives in the suspended coroutine's frame, which stays until it is resumed.
+        worker.submit([this, waiting] {
+          value.emplace(function());
+          worker.loop_.post([waiting] { waiting.resume(); });
+        });
+      }
+      Value await_resume() { return std::move(*value); }
+    };
+    return Awaiter{*this, std::move(function), std::nullopt};
+  }
+
+  /// Runs `work` on a thread. Thread-safe.
+  void submit(std::function<void()> work);
+
+ private:
+  void serve();
+  Loop& loop_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> queue_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace mapcap::broker

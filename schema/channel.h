@@ -1,0 +1,43 @@
+// One packet and its descriptors, over a connected SOCK_SEQPACKET Unix socket.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::schema {
+
+struct Incoming {
+  std::vector<std::byte> bytes;
+  std::vector<UniqueFd> fds;  ///< CLOEXEC. Empty unless asked for.
+  bool dropped_fds = false;   ///< The peer attached descriptors that nobody asked for; none was installed.
+};
+
+/// What a receive found. closed: EOF, or a zero-length packet, which looks the same.
+enum class Wait : std::uint8_t { would_block, closed };
+
+/// Receives one packet without blocking (MSG_DONTWAIT).
+/// max_bytes: a longer packet is an error `malformed` (MSG_TRUNC). max_fds: 0 receives with no control buffer, so
+/// that the kernel installs nothing; otherwise up to max_fds are taken over, and more are closed with an error.
+/// Errors: `malformed`, `io` (errno detail; ECONNRESET counts as closed).
+Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_bytes, std::size_t max_fds);
+
+/// Sends one packet with up to 253 descriptors without blocking (MSG_NOSIGNAL|MSG_DONTWAIT). The descriptors stay
+/// the caller's. Returns false when the peer's queue is full (EAGAIN). Errors: `io`.
+Result<bool> send(BorrowedFd socket, std::span<const std::byte> bytes, std::span<const BorrowedFd> fds = {});
+
+/// A connected, CLOEXEC, non-blocking SOCK_SEQPACKET pair: for tests and between broker and keeper.
+Result<std::pair<UniqueFd, UniqueFd>> socket_pair();
+
+/// Connects to a listening SOCK_SEQPACKET socket. Errors: `unavailable` when nobody listens there (says what to
+/// start), `invalid` for a path longer than sun_path, `io` otherwise.
+Result<UniqueFd> connect_to(const std::string& path);
+
+}  // namespace mapcap::schema
