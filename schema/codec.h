@@ -1,10 +1,10 @@
-// Values to packets and back. The only includer of the generated Cap'n Proto header is codec.cpp.
+// Values to packets and back. Only the codec's own files (wire, codec_request, codec_reply) see Cap'n Proto.
 //
-// One flat single-segment Cap'n Proto message a packet. A packet is refused as `malformed` when its length is 0,
-// not a multiple of 8, above kMaxPacket, when it has more than one segment, when it does not end exactly where the
-// message ends, when a pointer leaves it, nests deeper than 8 or makes a reader traverse more than the limit, or
-// when an enumerant, text or field is outside its range. Decoding copies into aligned memory first and never
-// trusts anything that the peer can still change.
+// One flat single-segment Cap'n Proto message a packet. A packet is refused as `malformed` when its length is
+// 0, not a multiple of 8, above kMaxPacket, when it has more than one segment, when it does not end exactly
+// where the message ends, when a pointer leaves it, nests deeper than 8 or makes a reader traverse more than
+// the limit, or when an enumerant, text or field is outside its range. Decoding copies into aligned memory
+// first and never trusts anything that the peer can still change.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +21,20 @@ inline constexpr std::size_t kMaxPacket = 64U << 10U;
 
 using Packet = std::vector<std::byte>;
 
+/// A request with texts over their limits encodes to something that the broker refuses: judge names first.
 Packet encode(const Request&);
+/// Never more than kMaxPacket bytes: a reply that does not fit becomes an Error `exhausted` with the same id.
+/// Error texts are made presentable (see text.h) and cut to their limits.
 Packet encode(const FromBroker&);
 
 /// Errors: `malformed`. The request id is unknown then: the error reply goes out with id 0.
 Result<Request> decode_request(std::span<const std::byte>);
 Result<FromBroker> decode_from_broker(std::span<const std::byte>);
 
-/// Encoded size of one RegionInfo at most, to fill a listing page without overflow.
+/// Encoded size at most, to fill a page without overflow: of one RegionInfo with a valid name, of one
+/// QuotaInfo, of one PoolInfo.
 inline constexpr std::size_t kRegionInfoBytes = 512;
+inline constexpr std::size_t kQuotaInfoBytes = 320;
+inline constexpr std::size_t kPoolInfoBytes = 640;
 
 }  // namespace mapcap::schema

@@ -1,9 +1,11 @@
 // A region's name: the only text that a client chooses and the broker keeps.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "schema/result.h"
 

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -18,8 +20,21 @@ namespace mapcap::schema {
 inline constexpr std::uint32_t kProtocolVersion = 1;
 /// Feature bits of hello and welcome. Each side ignores bits that it does not know.
 inline constexpr std::uint64_t kFeatureNotices = 1;  ///< Wants Notice packets (expiring, revoking, revoked).
+/// Will send descriptors with CloneFd. Without it the broker tells the kernel to refuse any that ride on a
+/// packet.
+inline constexpr std::uint64_t kFeatureSendsFds = 2;
 
-// ---- words -------------------------------------------------------------------------------------------------
+// Limits of text on the wire, in bytes; more is malformed. A name is decoded up to kMaxNameText, so that
+// RegionName can say what is wrong with it.
+inline constexpr std::size_t kMaxNameText = 256;  ///< Names, globs and cursors.
+inline constexpr std::size_t kMaxPoolName = 64;
+inline constexpr std::size_t kMaxClientText = 64;  ///< Hello::client and Welcome::broker.
+inline constexpr std::size_t kResumeBytes = 16;
+inline constexpr std::size_t kMaxSentence = 2048;  ///< Longer sentences are cut by the encoder.
+inline constexpr std::size_t kMaxReason = 256;     ///< PoolInfo::confinement_reason; cut by the encoder.
+
+// ---- words
+// -------------------------------------------------------------------------------------------------
 
 /// Rights of a grant. Rights only shrink.
 enum class Access : std::uint8_t { read_only = 0, read_write = 1 };
@@ -38,7 +53,12 @@ enum class CacheMechanism : std::uint8_t {
 enum class Granularity : std::uint8_t { none = 0, page = 1, cache_line = 2, byte = 3 };
 
 /// Up to where a flushed store survives.
-enum class PersistenceDomain : std::uint8_t { volatile_memory = 0, block_device = 1, memory_controller = 2, cpu_cache = 3 };
+enum class PersistenceDomain : std::uint8_t {
+  volatile_memory = 0,
+  block_device = 1,
+  memory_controller = 2,
+  cpu_cache = 3
+};
 
 /// What makes a granted fd mmap-only.
 enum class Confinement : std::uint8_t { sealed = 0, clone = 1, native = 2, lsm = 3 };
@@ -64,25 +84,27 @@ enum class RegionState : std::uint8_t {
   lost = 5,
 };
 
-std::string_view to_string(Access);             ///< "ro", "rw"
-std::string_view to_string(CacheMode);          ///< "wb", "wt", "wc", "uc"
-std::string_view to_string(CacheMechanism);     ///< "page-attribute", "store-discipline", "platform"
-std::string_view to_string(Granularity);        ///< "none", "page", "cache-line", "byte"
-std::string_view to_string(PersistenceDomain);  ///< "volatile", "block-device", "memory-controller", "cpu-cache"
-std::string_view to_string(Confinement);        ///< "sealed", "clone", "native", "lsm"
-std::string_view to_string(SealKind);           ///< "sealed", "revocable"
-std::string_view to_string(LifetimeKind);       ///< "connection", "ttl", "persistent"
-std::string_view to_string(RegionState);        ///< "live", "revoking", ...
-std::string format_lifetime(const Lifetime&);   ///< "connection", "ttl:1h", "persistent"
+std::string_view to_string(Access);          ///< "ro", "rw"
+std::string_view to_string(CacheMode);       ///< "wb", "wt", "wc", "uc"
+std::string_view to_string(CacheMechanism);  ///< "page-attribute", "store-discipline", "platform"
+std::string_view to_string(Granularity);     ///< "none", "page", "cache-line", "byte"
+std::string_view to_string(
+    PersistenceDomain);                    ///< "volatile", "block-device", "memory-controller", "cpu-cache"
+std::string_view to_string(Confinement);   ///< "sealed", "clone", "native", "lsm"
+std::string_view to_string(SealKind);      ///< "sealed", "revocable"
+std::string_view to_string(LifetimeKind);  ///< "connection", "ttl", "persistent"
+std::string_view to_string(RegionState);   ///< "live", "revoking", ...
+std::string format_lifetime(const Lifetime&);  ///< "connection", "ttl:1h", "persistent"
 
-Result<Access> parse_access(std::string_view);        ///< Errors: `invalid`, listing what is accepted.
+Result<Access> parse_access(std::string_view);  ///< Errors: `invalid`, listing what is accepted.
 Result<CacheMode> parse_cache_mode(std::string_view);
 Result<Confinement> parse_confinement(std::string_view);
 Result<SealKind> parse_seal_kind(std::string_view);
-Result<Lifetime> parse_lifetime(std::string_view);    ///< "connection", "ttl:1h", "persistent"
+Result<Lifetime> parse_lifetime(std::string_view);  ///< "connection", "ttl:1h", "persistent"
 Result<LifetimeKind> parse_lifetime_kind(std::string_view);
 
-// ---- what a region is --------------------------------------------------------------------------------------
+// ---- what a region is
+// --------------------------------------------------------------------------------------
 
 struct CacheRequest {
   CacheMode mode = CacheMode::write_back;
@@ -129,7 +151,8 @@ struct RegionInfo {
   bool operator==(const RegionInfo&) const = default;
 };
 
-// ---- requests ----------------------------------------------------------------------------------------------
+// ---- requests
+// ----------------------------------------------------------------------------------------------
 
 /// The first packet of every connection. `resume`: the token of an earlier welcome (16 bytes) to take that
 /// connection's `connection` regions back within the grace period, or empty.
@@ -143,14 +166,15 @@ struct Hello {
 
 struct Create {
   std::string name;
-  ByteCount size;              ///< Rounded up to the pool's granule; the reply says to what.
-  std::string pool;            ///< Empty: the first pool of the policy that the caller may use.
+  ByteCount size;    ///< Rounded up to the pool's granule; the reply says to what.
+  std::string pool;  ///< Empty: the first pool of the policy that the caller may use.
   CacheRequest cache;
   Lifetime lifetime;
   std::uint32_t mode = 0600;
-  std::optional<std::uint32_t> group;  ///< gid; must be one of the caller's. Absent: the caller's primary group.
-  std::optional<SealKind> seal;        ///< Absent: the pool's default.
-  std::optional<Access> grant;         ///< Asks for a grant in the same round trip.
+  std::optional<std::uint32_t>
+      group;                     ///< gid; must be one of the caller's. Absent: the caller's primary group.
+  std::optional<SealKind> seal;  ///< Absent: the pool's default.
+  std::optional<Access> grant;   ///< Asks for a grant in the same round trip.
   bool operator==(const Create&) const = default;
 };
 
@@ -161,9 +185,9 @@ struct Open {
 };
 
 struct List {
-  std::string glob;           ///< Empty: all that the caller may see.
-  std::string cursor;         ///< Empty: from the start; else Listing::next of the page before.
-  std::uint32_t limit = 0;    ///< At most this many, 0: as many as fit a packet.
+  std::string glob;         ///< Empty: all that the caller may see.
+  std::string cursor;       ///< Empty: from the start; else Listing::next of the page before.
+  std::uint32_t limit = 0;  ///< At most this many, 0: as many as fit a packet.
   bool operator==(const List&) const = default;
 };
 
@@ -191,6 +215,7 @@ struct Pools {
 
 /// Usage and limits of every quota slot that the caller may see (its own; all for an administrator).
 struct Quota {
+  std::string cursor;  ///< Empty: from the start; else QuotaList::next of the page before.
   bool operator==(const Quota&) const = default;
 };
 
@@ -236,7 +261,8 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
-// ---- replies -----------------------------------------------------------------------------------------------
+// ---- replies
+// -----------------------------------------------------------------------------------------------
 
 struct Welcome {
   std::uint32_t version = kProtocolVersion;
@@ -320,6 +346,7 @@ struct QuotaInfo {
 };
 struct QuotaList {
   std::vector<QuotaInfo> quotas;
+  std::string next;  ///< Empty: this was the last page.
   bool operator==(const QuotaList&) const = default;
 };
 
@@ -337,7 +364,8 @@ struct Reply {
   bool operator==(const Reply&) const = default;
 };
 
-// ---- notices: the broker speaks first ----------------------------------------------------------------------
+// ---- notices: the broker speaks first
+// ----------------------------------------------------------------------
 
 enum class NoticeKind : std::uint8_t {
   expiring = 0,  ///< The ttl ends in `within`, unless renewed.

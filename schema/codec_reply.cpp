@@ -1,0 +1,447 @@
+// Replies and notices to packets and back: one function a struct each way.
+#include <algorithm>
+
+#include "schema/codec.h"
+#include "schema/wire.h"
+
+namespace mapcap::schema {
+namespace codec {
+namespace {
+
+using codec::read;
+using codec::write;
+
+constexpr std::size_t kMaxDetails = 32;
+constexpr std::size_t kMaxDetailKey = 64;
+constexpr std::size_t kMaxDetailValue = 512;
+constexpr std::size_t kMaxBackingText = 32;
+
+unsigned count_of(const auto& values) {
+  return static_cast<unsigned>(values.size());
+}
+
+// ---- a region
+// ------------------------------------------------------------------------------------------------
+
+Result<CacheStatus> read(wire::CacheStatus::Reader reader) {
+  CacheStatus cache;
+  MAPCAP_TRY(cache.requested, read_cache_mode(reader.getRequested(), "cache.requested"));
+  cache.required = reader.getRequired();
+  MAPCAP_TRY(cache.effective, read_cache_mode(reader.getEffective(), "cache.effective"));
+  MAPCAP_TRY(cache.mechanism, read_enum(reader.getMechanism(), CacheMechanism::platform, "cache.mechanism"));
+  cache.verified = reader.getVerified();
+  return cache;
+}
+void write(const CacheStatus& cache, wire::CacheStatus::Builder builder) {
+  builder.setRequested(as_wire<wire::CacheMode>(cache.requested));
+  builder.setRequired(cache.required);
+  builder.setEffective(as_wire<wire::CacheMode>(cache.effective));
+  builder.setMechanism(as_wire<wire::CacheMechanism>(cache.mechanism));
+  builder.setVerified(cache.verified);
+}
+
+Result<Durability> read(wire::Durability::Reader reader) {
+  Durability durability;
+  MAPCAP_TRY(durability.granularity,
+             read_enum(reader.getGranularity(), Granularity::byte, "durability.granularity"));
+  MAPCAP_TRY(durability.domain,
+             read_enum(reader.getDomain(), PersistenceDomain::cpu_cache, "durability.domain"));
+  durability.map_sync = reader.getMapSync();
+  return durability;
+}
+void write(const Durability& durability, wire::Durability::Builder builder) {
+  builder.setGranularity(as_wire<wire::Granularity>(durability.granularity));
+  builder.setDomain(as_wire<wire::PersistenceDomain>(durability.domain));
+  builder.setMapSync(durability.map_sync);
+}
+
+Result<std::int64_t> read(wire::RegionInfo::Remaining::Reader reader) {
+  switch (reader.which()) {
+    case wire::RegionInfo::Remaining::UNLIMITED:
+      return std::int64_t{-1};
+    case wire::RegionInfo::Remaining::NS: {
+      MAPCAP_TRY(const auto remaining, read_duration(reader.getNs(), "region.remaining"));
+      return std::int64_t{remaining.count()};
+    }
+  }
+  return malformed("region.remaining", "unknown kind");
+}
+
+Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
+  RegionInfo region;
+  region.id = RegionId{reader.getId()};
+  MAPCAP_TRY(region.name, read_text(reader.getName(), "region.name", kMaxNameText));
+  MAPCAP_TRY(region.pool, read_text(reader.getPool(), "region.pool", kMaxPoolName));
+  region.owner = reader.getOwner();
+  region.group = reader.getGroup();
+  MAPCAP_TRY(region.mode, read_mode(reader.getMode(), "region.mode"));
+  region.size = ByteCount{reader.getSize()};
+  MAPCAP_TRY(region.cache, read(reader.getCache()));
+  MAPCAP_TRY(region.durability, read(reader.getDurability()));
+  MAPCAP_TRY(region.confinement, read_enum(reader.getConfinement(), Confinement::lsm, "region.confinement"));
+  MAPCAP_TRY(region.seal, read_seal(reader.getSeal(), "region.seal"));
+  MAPCAP_TRY(region.lifetime, read(reader.getLifetime()));
+  region.created_unix_ns = reader.getCreatedUnixNs();
+  MAPCAP_TRY(region.remaining_ns, read(reader.getRemaining()));
+  MAPCAP_TRY(region.state, read_enum(reader.getState(), RegionState::lost, "region.state"));
+  region.grants = reader.getGrants();
+  region.held = ByteCount{reader.getHeld()};
+  region.bad_blocks = reader.getBadBlocks();
+  return region;
+}
+void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
+  builder.setId(region.id.value);
+  builder.setName(as_text(region.name));
+  builder.setPool(as_text(region.pool));
+  builder.setOwner(region.owner);
+  builder.setGroup(region.group);
+  builder.setMode(static_cast<std::uint16_t>(region.mode));
+  builder.setSize(region.size.value);
+  write(region.cache, builder.initCache());
+  write(region.durability, builder.initDurability());
+  builder.setConfinement(as_wire<wire::Confinement>(region.confinement));
+  builder.setSeal(as_wire<wire::SealKind>(region.seal));
+  write(region.lifetime, builder.initLifetime());
+  builder.setCreatedUnixNs(region.created_unix_ns);
+  if (region.remaining_ns < 0) {
+    builder.getRemaining().setUnlimited();
+  } else {
+    builder.getRemaining().setNs(region.remaining_ns);
+  }
+  builder.setState(as_wire<wire::RegionState>(region.state));
+  builder.setGrants(region.grants);
+  builder.setHeld(region.held.value);
+  builder.setBadBlocks(region.bad_blocks);
+}
+
+// ---- what else comes in lists
+// --------------------------------------------------------------------------------
+
+Result<Detail> read(wire::Error::Detail::Reader reader) {
+  Detail detail;
+  MAPCAP_TRY(detail.key, read_text(reader.getKey(), "error.detail.key", kMaxDetailKey));
+  MAPCAP_TRY(detail.value, read_text(reader.getValue(), "error.detail.value", kMaxDetailValue));
+  return detail;
+}
+void write(const Detail& detail, wire::Error::Detail::Builder builder) {
+  builder.setKey(as_text(presentable(detail.key, kMaxDetailKey)));
+  builder.setValue(as_text(presentable(detail.value, kMaxDetailValue)));
+}
+
+Result<Holder> read(wire::Shown::Holder::Reader reader) {
+  MAPCAP_TRY(const Access rights, read_access(reader.getRights(), "holder.rights"));
+  return Holder{reader.getUid(), rights, reader.getCount()};
+}
+void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
+  builder.setUid(holder.uid);
+  builder.setRights(as_wire<wire::Access>(holder.rights));
+  builder.setCount(holder.count);
+}
+
+Result<PoolInfo> read(wire::PoolInfo::Reader reader) {
+  PoolInfo pool;
+  MAPCAP_TRY(pool.name, read_text(reader.getName(), "pool.name", kMaxPoolName));
+  MAPCAP_TRY(pool.backing, read_text(reader.getBacking(), "pool.backing", kMaxBackingText));
+  pool.capacity = ByteCount{reader.getCapacity()};
+  pool.used = ByteCount{reader.getUsed()};
+  pool.regions = reader.getRegions();
+  pool.granule = ByteCount{reader.getGranule()};
+  MAPCAP_TRY(pool.confinement, read_enum(reader.getConfinement(), Confinement::lsm, "pool.confinement"));
+  MAPCAP_TRY(pool.confinement_reason, read_text(reader.getConfinementReason(), "pool.reason", kMaxReason));
+  for (const wire::SealKind kind : reader.getSeals()) {
+    MAPCAP_TRY(const SealKind seal, read_seal(kind, "pool.seals"));
+    pool.seals.push_back(seal);
+  }
+  for (const wire::CacheMode mode : reader.getCacheModes()) {
+    MAPCAP_TRY(const CacheMode cache, read_cache_mode(mode, "pool.cache"));
+    pool.cache_modes.push_back(cache);
+  }
+  MAPCAP_TRY(pool.durability, read(reader.getDurability()));
+  return pool;
+}
+void write(const PoolInfo& pool, wire::PoolInfo::Builder builder) {
+  builder.setName(as_text(pool.name));
+  builder.setBacking(as_text(pool.backing));
+  builder.setCapacity(pool.capacity.value);
+  builder.setUsed(pool.used.value);
+  builder.setRegions(pool.regions);
+  builder.setGranule(pool.granule.value);
+  builder.setConfinement(as_wire<wire::Confinement>(pool.confinement));
+  builder.setConfinementReason(as_text(presentable(pool.confinement_reason, kMaxReason)));
+  auto seals = builder.initSeals(count_of(pool.seals));
+  for (unsigned i = 0; i < seals.size(); ++i) seals.set(i, as_wire<wire::SealKind>(pool.seals[i]));
+  auto modes = builder.initCacheModes(count_of(pool.cache_modes));
+  for (unsigned i = 0; i < modes.size(); ++i) modes.set(i, as_wire<wire::CacheMode>(pool.cache_modes[i]));
+  write(pool.durability, builder.initDurability());
+}
+
+Result<QuotaInfo> read(wire::QuotaInfo::Reader reader) {
+  QuotaInfo quota;
+  MAPCAP_TRY(Slot slot, read(reader.getSlot()));
+  quota.subject = slot.subject;
+  quota.id = slot.id;
+  quota.pool = std::move(slot.pool);
+  MAPCAP_TRY(quota.limits, read(reader.getLimits()));
+  quota.bytes = reader.getBytes();
+  quota.regions = reader.getRegions();
+  quota.grants = reader.getGrants();
+  quota.connections = reader.getConnections();
+  quota.overridden = reader.getOverridden();
+  return quota;
+}
+void write(const QuotaInfo& quota, wire::QuotaInfo::Builder builder) {
+  write(Slot{quota.subject, quota.id, quota.pool}, builder.initSlot());
+  write(quota.limits, builder.initLimits());
+  builder.setBytes(quota.bytes);
+  builder.setRegions(quota.regions);
+  builder.setGrants(quota.grants);
+  builder.setConnections(quota.connections);
+  builder.setOverridden(quota.overridden);
+}
+
+template <typename Value, typename WireList>
+Result<std::vector<Value>> read_list(WireList list) {
+  std::vector<Value> values;
+  values.reserve(list.size());
+  for (auto element : list) {
+    MAPCAP_TRY(Value value, read(element));
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+template <typename Value, typename WireList>
+void write_list(const std::vector<Value>& values, WireList list) {
+  for (std::size_t i = 0; i < values.size(); ++i) write(values[i], list[static_cast<unsigned>(i)]);
+}
+
+// ---- replies
+// -------------------------------------------------------------------------------------------------
+
+/// Out-parameters, because Result<Error> and Result<ReplyBody> could not say which of the two they hold.
+Result<void> read_into(Error& result, wire::Error::Reader reader) {
+  const std::uint16_t code = reader.getCode();
+  if (code < static_cast<std::uint16_t>(ErrorCode::malformed) ||
+      code > static_cast<std::uint16_t>(ErrorCode::unavailable)) {
+    return malformed("error.code", "unknown code " + std::to_string(code));
+  }
+  result.code = static_cast<ErrorCode>(code);
+  MAPCAP_TRY(result.sentence, read_text(reader.getSentence(), "error.sentence", kMaxSentence));
+  const auto details = reader.getDetails();
+  if (details.size() > kMaxDetails) {
+    return malformed("error.details", std::to_string(details.size()) + ", at most 32 are allowed");
+  }
+  MAPCAP_TRY(result.details, read_list<Detail>(details));
+  return ok();
+}
+/// A sentence may quote a path or a device: whatever is in it, the client can read the reply.
+void write(const Error& value, wire::Error::Builder builder) {
+  builder.setCode(static_cast<std::uint16_t>(value.code));
+  builder.setSentence(as_text(presentable(value.sentence, kMaxSentence)));
+  const std::size_t count = std::min(value.details.size(), kMaxDetails);
+  auto details = builder.initDetails(static_cast<unsigned>(count));
+  for (std::size_t i = 0; i < count; ++i) write(value.details[i], details[static_cast<unsigned>(i)]);
+}
+
+Result<Welcome> read(wire::Welcome::Reader reader) {
+  Welcome welcome;
+  welcome.version = reader.getVersion();
+  welcome.features = reader.getFeatures();
+  MAPCAP_TRY(welcome.broker, read_text(reader.getBroker(), "welcome.broker", kMaxClientText));
+  MAPCAP_TRY(welcome.resume, read_resume(reader.getResume(), "welcome.resume"));
+  MAPCAP_TRY(welcome.grace, read_duration(reader.getGraceNs(), "welcome.grace"));
+  welcome.resumed = reader.getResumed();
+  return welcome;
+}
+void write(const Welcome& welcome, wire::Welcome::Builder builder) {
+  builder.setVersion(welcome.version);
+  builder.setFeatures(welcome.features);
+  builder.setBroker(as_text(welcome.broker));
+  builder.setResume(as_data(welcome.resume));
+  builder.setGraceNs(welcome.grace.count());
+  builder.setResumed(welcome.resumed);
+}
+
+Result<Granted> read(wire::Granted::Reader reader) {
+  Granted granted;
+  MAPCAP_TRY(granted.region, read(reader.getRegion()));
+  MAPCAP_TRY(granted.rights, read_access(reader.getRights(), "granted.rights"));
+  granted.with_fd = reader.getWithFd();
+  return granted;
+}
+void write(const Granted& granted, wire::Granted::Builder builder) {
+  write(granted.region, builder.initRegion());
+  builder.setRights(as_wire<wire::Access>(granted.rights));
+  builder.setWithFd(granted.with_fd);
+}
+
+Result<Listing> read(wire::Listing::Reader reader) {
+  Listing listing;
+  MAPCAP_TRY(listing.regions, read_list<RegionInfo>(reader.getRegions()));
+  MAPCAP_TRY(listing.next, read_text(reader.getNext(), "listing.next", kMaxNameText));
+  return listing;
+}
+void write(const Listing& listing, wire::Listing::Builder builder) {
+  write_list(listing.regions, builder.initRegions(count_of(listing.regions)));
+  builder.setNext(as_text(listing.next));
+}
+
+Result<Shown> read(wire::Shown::Reader reader) {
+  Shown shown;
+  MAPCAP_TRY(shown.region, read(reader.getRegion()));
+  MAPCAP_TRY(shown.holders, read_list<Holder>(reader.getHolders()));
+  return shown;
+}
+void write(const Shown& shown, wire::Shown::Builder builder) {
+  write(shown.region, builder.initRegion());
+  write_list(shown.holders, builder.initHolders(count_of(shown.holders)));
+}
+
+Result<PoolList> read(wire::PoolList::Reader reader) {
+  MAPCAP_TRY(std::vector<PoolInfo> pools, read_list<PoolInfo>(reader.getPools()));
+  return PoolList{std::move(pools)};
+}
+Result<QuotaList> read(wire::QuotaList::Reader reader) {
+  QuotaList list;
+  MAPCAP_TRY(list.quotas, read_list<QuotaInfo>(reader.getQuotas()));
+  MAPCAP_TRY(list.next, read_text(reader.getNext(), "quotas.next", kMaxNameText));
+  return list;
+}
+
+template <typename Value>
+Result<void> put(ReplyBody& body, Result<Value> value) {
+  MAPCAP_TRY(body, std::move(value));
+  return ok();
+}
+
+Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
+  using Wire = wire::Reply::Body;
+  switch (reader.which()) {
+    case Wire::ERROR:
+      return read_into(body.emplace<Error>(), reader.getError());
+    case Wire::WELCOME:
+      return put(body, read(reader.getWelcome()));
+    case Wire::GRANTED:
+      return put(body, read(reader.getGranted()));
+    case Wire::LISTING:
+      return put(body, read(reader.getListing()));
+    case Wire::SHOWN:
+      return put(body, read(reader.getShown()));
+    case Wire::RENEWED: {
+      MAPCAP_TRY(body.emplace<Renewed>().region, read(reader.getRenewed()));
+      return ok();
+    }
+    case Wire::REVOKED: {
+      const auto revoked = reader.getRevoked();
+      body = Revoked{ByteCount{revoked.getHeld()}, revoked.getGrants()};
+      return ok();
+    }
+    case Wire::POOLS:
+      return put(body, read(reader.getPools()));
+    case Wire::QUOTAS:
+      return put(body, read(reader.getQuotas()));
+    case Wire::DONE:
+      body = Done{};
+      return ok();
+  }
+  return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
+}
+
+/// Chooses the union's member for each kind of body.
+struct BodyWriter {
+  wire::Reply::Body::Builder body;
+  void operator()(const Error& value) { write(value, body.initError()); }
+  void operator()(const Welcome& value) { write(value, body.initWelcome()); }
+  void operator()(const Granted& value) { write(value, body.initGranted()); }
+  void operator()(const Listing& value) { write(value, body.initListing()); }
+  void operator()(const Shown& value) { write(value, body.initShown()); }
+  void operator()(const Renewed& value) { write(value.region, body.initRenewed()); }
+  void operator()(const Revoked& value) {
+    auto builder = body.initRevoked();
+    builder.setHeld(value.held.value);
+    builder.setGrants(value.grants);
+  }
+  void operator()(const PoolList& value) {
+    write_list(value.pools, body.initPools().initPools(count_of(value.pools)));
+  }
+  void operator()(const QuotaList& value) {
+    auto builder = body.initQuotas();
+    write_list(value.quotas, builder.initQuotas(count_of(value.quotas)));
+    builder.setNext(as_text(value.next));
+  }
+  void operator()(const Done&) { body.setDone(); }
+};
+
+// ---- what the broker sends
+// -----------------------------------------------------------------------------------
+
+Result<Notice> read(wire::Notice::Reader reader) {
+  Notice notice;
+  MAPCAP_TRY(notice.kind, read_enum(reader.getKind(), NoticeKind::progress, "notice.kind"));
+  notice.id = RegionId{reader.getRegion()};
+  MAPCAP_TRY(notice.name, read_text(reader.getName(), "notice.name", kMaxNameText));
+  MAPCAP_TRY(notice.within, read_duration(reader.getWithinNs(), "notice.within"));
+  notice.request = reader.getRequest();
+  notice.done = ByteCount{reader.getDone()};
+  notice.total = ByteCount{reader.getTotal()};
+  return notice;
+}
+void write(const Notice& notice, wire::Notice::Builder builder) {
+  builder.setKind(as_wire<wire::NoticeKind>(notice.kind));
+  builder.setRegion(notice.id.value);
+  builder.setName(as_text(notice.name));
+  builder.setWithinNs(notice.within.count());
+  builder.setRequest(notice.request);
+  builder.setDone(notice.done.value);
+  builder.setTotal(notice.total.value);
+}
+
+Result<FromBroker> read_root(wire::FromBroker::Reader reader) {
+  switch (reader.which()) {
+    case wire::FromBroker::REPLY: {
+      const auto told = reader.getReply();
+      Reply reply{told.getId(), {}};
+      MAPCAP_TRY_VOID(read_into(reply.body, told.getBody()));
+      return FromBroker(std::move(reply));
+    }
+    case wire::FromBroker::NOTICE: {
+      MAPCAP_TRY(Notice notice, read(reader.getNotice()));
+      return FromBroker(std::move(notice));
+    }
+  }
+  return malformed("packet", "neither a reply nor a notice");
+}
+
+Packet encode_any(const FromBroker& value) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<wire::FromBroker>();
+  if (const auto* reply = std::get_if<Reply>(&value)) {
+    auto builder = root.initReply();
+    builder.setId(reply->id);
+    std::visit(BodyWriter{builder.getBody()}, reply->body);
+  } else {
+    write(std::get<Notice>(value), root.initNotice());
+  }
+  return seal<wire::FromBroker>(message);
+}
+
+}  // namespace
+}  // namespace codec
+
+Packet encode(const FromBroker& value) {
+  Packet packet = codec::encode_any(value);
+  if (packet.size() <= kMaxPacket) return packet;
+  const auto* reply = std::get_if<Reply>(&value);
+  MAPCAP_INVARIANT(reply != nullptr, "a notice larger than a packet");
+  const Error too_large =
+      error(ErrorCode::exhausted,
+            "the answer takes " + std::to_string(packet.size()) + " bytes, a packet holds " +
+                std::to_string(kMaxPacket) + ": ask for less",
+            {{"asked", std::to_string(packet.size())}, {"limit", std::to_string(kMaxPacket)}});
+  return codec::encode_any(Reply{reply->id, too_large});
+}
+
+Result<FromBroker> decode_from_broker(std::span<const std::byte> bytes) {
+  return codec::decode_packet<wire::FromBroker, FromBroker>(bytes, kMaxPacket, codec::read_root);
+}
+
+}  // namespace mapcap::schema

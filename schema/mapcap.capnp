@@ -1,0 +1,291 @@
+# What travels between a client and the broker: one flat, single-segment message a packet, over a connected
+# SOCK_SEQPACKET Unix socket; descriptors ride beside it (SCM_RIGHTS).
+#
+# Data only: an `interface` here would bring Cap'n Proto RPC with it, and passing descriptors through that is not
+# safe. Numbers (fields, enumerants, union members) are for ever: append only. Where a value may be absent there
+# is a union with a Void member, so that absence is said and never guessed from a zero.
+#
+# Text is UTF-8 without NUL and without control characters. Limits in bytes: names, globs and cursors 256, pools 64,
+# client 64, an error's sentence 2048. Durations are nanoseconds, 0 to 100 years, sizes are bytes, ids are the kernel's.
+@0x821966028b109d32;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("mapcap::wire");
+
+# ---- words ----
+
+enum Access { readOnly @0; readWrite @1; }
+enum CacheMode { writeBack @0; writeThrough @1; writeCombining @2; uncached @3; }
+enum CacheMechanism { pageAttribute @0; storeDiscipline @1; platform @2; }
+enum Granularity { none @0; page @1; cacheLine @2; byte @3; }
+enum PersistenceDomain { volatileMemory @0; blockDevice @1; memoryController @2; cpuCache @3; }
+enum Confinement { sealed @0; clone @1; native @2; lsm @3; }
+enum SealKind { sealed @0; revocable @1; }
+enum RegionState { live @0; revoking @1; draining @2; scrubbing @3; quarantined @4; lost @5; }
+enum SubjectKind { any @0; user @1; group @2; }
+enum NoticeKind { expiring @0; revoking @1; revoked @2; progress @3; }
+
+struct Lifetime {
+  union {
+    connection @0 :Void;
+    ttlNs @1 :Int64;
+    persistent @2 :Void;
+  }
+}
+
+struct CacheStatus {
+  requested @0 :CacheMode;
+  required @1 :Bool;
+  effective @2 :CacheMode;
+  mechanism @3 :CacheMechanism;
+  verified @4 :Bool;
+}
+
+struct Durability {
+  granularity @0 :Granularity;
+  domain @1 :PersistenceDomain;
+  mapSync @2 :Bool;
+}
+
+struct RegionInfo {
+  id @0 :UInt64;
+  name @1 :Text;
+  pool @2 :Text;
+  owner @3 :UInt32;
+  group @4 :UInt32;
+  mode @5 :UInt16;             # permission bits, 0 to 0666
+  size @6 :UInt64;
+  cache @7 :CacheStatus;
+  durability @8 :Durability;
+  confinement @9 :Confinement;
+  seal @10 :SealKind;
+  lifetime @11 :Lifetime;
+  createdUnixNs @12 :Int64;
+  remaining :union {
+    unlimited @13 :Void;       # does not expire by time
+    ns @14 :Int64;
+  }
+  state @15 :RegionState;
+  grants @16 :UInt32;
+  held @17 :UInt64;
+  badBlocks @18 :UInt32;
+}
+
+# ---- requests ----
+
+struct Request {
+  id @0 :UInt64;               # comes back in the reply
+  body :union {
+    hello @1 :Hello;           # first packet of a connection, and only there
+    create @2 :Create;
+    open @3 :Open;
+    list @4 :ListRegions;
+    show @5 :Show;
+    renew @6 :Renew;
+    revoke @7 :Revoke;
+    pools @8 :Void;
+    quota @9 :Quota;
+    quotaSet @10 :QuotaSet;
+    quotaClear @11 :QuotaClear;
+    cloneFd @12 :CloneFd;      # exactly one descriptor rides on the packet
+  }
+}
+
+struct Hello {
+  version @0 :UInt32;
+  features @1 :UInt64;
+  client @2 :Text;
+  resume @3 :Data;             # empty or 16 bytes
+}
+
+struct Create {
+  name @0 :Text;
+  size @1 :UInt64;
+  pool @2 :Text;               # empty: the first pool the caller may use
+  cacheMode @3 :CacheMode;
+  cacheRequired @4 :Bool;
+  lifetime @5 :Lifetime;
+  mode @6 :UInt16;
+  group :union {
+    callers @7 :Void;
+    gid @8 :UInt32;
+  }
+  seal :union {
+    poolDefault @9 :Void;
+    kind @10 :SealKind;
+  }
+  grant :union {
+    none @11 :Void;
+    rights @12 :Access;
+  }
+}
+
+struct Open {
+  name @0 :Text;
+  rights @1 :Access;
+}
+
+struct ListRegions {
+  glob @0 :Text;
+  cursor @1 :Text;
+  limit @2 :UInt32;
+}
+
+struct Show { name @0 :Text; }
+
+struct Renew {
+  name @0 :Text;
+  ttlNs @1 :Int64;
+}
+
+struct Revoke {
+  name @0 :Text;
+  how :union {
+    now @1 :Void;
+    drainWithinNs @2 :Int64;   # 0: without limit
+  }
+}
+
+struct Quota { cursor @0 :Text; }
+
+struct Limit {
+  union {
+    unlimited @0 :Void;
+    most @1 :UInt64;
+  }
+}
+
+struct Limits {
+  bytes @0 :Limit;
+  regions @1 :Limit;
+  grants @2 :Limit;
+  connections @3 :Limit;
+}
+
+struct QuotaSlot {
+  subject @0 :SubjectKind;
+  id @1 :UInt32;
+  pool @2 :Text;               # empty: over all pools
+}
+
+struct QuotaSet {
+  slot @0 :QuotaSlot;
+  limits @1 :Limits;
+}
+
+struct QuotaClear { slot @0 :QuotaSlot; }
+
+struct CloneFd { rights @0 :Access; }
+
+# ---- replies and notices ----
+
+struct FromBroker {
+  union {
+    reply @0 :Reply;
+    notice @1 :Notice;
+  }
+}
+
+struct Reply {
+  id @0 :UInt64;               # the request's; 0 when it could not be decoded
+  body :union {
+    error @1 :Error;
+    welcome @2 :Welcome;
+    granted @3 :Granted;
+    listing @4 :Listing;
+    shown @5 :Shown;
+    renewed @6 :RegionInfo;
+    revoked @7 :Revoked;
+    pools @8 :PoolList;
+    quotas @9 :QuotaList;
+    done @10 :Void;
+  }
+}
+
+struct Error {
+  code @0 :UInt16;             # see schema/result.h
+  sentence @1 :Text;
+  details @2 :List(Detail);
+
+  struct Detail {
+    key @0 :Text;
+    value @1 :Text;
+  }
+}
+
+struct Welcome {
+  version @0 :UInt32;
+  features @1 :UInt64;
+  broker @2 :Text;
+  resume @3 :Data;
+  graceNs @4 :Int64;
+  resumed @5 :Bool;
+}
+
+struct Granted {
+  region @0 :RegionInfo;
+  rights @1 :Access;
+  withFd @2 :Bool;             # exactly one descriptor rides on the packet
+}
+
+struct Listing {
+  regions @0 :List(RegionInfo);
+  next @1 :Text;               # empty: the last page
+}
+
+struct Shown {
+  region @0 :RegionInfo;
+  holders @1 :List(Holder);
+
+  struct Holder {
+    uid @0 :UInt32;
+    rights @1 :Access;
+    count @2 :UInt32;
+  }
+}
+
+struct Revoked {
+  held @0 :UInt64;
+  grants @1 :UInt32;
+}
+
+struct PoolList { pools @0 :List(PoolInfo); }
+
+struct PoolInfo {
+  name @0 :Text;
+  backing @1 :Text;
+  capacity @2 :UInt64;
+  used @3 :UInt64;
+  regions @4 :UInt64;
+  granule @5 :UInt64;
+  confinement @6 :Confinement;
+  confinementReason @7 :Text;
+  seals @8 :List(SealKind);
+  cacheModes @9 :List(CacheMode);
+  durability @10 :Durability;
+}
+
+struct QuotaList {
+  quotas @0 :List(QuotaInfo);
+  next @1 :Text;               # empty: the last page
+}
+
+struct QuotaInfo {
+  slot @0 :QuotaSlot;
+  limits @1 :Limits;
+  bytes @2 :UInt64;
+  regions @3 :UInt64;
+  grants @4 :UInt64;
+  connections @5 :UInt64;
+  overridden @6 :Bool;
+}
+
+struct Notice {
+  kind @0 :NoticeKind;
+  region @1 :UInt64;
+  name @2 :Text;
+  withinNs @3 :Int64;
+  request @4 :UInt64;          # only progress
+  done @5 :UInt64;
+  total @6 :UInt64;
+}

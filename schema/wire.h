@@ -1,0 +1,120 @@
+// Inside the codec only: how one field and one packet go to Cap'n Proto and back.
+//
+// read_* refuse what is outside its range with `malformed`, naming the field. kj::Exception, which the
+// library throws while a reader walks a hostile message, ends in decode_packet and nowhere else.
+#pragma once
+
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "mapcap.capnp.h"
+#include "schema/codec.h"
+#include "schema/text.h"
+
+namespace mapcap::schema::codec {
+
+// ---- one field
+// ---------------------------------------------------------------------------------------------
+
+Error malformed(std::string_view field, std::string_view what);
+
+Result<std::string> read_text(capnp::Text::Reader text, std::string_view field, std::size_t max_bytes,
+                              Controls controls = Controls::refused);
+/// 0 to 100 years.
+Result<std::chrono::nanoseconds> read_duration(std::int64_t nanoseconds, std::string_view field);
+/// Permission bits, 0 to 0666.
+Result<std::uint32_t> read_mode(std::uint16_t mode, std::string_view field);
+/// Empty or kResumeBytes bytes.
+Result<std::string> read_resume(capnp::Data::Reader data, std::string_view field);
+
+inline capnp::Text::Reader as_text(const std::string& text) {
+  return {text.c_str(), text.size()};
+}
+capnp::Data::Reader as_data(const std::string& bytes);
+
+/// Enumerants have the same numbers on both sides, `last` is the highest known.
+template <typename Enum, typename Wire>
+Result<Enum> read_enum(Wire value, Enum last, std::string_view field) {
+  if (static_cast<std::uint16_t>(value) > static_cast<std::uint16_t>(last)) {
+    return malformed(field, "unknown enumerant " + std::to_string(static_cast<std::uint16_t>(value)));
+  }
+  return static_cast<Enum>(value);
+}
+template <typename Wire, typename Enum>
+Wire as_wire(Enum value) {
+  return static_cast<Wire>(value);
+}
+
+Result<Access> read_access(wire::Access value, std::string_view field);
+Result<CacheMode> read_cache_mode(wire::CacheMode value, std::string_view field);
+Result<SealKind> read_seal(wire::SealKind value, std::string_view field);
+Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field);
+
+// ---- structs that requests and replies share
+// -----------------------------------------------------------------
+
+/// A quota slot's address, as QuotaSet, QuotaClear and QuotaInfo carry it.
+struct Slot {
+  SubjectKind subject = SubjectKind::any;
+  std::uint32_t id = 0;
+  std::string pool;
+};
+
+Result<Lifetime> read(wire::Lifetime::Reader);
+Result<Limits> read(wire::Limits::Reader);
+Result<Slot> read(wire::QuotaSlot::Reader);
+void write(const Lifetime&, wire::Lifetime::Builder);
+void write(const Limits&, wire::Limits::Builder);
+void write(const Slot&, wire::QuotaSlot::Builder);
+
+// ---- one packet
+// ----------------------------------------------------------------------------------------------
+
+/// The message as one segment, whatever the builder took.
+template <typename Root>
+Packet seal(capnp::MallocMessageBuilder& message);
+
+/// Header and payload of the only segment.
+Packet frame(kj::ArrayPtr<const capnp::word> segment);
+
+/// An aligned copy of the one segment of `bytes`. Errors: `malformed` for every framing that codec.h refuses.
+Result<kj::Array<capnp::word>> unframe(std::span<const std::byte> bytes, std::size_t max_bytes);
+
+/// Runs `decode` on the root of the message in `bytes`.
+template <typename Root, typename Value, typename Decode>
+Result<Value> decode_packet(std::span<const std::byte> bytes, std::size_t max_bytes, Decode decode) {
+  MAPCAP_TRY(const kj::Array<capnp::word> words, unframe(bytes, max_bytes));
+  // No field is read twice, so a message needs no more than its own size; the root pointer is one word more.
+  capnp::ReaderOptions limits;
+  limits.traversalLimitInWords = words.size() + 1;
+  limits.nestingLimit = 8;
+  try {
+    const kj::ArrayPtr<const capnp::word> segment = words;
+    capnp::SegmentArrayMessageReader reader(kj::arrayPtr(&segment, 1), limits);
+    return decode(reader.getRoot<Root>());
+  } catch (const kj::Exception& exception) {
+    return malformed("message", exception.getDescription().cStr());
+  }
+}
+
+template <typename Root>
+Packet seal(capnp::MallocMessageBuilder& message) {
+  const auto segments = message.getSegmentsForOutput();
+  if (segments.size() == 1) return frame(segments[0]);
+  // It outgrew its first segment: copy it into one that is large enough.
+  const auto root = message.getRoot<Root>().asReader();
+  capnp::MallocMessageBuilder flat(static_cast<unsigned>(root.totalSize().wordCount + 1));
+  flat.setRoot(root);
+  const auto one = flat.getSegmentsForOutput();
+  MAPCAP_INVARIANT(one.size() == 1, "a message of known size does not fit one segment");
+  return frame(one[0]);
+}
+
+}  // namespace mapcap::schema::codec
