@@ -24,7 +24,8 @@ Usage: tests/vm/run.sh [OPTIONS] [-- COMMAND ARGS...]     without COMMAND: an in
   --timeout SECONDS          end the guest so long after the command began (default 600)
   --kill-after SECONDS       power cut: kill -9 QEMU so long after the command began
   --kill-on MARKER           power cut as soon as MARKER shows on the command's standard output
-  --results DIR              keep stdout, stderr, status and console.log in DIR
+  --results DIR              keep stdout, stderr, status, console.log and what the command
+                             left in /run/rig/*.log in DIR
 
 Exit status: the command's, or 137 after a power cut that was asked for, 124 on timeout, 125 when the
 guest died by itself, 77 with one "skip:" line when QEMU or a kernel cannot be had, 2 on wrong usage.
@@ -99,6 +100,15 @@ if [ ! -e "$initramfs" ] || [ "$here/init" -nt "$initramfs" ] || [ "$here/mkinit
     [ "$cache/kernel-$kernel/release" -nt "$initramfs" ]; then
     "$here/mkinitramfs.sh" "$cache/kernel-$kernel" "$initramfs" || exit $?
 fi
+# What the guest's helper scripts need beyond standard tools; without a compiler only cases suffer.
+if [ "$here/probe.cpp" -nt "$cache/probe" ] && command -v g++ > /dev/null; then
+    g++ -std=c++20 -O1 -static "$here/probe.cpp" -o "$cache/probe.part"
+    mv "$cache/probe.part" "$cache/probe"
+fi
+if [ "$here/cases/bpf-lsm.c" -nt "$cache/bpf-lsm.o" ] && command -v clang > /dev/null; then
+    clang -target bpf -O2 -g -c "$here/cases/bpf-lsm.c" -o "$cache/bpf-lsm.o.part"
+    mv "$cache/bpf-lsm.o.part" "$cache/bpf-lsm.o"
+fi
 flock -u 9
 exec 9>&-
 
@@ -111,7 +121,7 @@ clean_up() {
     for pid in $qemu "${printers[@]}"; do kill -9 "$pid" 2> /dev/null || true; done
     if [ -n "$results" ]; then
         mkdir -p "$results"
-        cp "$work"/rig/{stdout,stderr,status} "$work/console.log" "$results/" 2> /dev/null || true
+        cp "$work"/rig/{stdout,stderr,status} "$work"/rig/*.log "$work/console.log" "$results/" 2> /dev/null || true
     fi
     rm -rf "$work"
 }
@@ -196,9 +206,10 @@ start_qemu() {
 now() { date +%s%N; }
 alive() { kill -0 "$qemu" 2> /dev/null; }
 # Kills the guest as a power cut would: whatever it has not stored is lost.
-cut_power() {
-    kill -9 "$qemu" 2> /dev/null || true
+cut_power() { # REASON
+    # First the reason: who waits for QEMU reads it at once.
     echo "$1" > "$work/cut"
+    kill -9 "$qemu" 2> /dev/null || true
 }
 complain() {
     note "$1"
@@ -241,8 +252,10 @@ printers+=($!)
 tail --pid="$qemu" -s 0.1 -c +1 -f "$rig/stderr" >&2 &
 printers+=($!)
 if [ -n "$cut_on" ]; then
+    # No pipeline: it would last until tail's next write, long after grep has found the marker.
     (
-        tail --pid="$qemu" -s 0.1 -c +1 -f "$rig/stdout" | grep -q -a -F -m 1 -e "$cut_on" && cut_power marker
+        grep -q -a -F -m 1 -e "$cut_on" < <(tail --pid="$qemu" -s 0.1 -c +1 -f "$rig/stdout") &&
+            cut_power marker
     ) &
     printers+=($!)
 fi

@@ -1,0 +1,205 @@
+// probe: the few system calls that the rig's own cases need and no standard tool makes.
+//
+//   probe map-sync FILE             a MAP_SYNC mapping of FILE works and what it stores is in FILE
+//   probe no-map-sync FILE          a MAP_SYNC mapping of FILE is refused with EOPNOTSUPP
+//   probe store FILE TEXT [fsync]   stores TEXT through a mapping and writes its cache lines back
+//   probe expect FILE TEXT          FILE, mapped read-only, begins with TEXT
+//   probe map-only FILE             read, write and truncation of FILE's device are refused
+//   probe bar FILE [MEMTYPE]        a PCI BAR holds what is stored; debugfs calls its mapping MEMTYPE
+//   probe pmr-enable FILE           sets PMRCTL.EN in an NVMe controller's BAR 0
+//   probe attached PIN COMMAND...   runs COMMAND while the BPF program pinned at PIN is attached
+//   probe passthrough               the kernel knows FUSE_DEV_IOC_BACKING_OPEN
+//
+// Exit status 0 when it is so, 1 with one sentence on stderr when not, 2 on wrong usage.
+
+#include <fcntl.h>
+#include <immintrin.h>
+#include <linux/bpf.h>
+#include <linux/mman.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+namespace {
+
+// A multiple of every alignment that a guest's DAX device has.
+constexpr std::size_t map_length = 2U << 20U;
+
+[[noreturn]] void fail(std::string_view what, const std::string& where, int error = 0) {
+  std::fprintf(stderr, "probe: %s: %.*s%s%s\n", where.c_str(), static_cast<int>(what.size()), what.data(),
+               error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "");
+  std::exit(1);
+}
+
+int open_file(const std::string& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) fail("cannot be opened", path, errno);
+  return fd;
+}
+
+void* map(int fd, int protection, int flags) {
+  // SAFETY: a new mapping at an address of the kernel's choice; callers test for MAP_FAILED.
+  return mmap(nullptr, map_length, protection, flags, fd, 0);
+}
+
+char* map_or_fail(const std::string& path, int open_flags, int protection, int flags) {
+  const int fd = open_file(path, open_flags);
+  void* at = map(fd, protection, flags);
+  if (at == MAP_FAILED) fail("cannot be mapped", path, errno);
+  close(fd);
+  return static_cast<char*>(at);
+}
+
+void write_back(const char* at, std::size_t size) {
+  for (std::size_t line = 0; line < size; line += 64) _mm_clflush(at + line);
+  _mm_sfence();
+}
+
+int map_sync(const std::string& path) {
+  char* at = map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC);
+  std::memcpy(at, "synchronous", 11);
+  write_back(at, 11);
+  char back[11] = {};
+  const int fd = open_file(path, O_RDONLY);
+  // A DAX device has no read(2); there a second mapping has to do.
+  if (pread(fd, back, sizeof back, 0) != sizeof back) {
+    void* other = map(fd, PROT_READ, MAP_SHARED);
+    if (other == MAP_FAILED) fail("cannot be mapped again", path, errno);
+    std::memcpy(back, other, sizeof back);
+  }
+  if (std::memcmp(back, "synchronous", sizeof back) != 0) fail("does not hold what was stored", path);
+  return 0;
+}
+
+int no_map_sync(const std::string& path) {
+  const int fd = open_file(path, O_RDWR);
+  if (map(fd, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC) != MAP_FAILED)
+    fail("was mapped with MAP_SYNC", path);
+  if (errno != EOPNOTSUPP) fail("MAP_SYNC was refused, but not with EOPNOTSUPP", path, errno);
+  return 0;
+}
+
+int store(const std::string& path, const std::string& text, bool sync) {
+  char* at = map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED);
+  std::memcpy(at, text.c_str(), text.size() + 1);
+  write_back(at, text.size() + 1);
+  if (sync) {
+    const int fd = open_file(path, O_RDWR);
+    if (fsync(fd) != 0) fail("fsync failed", path, errno);
+  }
+  return 0;
+}
+
+int expect(const std::string& path, const std::string& text) {
+  const char* at = map_or_fail(path, O_RDONLY, PROT_READ, MAP_SHARED);
+  if (std::memcmp(at, text.c_str(), text.size()) != 0) fail("does not begin with \"" + text + "\"", path);
+  return 0;
+}
+
+int map_only(const std::string& path) {
+  char byte = 1;
+  int fd = open_file(path, O_RDWR);
+  if (pread(fd, &byte, 1, 0) >= 0) fail("can be read", path);
+  if (pwrite(fd, &byte, 1, 0) >= 0) fail("can be written", path);
+  if (ftruncate(fd, 0) == 0) fail("can be truncated", path);
+  return 0;
+}
+
+int bar(const std::string& path, const std::string& memtype) {
+  // Devices behind BARs may insist on whole words, so no memcpy.
+  auto* words = reinterpret_cast<volatile std::uint32_t*>(  // SAFETY: page-aligned, and longer than used
+      map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED));
+  words[3] = 0x6d617063;
+  words[4] = ~words[3];
+  if (words[3] != 0x6d617063 || words[4] != ~0x6d617063U) fail("does not hold what was stored", path);
+  if (memtype.empty()) return 0;
+
+  // Lines read "PAT: [mem 0x...-0x...] write-combining"; sysfs's "resource" file knows our address.
+  const auto slash = path.rfind('/');
+  const int index = std::stoi(path.substr(slash + 1 + std::strlen("resource")));
+  std::ifstream resources(path.substr(0, slash) + "/resource");
+  std::string line;
+  for (int i = 0; i <= index; ++i) std::getline(resources, line);
+  char start[40];
+  std::snprintf(start, sizeof start, "[mem 0x%016llx-", std::strtoull(line.c_str(), nullptr, 16));
+  std::ifstream types("/sys/kernel/debug/x86/pat_memtype_list");
+  while (std::getline(types, line))
+    if (line.find(start) != std::string::npos && line.ends_with(" " + memtype)) return 0;
+  fail(std::string("has no ") + memtype + " entry for " + start + "...]", "pat_memtype_list");
+}
+
+int pmr_enable(const std::string& path) {
+  constexpr std::size_t pmrcap = 0xE00 / 4, pmrctl = 0xE04 / 4, pmrsts = 0xE08 / 4;  // NVMe 1.4, 3.1
+  const int fd = open_file(path, O_RDWR);
+  // SAFETY: the controller's registers, of which NVMe guarantees the first 4 KiB.
+  void* at = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) fail("cannot be mapped", path, errno);
+  auto* registers = static_cast<volatile std::uint32_t*>(at);
+  if (registers[pmrcap] == 0) fail("this controller has no PMR", path);
+  registers[pmrctl] = 1;
+  for (int i = 0; i < 1000; ++i) {
+    if ((registers[pmrsts] & (1U << 8U)) == 0) return 0;  // NRDY
+    usleep(1000);
+  }
+  fail("the PMR did not become ready within a second", path);
+}
+
+int attached(const std::string& pin, char** command) {
+  bpf_attr get{};
+  // SAFETY: the kernel reads the path during the call only.
+  get.pathname = reinterpret_cast<std::uintptr_t>(pin.c_str());
+  const long program = syscall(SYS_bpf, BPF_OBJ_GET, &get, sizeof get);
+  if (program < 0) fail("no BPF program is pinned here", pin, errno);
+  bpf_attr open{};
+  open.raw_tracepoint.prog_fd = static_cast<std::uint32_t>(program);
+  // An LSM program knows its hook; the link is its fd, which the command keeps open.
+  const long link = syscall(SYS_bpf, BPF_RAW_TRACEPOINT_OPEN, &open, sizeof open);
+  if (link < 0) fail("the BPF program cannot be attached", pin, errno);
+  if (fcntl(static_cast<int>(link), F_SETFD, 0) != 0) fail("the link cannot be inherited", pin, errno);
+  execvp(command[0], command);
+  fail("cannot be run", command[0], errno);
+}
+
+int passthrough() {
+  struct BackingMap {
+    std::int32_t fd;
+    std::uint32_t flags;
+    std::uint64_t padding;
+  } request{-1, 0, 0};
+  const int fd = open_file("/dev/fuse", O_RDWR);
+  // FUSE_DEV_IOC_BACKING_OPEN, which linux-libc-dev 6.1 does not have. On a device that serves no
+  // mount it fails either way: with ENOTTY only where the kernel does not know it.
+  if (ioctl(fd, _IOW(229, 1, BackingMap), &request) != 0 && (errno == ENOTTY || errno == EOPNOTSUPP))
+    fail("FUSE_DEV_IOC_BACKING_OPEN is unknown to this kernel", "/dev/fuse", errno);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string verb = argc > 1 ? argv[1] : "";
+  const std::string path = argc > 2 ? argv[2] : "";
+  const std::string text = argc > 3 ? argv[3] : "";
+  if (verb == "passthrough" && argc == 2) return passthrough();
+  if (verb == "map-sync" && argc == 3) return map_sync(path);
+  if (verb == "no-map-sync" && argc == 3) return no_map_sync(path);
+  if (verb == "store" && (argc == 4 || argc == 5)) return store(path, text, argc == 5);
+  if (verb == "expect" && argc == 4) return expect(path, text);
+  if (verb == "map-only" && argc == 3) return map_only(path);
+  if (verb == "bar" && (argc == 3 || argc == 4)) return bar(path, text);
+  if (verb == "pmr-enable" && argc == 3) return pmr_enable(path);
+  if (verb == "attached" && argc >= 4) return attached(path, argv + 3);
+  std::fprintf(stderr, "probe: wrong usage; see the head of tests/vm/probe.cpp\n");
+  return 2;
+}
