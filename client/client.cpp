@@ -1,0 +1,181 @@
+#include "mapcap/client.h"
+
+#include <cstdlib>
+
+#include "client/convert.h"
+#include "client/session.h"
+
+namespace mapcap {
+namespace {
+
+[[noreturn]] void raise_other_answer() {
+  throw Error(ErrorCode::malformed, "the broker answered with something that was not asked for");
+}
+
+// The one kind of answer that a request has.
+template <typename Body>
+Body expect(Answer&& answer) {
+  if (auto* body = std::get_if<Body>(&answer.body)) return std::move(*body);
+  raise_other_answer();
+}
+
+Grant to_grant(Answer&& answer) {
+  schema::UniqueFd fd = std::move(answer.fd);
+  auto granted = expect<schema::Granted>(std::move(answer));
+  if (!fd.valid()) throw Error(ErrorCode::malformed, "the broker granted access and sent no descriptor");
+  return Grant(Fd(fd.release()), from_wire(granted.rights), from_wire(granted.region));
+}
+
+// Pages until there is no next one. A broker that names the same page twice would keep us here for ever.
+template <typename FetchPage>
+void for_each_page(FetchPage fetch) {
+  std::string cursor;
+  for (;;) {
+    std::string next = fetch(cursor);
+    if (next.empty()) return;
+    if (next == cursor) throw Error(ErrorCode::malformed, "the broker's listing does not advance");
+    cursor = std::move(next);
+  }
+}
+
+}  // namespace
+
+std::string default_socket() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): getenv races only with setenv, which the caller owns.
+  const char* path = std::getenv("MAPCAP_SOCKET");
+  return path != nullptr && *path != '\0' ? path : "/run/mapcap/mapcap.sock";
+}
+
+class Client::Implementation {
+ public:
+  explicit Implementation(ConnectOptions options) : session(std::move(options)) {}
+
+  Answer call(const Call& call) {
+    bool repeated = false;
+    return value_or_raise(session.call(call, repeated));
+  }
+
+  Answer create(const RegionSpec& spec, std::optional<Access> grant, const Progress& progress) {
+    bool repeated = false;
+    Call call{to_wire(spec, grant), {}, grant.has_value(), &progress, {}};
+    auto answer = session.call(call, repeated);
+    if (answer.has_error() && repeated && answer.error().code == schema::ErrorCode::exists) {
+      throw Error(
+          ErrorCode::exists,
+          "the broker restarted while " + spec.name +
+              " was being created, and now it exists: it may be yours or somebody else's; look at it with "
+              "show, or choose another name",
+          {{"ambiguous", "true"}});
+    }
+    return value_or_raise(std::move(answer));
+  }
+
+  Session session;
+};
+
+Client::Client(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&&) noexcept = default;
+Client::~Client() = default;
+
+Client Client::connect(ConnectOptions options) {
+  auto implementation = std::make_unique<Implementation>(std::move(options));
+  value_or_raise(implementation->session.connect());
+  return Client(std::move(implementation));
+}
+
+RegionInfo Client::create(const RegionSpec& spec, const Progress& progress) {
+  return from_wire(expect<schema::Granted>(implementation_->create(spec, std::nullopt, progress)).region);
+}
+
+Grant Client::create(const RegionSpec& spec, Access rights, const Progress& progress) {
+  return to_grant(implementation_->create(spec, rights, progress));
+}
+
+Grant Client::open(std::string_view name, Access rights) {
+  return to_grant(
+      implementation_->call({schema::Open{std::string(name), to_wire(rights)}, {}, true, nullptr, {}}));
+}
+
+std::vector<RegionInfo> Client::list(std::string_view glob) {
+  std::vector<RegionInfo> regions;
+  for_each_page([&](const std::string& cursor) {
+    auto page = expect<schema::Listing>(
+        implementation_->call({schema::List{std::string(glob), cursor, 0}, {}, false, nullptr, {}}));
+    for (const schema::RegionInfo& region : page.regions) regions.push_back(from_wire(region));
+    return std::move(page.next);
+  });
+  return regions;
+}
+
+RegionDetails Client::show(std::string_view name) {
+  return from_wire(expect<schema::Shown>(
+      implementation_->call({schema::Show{std::string(name)}, {}, false, nullptr, {}})));
+}
+
+RegionInfo Client::renew(std::string_view name, std::chrono::nanoseconds ttl) {
+  auto answer = implementation_->call({schema::Renew{std::string(name), ttl}, {}, false, nullptr, {}});
+  return from_wire(expect<schema::Renewed>(std::move(answer)).region);
+}
+
+Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
+  Call call{
+      schema::Revoke{std::string(name), options.drain, options.within}, {}, false, &options.progress, {}};
+  // Draining takes as long as the holders were given, which comes on top of the deadline for the rest.
+  if (options.drain)
+    call.extra_time = options.within.count() > 0 ? options.within : std::chrono::nanoseconds::max();
+  bool repeated = false;
+  auto answer = implementation_->session.call(call, repeated);
+  // The restarted broker has finished what the first request began.
+  if (answer.has_error() && repeated && answer.error().code == schema::ErrorCode::not_found) return {};
+  auto revoked = expect<schema::Revoked>(value_or_raise(std::move(answer)));
+  return {revoked.held.value, revoked.grants};
+}
+
+std::vector<PoolInfo> Client::pools() {
+  auto list = expect<schema::PoolList>(implementation_->call({schema::Pools{}, {}, false, nullptr, {}}));
+  std::vector<PoolInfo> pools;
+  for (const schema::PoolInfo& pool : list.pools) pools.push_back(from_wire(pool));
+  return pools;
+}
+
+std::vector<QuotaInfo> Client::quota() {
+  std::vector<QuotaInfo> quotas;
+  for_each_page([&](const std::string& cursor) {
+    auto page =
+        expect<schema::QuotaList>(implementation_->call({schema::Quota{cursor}, {}, false, nullptr, {}}));
+    for (const schema::QuotaInfo& quota : page.quotas) quotas.push_back(from_wire(quota));
+    return std::move(page.next);
+  });
+  return quotas;
+}
+
+void Client::quota_set(const QuotaSlot& slot, const Limits& limits) {
+  schema::QuotaSet request{to_wire(slot.subject), slot.id, slot.pool, to_wire(limits)};
+  expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
+}
+
+void Client::quota_clear(const QuotaSlot& slot) {
+  schema::QuotaClear request{to_wire(slot.subject), slot.id, slot.pool};
+  expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
+}
+
+Grant Client::clone(int fd, Access rights) {
+  return to_grant(
+      implementation_->call({schema::CloneFd{to_wire(rights)}, schema::BorrowedFd(fd), true, nullptr, {}}));
+}
+
+int Client::fd() const {
+  return implementation_->session.event_fd();
+}
+std::size_t Client::poll() {
+  return implementation_->session.poll();
+}
+std::string Client::broker() const {
+  return implementation_->session.broker();
+}
+const std::string& Client::socket() const {
+  return implementation_->session.path();
+}
+
+}  // namespace mapcap

@@ -1,0 +1,148 @@
+// A connection to the broker.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mapcap/api.h"
+#include "mapcap/error.h"
+#include "mapcap/grant.h"
+#include "mapcap/types.h"
+
+namespace mapcap {
+
+/// What the broker tells without being asked.
+struct Notice {
+  enum class Kind : std::uint8_t {
+    expiring = 0,     ///< The region's ttl ends in `within` unless it is renewed.
+    revoking = 1,     ///< A drain began: let go of the region within `within` (0: no limit).
+    revoked = 2,      ///< Gone: mappings of it fault (revocable) or read zeros (sealed).
+    reconnected = 3,  ///< From the library: the connection was lost and is there again. See `resumed`.
+  };
+  Kind kind = Kind::revoked;
+  std::uint64_t region = 0;
+  std::string name;
+  std::chrono::nanoseconds within{0};
+  bool resumed = false;  ///< Only reconnected: regions with lifetime `connection` are still this client's.
+};
+
+/// Bytes done of bytes to do, while a create or revoke is at work.
+using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+struct ConnectOptions {
+  /// Empty: $MAPCAP_SOCKET, else /run/mapcap/mapcap.sock.
+  std::string socket;
+  /// For the broker's log: program name and version, at most 64 bytes. Empty: the program's name.
+  std::string program;
+  /// How long one call may take in all, reconnecting included; a call that reports progress, and a drain, may
+  /// take longer. Error when it passes: `timed_out`.
+  std::chrono::milliseconds deadline{30000};
+  /// How long a call goes on trying to reach a broker that was there before and is gone. 0: not at all.
+  /// Error when it passes: `unavailable`.
+  std::chrono::milliseconds reconnect_within{10000};
+  /// How long connect() itself waits for a broker to appear. 0: it must be there.
+  std::chrono::milliseconds wait_for_broker{0};
+  /// Asks for notices: called from poll(), on the thread that calls it, with no lock held.
+  std::function<void(const Notice&)> on_notice;
+};
+
+/// What to create.
+struct RegionSpec {
+  std::string name;  ///< Components of [A-Za-z0-9._-] joined by slashes; the shipped policy wants USER/...
+  std::uint64_t size = 0;  ///< Rounded up to the pool's granule.
+  std::string pool;        ///< Empty: the first pool that the caller may use.
+  CacheRequest cache;
+  Lifetime lifetime;
+  std::uint32_t mode = 0600;
+  std::optional<std::uint32_t> group;  ///< Absent: the caller's primary group.
+  std::optional<SealKind> seal;        ///< Absent: the pool's default.
+};
+
+/// How to revoke. drain: connected holders are told, and may finish `within` (0: no limit) before it is
+/// enforced.
+struct RevokeOptions {
+  bool drain = false;
+  std::chrono::nanoseconds within{0};
+  Progress progress;  ///< May be empty. Must not call the client.
+};
+
+/// What a revoke left behind: bytes that stay charged until the last holder lets go of `grants` grants.
+struct Revoked {
+  std::uint64_t held = 0;
+  std::uint32_t grants = 0;
+};
+
+/// One connection to the broker, made again by itself when the broker restarts: the call under way is
+/// repeated and the connection's regions are taken back with a resume token, within the broker's grace
+/// period.
+///
+/// Thread-safe: calls are made one at a time, so give a thread that must not wait its own Client. Every
+/// method throws mapcap::Error; beside what is named, any may throw `unavailable`, `timed_out`, `malformed`,
+/// `denied`, `exhausted`. Not usable in a forked child: connect again there.
+class MAPCAP_API Client {
+ public:
+  /// Errors: `unavailable` (says what to start), `denied` (the socket's permissions), `version`.
+  static Client connect(ConnectOptions options = {});
+
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+  ~Client();
+
+  /// Errors: `exists`, `over_quota`, `pool_full`, `cache_mode`, `invalid`, `unsupported`.
+  /// When the broker went away during the call and the name exists afterwards, nobody can say whose it is:
+  /// the error is `exists` with the detail ambiguous=true.
+  RegionInfo create(const RegionSpec& spec, const Progress& progress = {});
+  /// Creates and opens in one round trip.
+  Grant create(const RegionSpec& spec, Access rights, const Progress& progress = {});
+  /// Errors: `not_found`, `busy` while it is being revoked, `lost`.
+  Grant open(std::string_view name, Access rights);
+
+  /// What the caller may see of the regions that match a glob ('*' within a component, '**' across), by name.
+  /// Fetched page by page: not one instant.
+  std::vector<RegionInfo> list(std::string_view glob = {});
+  /// Errors: `not_found`.
+  RegionDetails show(std::string_view name);
+  /// Restarts a ttl. Errors: `invalid` for a region without ttl or above the policy's maximum.
+  RegionInfo renew(std::string_view name, std::chrono::nanoseconds ttl);
+  /// When it returns, nobody can read or write the region's contents any more.
+  Revoked revoke(std::string_view name, const RevokeOptions& options = {});
+
+  std::vector<PoolInfo> pools();
+  /// The caller's own slots; every slot for an administrator.
+  std::vector<QuotaInfo> quota();
+  /// For administrators: replaces the policy's limits of that slot, over restarts, until cleared.
+  void quota_set(const QuotaSlot& slot, const Limits& limits);
+  void quota_clear(const QuotaSlot& slot);
+
+  /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which
+  /// stays the caller's. Errors: `unsupported` for what cannot be cloned, `denied` for more rights than `fd`
+  /// has.
+  Grant clone(int fd, Access rights);
+
+  /// Readable when poll() has something to do. The same number for the Client's whole life.
+  [[nodiscard]] int fd() const;
+  /// Delivers notices and, after the broker went away, tries to reach it again. Does not wait for anything
+  /// else. Returns how many notices it delivered. A program that holds `connection` regions and makes no
+  /// calls should poll() whenever fd() is readable, or the broker's grace period may pass.
+  std::size_t poll();
+
+  /// The broker's name and version, from its welcome.
+  [[nodiscard]] std::string broker() const;
+  [[nodiscard]] const std::string& socket() const;
+
+ private:
+  class Implementation;
+  explicit Client(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// The socket that connect() uses when none is given: $MAPCAP_SOCKET, else /run/mapcap/mapcap.sock.
+MAPCAP_API std::string default_socket();
+
+}  // namespace mapcap

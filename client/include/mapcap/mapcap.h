@@ -1,0 +1,18 @@
+// libmapcap: memory that can be mmapped and nothing else.
+//
+//   auto client = mapcap::Client::connect();
+//   auto grant = client.create({.name = "alice/frames", .size = 64 << 20}, mapcap::Access::read_write);
+//   mapcap::Mapping mapping(grant);
+//   mapping.writable()[0] = std::byte{1};
+//
+// Everything throws mapcap::Error. Nothing here needs Boost or Cap'n Proto.
+#pragma once
+
+#include "mapcap/client.h"
+#include "mapcap/error.h"
+#include "mapcap/fd.h"
+#include "mapcap/grant.h"
+#include "mapcap/guard.h"
+#include "mapcap/inherited.h"
+#include "mapcap/mapping.h"
+#include "mapcap/types.h"

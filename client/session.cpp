@@ -1,0 +1,256 @@
+#include "client/session.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "client/convert.h"
+
+namespace mapcap {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// A client that never polls must not grow without bound; the newest notices matter most.
+constexpr std::size_t kMostNotices = 1024;
+constexpr milliseconds kFirstRetry{5};
+constexpr milliseconds kLongestRetry{250};
+// A poll() must not hold up an event loop: an accepting broker answers a hello at once.
+constexpr milliseconds kPollHandshake{1000};
+// A request that makes the broker drop the connection again and again is the request's fault.
+constexpr int kMostLosses = 8;
+
+Deadline after(std::chrono::nanoseconds delay) {
+  return delay == std::chrono::nanoseconds::max() ? Deadline::max() : Clock::now() + delay;
+}
+
+schema::Result<void> watch(schema::BorrowedFd epoll, schema::BorrowedFd fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd.get();
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0)
+    return schema::io_error("epoll_ctl", errno);
+  return schema::ok();
+}
+
+// Reads the counter of an eventfd or timerfd away; it is non-blocking, and empty is fine.
+void quiet(schema::BorrowedFd fd) {
+  std::uint64_t count = 0;
+  [[maybe_unused]] ssize_t got = ::read(fd.get(), &count, sizeof count);
+}
+
+}  // namespace
+
+Session::Session(ConnectOptions options) : options_(std::move(options)), owner_pid_(::getpid()) {
+  if (options_.socket.empty()) options_.socket = default_socket();
+  if (options_.program.empty()) options_.program = program_invocation_short_name;
+  options_.program.resize(std::min(options_.program.size(), schema::kMaxClientText));
+}
+
+schema::Result<void> Session::set_up() {
+  events_ = schema::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!events_.valid()) return schema::io_error("epoll_create1", errno);
+  notices_ready_ = schema::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!notices_ready_.valid()) return schema::io_error("eventfd", errno);
+  retry_timer_ = schema::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!retry_timer_.valid()) return schema::io_error("timerfd_create", errno);
+  MAPCAP_TRY_VOID(watch(events_.borrow(), notices_ready_.borrow()));
+  return watch(events_.borrow(), retry_timer_.borrow());
+}
+
+schema::Result<void> Session::connect() {
+  const std::lock_guard lock(mutex_);
+  MAPCAP_TRY_VOID(set_up());
+  const Deadline until = after(options_.wait_for_broker);
+  for (milliseconds delay = kFirstRetry;; delay = std::min(delay * 2, kLongestRetry)) {
+    auto connected = try_connect(after(options_.deadline));
+    if (connected.has_value()) return schema::ok();
+    if (connected.error().code != schema::ErrorCode::unavailable || Clock::now() + delay > until)
+      return connected;
+    std::this_thread::sleep_for(delay);
+  }
+}
+
+schema::Result<void> Session::try_connect(Deadline deadline) {
+  schema::Hello hello;
+  hello.features = options_.on_notice ? schema::kFeatureNotices : 0;
+  hello.client = options_.program;
+  hello.resume = resume_;
+  MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));
+  MAPCAP_TRY_VOID(watch(events_.borrow(), connection.socket()));
+  const bool again = !resume_.empty();
+  const schema::Welcome& welcome = connection.welcome();
+  resume_ = welcome.resume;
+  broker_ = welcome.broker;
+  retry_delay_ = milliseconds(0);
+  quiet(retry_timer_.borrow());
+  if (again) {
+    Notice notice;
+    notice.kind = Notice::Kind::reconnected;
+    notice.resumed = welcome.resumed;
+    keep(std::move(notice));
+  }
+  connection_.emplace(std::move(connection));
+  return schema::ok();
+}
+
+schema::Result<void> Session::reconnect(Deadline lost_until, Deadline deadline) {
+  for (milliseconds delay = kFirstRetry;; delay = std::min(delay * 2, kLongestRetry)) {
+    auto connected = try_connect(deadline);
+    if (connected.has_value()) return schema::ok();
+    if (connected.error().code != schema::ErrorCode::unavailable) return connected;
+    if (Clock::now() + delay > std::min(lost_until, deadline)) return connected;
+    std::this_thread::sleep_for(delay);
+  }
+}
+
+void Session::drop_connection() {
+  connection_.reset();  // closing takes it out of the epoll set
+  if (options_.reconnect_within.count() > 0) retry_at(milliseconds(1));
+}
+
+void Session::retry_at(milliseconds delay) {
+  itimerspec when{};
+  when.it_value.tv_sec = delay.count() / 1000;
+  when.it_value.tv_nsec = (delay.count() % 1000) * 1000000;
+  ::timerfd_settime(retry_timer_.get(), 0, &when, nullptr);
+}
+
+void Session::keep(const schema::Notice& notice) {
+  if (auto told = from_wire(notice)) keep(std::move(*told));
+}
+
+void Session::keep(Notice notice) {
+  if (!options_.on_notice) return;
+  if (notices_.size() == kMostNotices) notices_.pop_front();
+  notices_.push_back(std::move(notice));
+  signal_notices();
+}
+
+void Session::signal_notices() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] ssize_t put = ::write(notices_ready_.get(), &one, sizeof one);
+}
+
+schema::Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, Deadline& deadline) {
+  for (;;) {
+    MAPCAP_TRY(auto received, connection_->receive(call.wants_fd, deadline));
+    if (auto* notice = std::get_if<schema::Notice>(&received.message)) {
+      if (notice->kind != schema::NoticeKind::progress) {
+        keep(*notice);
+      } else if (notice->request == id) {
+        // Work that moves is not late: the deadline counts from its last sign of life.
+        if (deadline != Deadline::max()) deadline = std::max(deadline, after(options_.deadline));
+        if (call.progress != nullptr && *call.progress)
+          (*call.progress)(notice->done.value, notice->total.value);
+      }
+      continue;
+    }
+    auto& reply = std::get<schema::Reply>(received.message);
+    // Answers to calls that ran into their deadline come late; their descriptors are closed here.
+    if (reply.id != 0 && reply.id < id) continue;
+    if (reply.id > id)
+      return schema::error(schema::ErrorCode::malformed, "the broker answered a request that was never made");
+    if (auto* error = std::get_if<schema::Error>(&reply.body)) return std::move(*error);
+    if (reply.id == 0)
+      return schema::error(schema::ErrorCode::malformed, "the broker answered without saying to what");
+    if (received.dropped_fds)
+      return schema::error(schema::ErrorCode::malformed,
+                           "the broker sent a descriptor that was not asked for");
+    const auto* granted = std::get_if<schema::Granted>(&reply.body);
+    const std::size_t announced = granted != nullptr && granted->with_fd ? 1 : 0;
+    if (received.fds.size() != announced) {
+      return schema::error(schema::ErrorCode::malformed, "the broker announced " + std::to_string(announced) +
+                                                             " descriptors and sent " +
+                                                             std::to_string(received.fds.size()));
+    }
+    Answer answer{std::move(reply.body), {}, false};
+    if (announced == 1) answer.fd = std::move(received.fds.front());
+    return answer;
+  }
+}
+
+schema::Result<Answer> Session::call(const Call& call, bool& repeated) {
+  const std::lock_guard lock(mutex_);
+  repeated = false;
+  if (::getpid() != owner_pid_) {
+    return schema::error(schema::ErrorCode::invalid,
+                         "this connection belongs to the parent process; connect again after fork()");
+  }
+  Deadline deadline = call.extra_time == std::chrono::nanoseconds::max()
+                          ? Deadline::max()
+                          : after(options_.deadline + call.extra_time);
+  std::optional<Deadline> lost_until;
+  bool sent = false;
+  for (int losses = 0;;) {
+    if (!connection_) {
+      if (options_.reconnect_within.count() == 0) return connection_lost();
+      if (!lost_until) lost_until = after(options_.reconnect_within);
+      MAPCAP_TRY_VOID(reconnect(*lost_until, deadline));
+    }
+    repeated = sent;
+    const std::uint64_t id = ++last_id_;
+    auto answer = [&]() -> schema::Result<Answer> {
+      MAPCAP_TRY_VOID(connection_->send({id, call.body}, call.fd, deadline));
+      sent = true;
+      return await_reply(call, id, deadline);
+    }();
+    if (answer.has_value()) return answer;
+    const schema::Error& error = answer.error();
+    if (is_connection_lost(error)) {
+      drop_connection();
+      if (!lost_until) lost_until = after(options_.reconnect_within);
+      if (++losses < kMostLosses && options_.reconnect_within.count() > 0) continue;
+    } else if (error.code == schema::ErrorCode::malformed) {
+      drop_connection();  // after a packet that made no sense the next one cannot be trusted either
+    }
+    return answer;
+  }
+}
+
+bool Session::drain_socket() {
+  while (connection_) {
+    auto received = connection_->receive_now(false);
+    if (received.has_error()) {
+      drop_connection();
+      return false;
+    }
+    auto& found = received.assume_value();
+    if (!found) return true;
+    if (auto* notice = std::get_if<schema::Notice>(&found->message)) keep(*notice);
+  }
+  return false;
+}
+
+std::size_t Session::poll() {
+  std::deque<Notice> due;
+  {
+    const std::lock_guard lock(mutex_);
+    if (::getpid() != owner_pid_) return 0;
+    if (!drain_socket() && options_.reconnect_within.count() > 0) {
+      quiet(retry_timer_.borrow());
+      auto connected = try_connect(after(kPollHandshake));
+      if (connected.has_error()) {
+        retry_delay_ = std::clamp(retry_delay_ * 2, kFirstRetry, kLongestRetry);
+        retry_at(retry_delay_);
+      }
+    }
+    quiet(notices_ready_.borrow());
+    due.swap(notices_);
+  }
+  for (const Notice& notice : due) options_.on_notice(notice);
+  return due.size();
+}
+
+std::string Session::broker() {
+  const std::lock_guard lock(mutex_);
+  return broker_;
+}
+
+}  // namespace mapcap
