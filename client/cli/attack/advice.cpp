@@ -50,6 +50,11 @@ constexpr Advice kAdvice[] = {{"MADV_NORMAL", 0, Rule::harmless},
                               {"MADV_GUARD_INSTALL", 102, Rule::harmless},
                               {"MADV_GUARD_REMOVE", 103, Rule::harmless}};
 
+// linux/mempolicy.h; libnuma is not worth a dependency.
+constexpr int kMpolBind = 2;
+constexpr int kMpolDefault = 0;
+constexpr int kMpolOfAddress = 2;
+
 // An operation on a mapping of the whole region with all the rights that the grant gives.
 Try on_mapping(std::function<long(const Context&, std::byte*)> call) {
   return [call = std::move(call)](const Context& c) {
@@ -106,10 +111,21 @@ void add_maintenance(Family& family) {
                                                     : "MS_SYNC|MS_INVALIDATE"),
         on_mapping([flags](const Context& c, std::byte* region) { return msync(region, c.page, flags); }));
   }
-  family.harmless("mbind MPOL_INTERLEAVE", on_mapping([](const Context& c, std::byte* region) {
-                    const unsigned long nodes = 1;
-                    return syscall(SYS_mbind, region, c.page, 3, &nodes, 64, 0);
-                  }));
+  // A memory policy of a shared mapping belongs to the file: other mappers' next pages follow it. It moves no
+  // data, and where pages lie is no promise; but whoever reads the table should know.
+  family.harmless("mbind, seen by others", [](const Context& c) {
+    std::byte* region = map_region(c);
+    const std::byte* others = map(c, PROT_READ);
+    if (region == nullptr || others == nullptr) return inconclusive("cannot map");
+    const unsigned long nodes = 1;
+    if (syscall(SYS_mbind, region, c.page, kMpolBind, &nodes, 64, 0) != 0) return answered(-1);
+    int mode = 0;
+    const long asked = syscall(SYS_get_mempolicy, &mode, nullptr, 0, others, kMpolOfAddress);
+    (void)syscall(SYS_mbind, region, c.page, kMpolDefault, nullptr, 0, 0);
+    if (asked != 0) return answered(asked);
+    return mode == kMpolBind ? allowed("placement of the whole region follows")
+                             : refused(0, "it stays with this mapping");
+  });
   family.harmless("move_pages", on_mapping([](const Context&, std::byte* region) {
                     void* page = region;
                     int node = 0;

@@ -203,6 +203,11 @@ void expect_replacement(std::string_view note) {
 }
 
 std::vector<Outcome> run(const Target& target, const Options& options) {
+  return run(target, options, all_operations());
+}
+
+std::vector<Outcome> run(const Target& target, const Options& options,
+                         const std::vector<Operation>& operations) {
   // SAFETY: anonymous and shared, so that a child can report; unmapped below.
   void* shared = mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return {};
@@ -218,7 +223,7 @@ std::vector<Outcome> run(const Target& target, const Options& options) {
                           .confinement = target.confinement,
                           .page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
                           .contents = witness.contents()};
-    for (const Operation& operation : all_operations()) {
+    for (const Operation& operation : operations) {
       if ((operation.family + "/" + operation.name).find(options.only) == std::string::npos) continue;
       *g_report = {};
       std::fflush(nullptr);

@@ -1,6 +1,7 @@
 // Mounting: root of its own user and mount namespace tries to give the object a path, or a filesystem on top.
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,6 +124,8 @@ void add_roots(Family& family) {
                  [](const Context& c) { return answered(syscall(SYS_swapon, fd_path(c.fd).c_str(), 0)); });
   family.refused("acct /proc/self/fd",
                  [](const Context& c) { return answered(acct(fd_path(c.fd).c_str())); });
+  family.refused("PR_SET_MM_EXE_FILE",
+                 [](const Context& c) { return answered(prctl(PR_SET_MM, PR_SET_MM_EXE_FILE, c.fd, 0, 0)); });
   family.refused("quotactl_fd", [](const Context& c) {
     return answered(syscall(SYS_quotactl_fd, c.fd, 0x80000100 /* Q_SYNC */, 0, nullptr));
   });

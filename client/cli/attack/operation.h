@@ -116,6 +116,10 @@ void add_seals(std::vector<Operation>& all);  // last: seals cannot be taken off
 
 [[nodiscard]] std::vector<Operation> all_operations();
 
+// run() with operations of the caller's, so that the judgement itself can be tested.
+[[nodiscard]] std::vector<Outcome> run(const Target& target, const Options& options,
+                                       const std::vector<Operation>& operations);
+
 // --- what attempts are written with ---
 
 [[nodiscard]] Attempt refused(int error, std::string note = {});
