@@ -1,0 +1,85 @@
+#include "policy/accounts.h"
+
+#include <grp.h>
+#include <pwd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace mapcap::policy {
+namespace {
+
+constexpr std::size_t kFirstBuffer = 1024;
+constexpr std::size_t kLargestBuffer = 1U << 20U;  // a group of tens of thousands of members
+
+/// Calls `look_up(buffer, size, &found)` with ever larger buffers. Null: unknown, or the lookup failed.
+template <typename Entry, typename LookUp>
+const Entry* with_buffer(std::vector<char>& buffer, LookUp look_up) {
+  for (std::size_t size = kFirstBuffer; size <= kLargestBuffer; size *= 4) {
+    buffer.resize(size);
+    Entry* found = nullptr;
+    const int failure = look_up(buffer.data(), buffer.size(), &found);
+    if (failure == EINTR) size /= 4;
+    if (failure != ERANGE && failure != EINTR) return found;
+  }
+  return nullptr;
+}
+
+template <typename LookUp>
+std::optional<Account> account_from(LookUp look_up) {
+  std::vector<char> buffer;
+  passwd entry{};
+  const auto* found = with_buffer<passwd>(buffer, [&](char* data, std::size_t size, passwd** result) {
+    return look_up(&entry, data, size, result);
+  });
+  if (found == nullptr) return std::nullopt;
+  return Account{found->pw_name, found->pw_uid, found->pw_gid};
+}
+
+std::optional<std::uint32_t> find_group(const std::string& name) {
+  std::vector<char> buffer;
+  group entry{};
+  const auto* found = with_buffer<group>(buffer, [&](char* data, std::size_t size, group** result) {
+    return ::getgrnam_r(name.c_str(), &entry, data, size, result);
+  });
+  if (found == nullptr) return std::nullopt;
+  return found->gr_gid;
+}
+
+}  // namespace
+
+std::optional<Account> find_account(const std::string& name) {
+  return account_from([&](passwd* entry, char* data, std::size_t size, passwd** result) {
+    return ::getpwnam_r(name.c_str(), entry, data, size, result);
+  });
+}
+
+std::optional<Account> find_account(std::uint32_t uid) {
+  return account_from([&](passwd* entry, char* data, std::size_t size, passwd** result) {
+    return ::getpwuid_r(uid, entry, data, size, result);
+  });
+}
+
+std::vector<std::uint32_t> groups_of(const Account& account) {
+  std::vector<gid_t> groups(64);
+  int count = static_cast<int>(groups.size());
+  while (::getgrouplist(account.name.c_str(), account.gid, groups.data(), &count) < 0) {
+    // It says how many there are; one that does not is asked with twice the room.
+    groups.resize(std::max(static_cast<std::size_t>(count), groups.size() * 2));
+    count = static_cast<int>(groups.size());
+    if (groups.size() > kLargestBuffer) return {account.gid};
+  }
+  groups.resize(static_cast<std::size_t>(count));
+  return groups;
+}
+
+Accounts system_accounts() {
+  return Accounts{[](const std::string& name) -> std::optional<std::uint32_t> {
+                    const std::optional<Account> account = find_account(name);
+                    if (!account) return std::nullopt;
+                    return account->uid;
+                  },
+                  find_group};
+}
+
+}  // namespace mapcap::policy

@@ -1,0 +1,33 @@
+// The machine's users and groups, by name.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mapcap::policy {
+
+/// How names become ids. Tests and the fuzzer put their own in.
+struct Accounts {
+  std::function<std::optional<std::uint32_t>(const std::string& name)> uid_of;
+  std::function<std::optional<std::uint32_t>(const std::string& name)> gid_of;
+};
+
+/// getpwnam_r and getgrnam_r: may ask a directory service, and block for as long as that takes.
+Accounts system_accounts();
+
+struct Account {
+  std::string name;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+};
+/// Absent: unknown, or the lookup failed.
+std::optional<Account> find_account(const std::string& name);
+std::optional<Account> find_account(std::uint32_t uid);
+
+/// Every group that the account is a member of, its primary one included.
+std::vector<std::uint32_t> groups_of(const Account& account);
+
+}  // namespace mapcap::policy

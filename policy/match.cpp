@@ -1,0 +1,167 @@
+#include "policy/match.h"
+
+#include <algorithm>
+
+namespace mapcap::policy {
+namespace {
+
+using schema::LifetimeKind;
+
+bool contains(const auto& list, const auto& value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+bool subject_matches(const SubjectMatch& match, const Subject& subject) {
+  if (match.any || contains(match.uids, subject.uid())) return true;
+  return std::any_of(match.gids.begin(), match.gids.end(),
+                     [&](std::uint32_t gid) { return subject.in_group(gid); });
+}
+
+/// Verbs that are about no region.
+bool nameless(Verb verb) {
+  return verb == Verb::pools || verb == Verb::quota || verb == Verb::quota_set || verb == Verb::clone;
+}
+
+bool verb_matches(const Rule& rule, Verb verb) {
+  if (rule.verbs.any()) return rule.verbs.test(static_cast<std::size_t>(verb));
+  return !nameless(verb) || (rule.names.empty() && rule.pools.empty());
+}
+
+/// Puts the subject into a glob. Its name has none of the glob's characters in it (Subject::user).
+std::string expand(std::string_view pattern, const Subject& subject) {
+  std::string expanded;
+  while (true) {
+    const std::size_t brace = pattern.find('{');
+    expanded += pattern.substr(0, brace);
+    if (brace == std::string_view::npos) return expanded;
+    pattern.remove_prefix(brace);
+    const std::size_t length = pattern.find('}') + 1;
+    expanded += pattern.substr(0, length) == "{user}" ? subject.user() : std::to_string(subject.uid());
+    pattern.remove_prefix(length);
+  }
+}
+
+bool name_matches(const std::string& pattern, const Subject& subject, std::string_view name) {
+  if (pattern.find('{') == std::string::npos) return schema::glob_match(pattern, name);
+  return schema::glob_match(expand(pattern, subject), name);
+}
+
+bool names_match(const Rule& rule, const Subject& subject, const Action& action) {
+  if (rule.names.empty() || nameless(action.verb)) return true;
+  if (action.name.empty()) return rule.effect == Effect::allow && action.verb == Verb::list;
+  return std::any_of(rule.names.begin(), rule.names.end(),
+                     [&](const std::string& pattern) { return name_matches(pattern, subject, action.name); });
+}
+
+bool rights_match(const Rule& rule, schema::Access asked) {
+  return rule.effect == Effect::allow ? asked <= *rule.rights : asked >= *rule.rights;
+}
+
+bool lifetime_matches(const Rule& rule, LifetimeKind asked) {
+  if (rule.lifetimes.any()) return rule.lifetimes.test(static_cast<std::size_t>(asked));
+  return !rule.max_ttl || asked != LifetimeKind::persistent;
+}
+
+template <std::size_t N, typename Enum>
+bool set_matches(const std::bitset<N>& set, Enum asked) {
+  return set.none() || set.test(static_cast<std::size_t>(asked));
+}
+
+}  // namespace
+
+Part first_mismatch(const Rule& rule, const Subject& subject, const Action& action) {
+  // What the action leaves open stops no allow, and makes no deny apply that lists it.
+  const bool open = rule.effect == Effect::allow;
+  const auto says_no = [open](bool listed, const auto& asked, auto matches) {
+    return listed && !(asked ? matches(*asked) : open);
+  };
+  if (!subject_matches(rule.subject, subject)) return Part::subject;
+  if (!verb_matches(rule, action.verb)) return Part::verb;
+  if (!names_match(rule, subject, action)) return Part::name;
+  if (!rule.pools.empty() && !(action.pool.empty() ? open : contains(rule.pools, action.pool)))
+    return Part::pool;
+  if (says_no(rule.rights.has_value(), action.rights,
+              [&](auto asked) { return rights_match(rule, asked); })) {
+    return Part::rights;
+  }
+  if (says_no(rule.cache.any(), action.cache, [&](auto asked) { return set_matches(rule.cache, asked); })) {
+    return Part::cache;
+  }
+  if (says_no(rule.lifetimes.any() || rule.max_ttl.has_value(), action.lifetime,
+              [&](const auto& asked) { return lifetime_matches(rule, asked.kind); })) {
+    return Part::lifetime;
+  }
+  if (says_no(rule.max_ttl.has_value(), action.lifetime, [&](const auto& asked) {
+        return asked.kind != LifetimeKind::ttl || asked.ttl <= *rule.max_ttl;
+      })) {
+    return Part::ttl;
+  }
+  if (says_no(rule.max_size.has_value(), action.size, [&](auto asked) { return asked <= *rule.max_size; })) {
+    return Part::size;
+  }
+  if (says_no(rule.seals.any(), action.seal, [&](auto asked) { return set_matches(rule.seals, asked); })) {
+    return Part::seal;
+  }
+  return Part::none;
+}
+
+// ---- in words
+// --------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text.empty() ? "all" : text;
+}
+
+template <typename Enum, std::size_t N>
+std::string joined(const std::bitset<N>& set) {
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (set.test(i)) words.emplace_back(to_string(static_cast<Enum>(i)));
+  }
+  return joined(words);
+}
+
+}  // namespace
+
+std::string what_it_says(const Rule& rule, Part part) {
+  switch (part) {
+    case Part::subject:
+      return rule.subject.text;
+    case Part::verb:
+      if (rule.verbs.none()) return "it lists names or pools, and not this verb";
+      return "verbs = " + joined<Verb>(rule.verbs);
+    case Part::name:
+      return "names = " + joined(rule.names);
+    case Part::pool:
+      return "pools = " + joined(rule.pools);
+    case Part::rights:
+      return "rights = " + std::string(to_string(rule.rights.value_or(schema::Access::read_write)));
+    case Part::cache:
+      return "cache = " + joined<schema::CacheMode>(rule.cache);
+    case Part::lifetime:
+      if (rule.lifetimes.none()) return "max_ttl excludes persistent";
+      return "lifetimes = " + joined<LifetimeKind>(rule.lifetimes);
+    case Part::ttl:
+      return "max_ttl = " + schema::format_duration_exact(rule.max_ttl.value_or(schema::kMaxDuration));
+    case Part::size:
+      return "max_size = " + schema::format_bytes(rule.max_size.value_or(schema::ByteCount{}));
+    case Part::seal:
+      return "seals = " + joined<schema::SealKind>(rule.seals);
+    case Part::none:
+      return "all of it";
+  }
+  return {};
+}
+
+std::string describe(const Action& action) {
+  std::string text(to_string(action.verb));
+  if (!action.name.empty()) text.append(" ").append(action.name);
+  if (!action.pool.empty()) text.append(" in pool ").append(action.pool);
+  return text;
+}
+
+}  // namespace mapcap::policy

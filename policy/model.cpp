@@ -1,0 +1,43 @@
+#include "policy/model.h"
+
+#include <array>
+
+namespace mapcap::policy {
+namespace {
+
+// In the order of the enumerators.
+constexpr std::array<std::string_view, kVerbs> kVerbWords{"create", "open",  "list",  "show",      "renew",
+                                                          "revoke", "pools", "quota", "quota-set", "clone"};
+static_assert(static_cast<std::size_t>(Verb::clone) + 1 == kVerbs);
+
+}  // namespace
+
+std::string_view to_string(Verb verb) {
+  return kVerbWords.at(static_cast<std::size_t>(verb));
+}
+
+schema::Result<Verb> parse_verb(std::string_view text) {
+  std::string accepted;
+  for (std::size_t i = 0; i < kVerbs; ++i) {
+    if (kVerbWords.at(i) == text) return static_cast<Verb>(i);
+    accepted += (i == 0 ? "" : ", ") + std::string(kVerbWords.at(i));
+  }
+  return schema::error(schema::ErrorCode::invalid,
+                       "verb \"" + std::string(text) + "\" is not one of " + accepted);
+}
+
+std::string_view to_string(Backing backing) {
+  switch (backing) {
+    case Backing::memory:
+      return "memory";
+    case Backing::dax_file:
+      return "dax-file";
+    case Backing::dax_device:
+      return "dax-device";
+    case Backing::pci_bar:
+      return "pci-bar";
+  }
+  return "unknown";
+}
+
+}  // namespace mapcap::policy

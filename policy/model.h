@@ -1,0 +1,129 @@
+// What a policy file says, as plain values. The loader fills them in and has checked everything that is said
+// here; the broker reads the settings, the Policy judges by the rules.
+#pragma once
+
+#include <bitset>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "schema/request.h"
+
+namespace mapcap::policy {
+
+/// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides.
+enum class Verb : std::uint8_t { create, open, list, show, renew, revoke, pools, quota, quota_set, clone };
+inline constexpr std::size_t kVerbs = 10;
+
+/// "create", ..., "quota-set".
+std::string_view to_string(Verb);
+/// Errors: `invalid`, listing what is accepted.
+schema::Result<Verb> parse_verb(std::string_view);
+
+// ---- [broker]
+// ------------------------------------------------------------------------------------------------
+
+struct BrokerSettings {
+  std::string socket = "/run/mapcap/mapcap.sock";
+  std::string state = "/var/lib/mapcap";
+  std::chrono::nanoseconds grace = std::chrono::seconds(5);             ///< To reconnect in; 0 to 1 h.
+  std::chrono::nanoseconds expiring_notice = std::chrono::seconds(30);  ///< Before a ttl ends; 0 to 1 d.
+  std::chrono::nanoseconds keeper_deadline = std::chrono::seconds(2);   ///< Of one open; 10 ms to 1 min.
+  std::uint32_t max_connections = 4096;                                 ///< 1 to 100,000.
+  std::uint32_t max_connections_per_user = 64;                          ///< 1 to max_connections.
+  bool operator==(const BrokerSettings&) const = default;
+};
+
+// ---- [pool.NAME]
+// -----------------------------------------------------------------------------------------------
+
+enum class Backing : std::uint8_t { memory, dax_file, dax_device, pci_bar };
+/// "memory", "dax-file", "dax-device", "pci-bar"
+std::string_view to_string(Backing);
+
+/// Percent of what the machine has: of MemTotal for memory, of the filesystem for dax-file. 1 to 100.
+struct Percent {
+  std::uint32_t value = 0;
+  bool operator==(const Percent&) const = default;
+};
+using Capacity = std::variant<schema::ByteCount, Percent>;
+
+inline constexpr std::size_t kMaxPools = 64;
+inline constexpr std::size_t kMaxPoolNameInPolicy = 23;  ///< What a ledger record has room for.
+
+struct PoolSettings {
+  std::string name;
+  std::string where;  ///< "policy.toml:12", for messages.
+  Backing backing = Backing::memory;
+  std::optional<Capacity> capacity;                ///< Absent: all of the device; never absent for memory.
+  std::optional<schema::Confinement> confinement;  ///< Absent: the strongest that the machine can enforce.
+  std::vector<schema::SealKind> seals;             ///< At least one; the first is the default.
+  std::vector<schema::CacheMode> cache;            ///< Allowed modes; empty: every one that is obtainable.
+  bool wt_platform = false;                        ///< The administrator set up an MTRR for write-through.
+  bool populate = false;                           ///< memory: allocate the pages at create.
+  bool huge = false;                               ///< memory: huge pages.
+  bool secret = false;                             ///< memory: memfd_secret.
+  std::optional<std::uint32_t> numa;               ///< memory: the node.
+  std::string path;                                ///< dax-file: an absolute, normalised directory.
+  std::vector<std::string> devices;                ///< dax-device: device nodes ...
+  std::string region;                              ///< ... or the name of an ndctl or daxctl region.
+  std::vector<std::string> resources;              ///< pci-bar: sysfs resource files.
+  bool operator==(const PoolSettings&) const = default;
+};
+
+// ---- [[rule]]
+// --------------------------------------------------------------------------------------------------
+
+enum class Effect : std::uint8_t { allow, deny };
+
+/// Ids; `any` with no ids, else exactly one of the lists.
+struct SubjectMatch {
+  bool any = false;
+  std::vector<std::uint32_t> uids;
+  std::vector<std::uint32_t> gids;
+  std::string text;  ///< As the file says it: "user alice", for explanations.
+};
+
+/// An empty list, set or optional says nothing, which means all.
+struct Rule {
+  std::string where;  ///< "policy.toml:12"
+  Effect effect = Effect::allow;
+  SubjectMatch subject;
+  std::vector<std::string> names;  ///< Globs (schema::glob_match) after "{user}" and "{uid}" were put in.
+  std::vector<std::string> pools;
+  std::bitset<kVerbs> verbs;
+  std::optional<schema::Access> rights;  ///< allow: at most these. deny: these and stronger ones.
+  std::bitset<4> cache;                  ///< By schema::CacheMode.
+  std::bitset<3> lifetimes;              ///< By schema::LifetimeKind.
+  std::bitset<2> seals;                  ///< By schema::SealKind.
+  std::optional<std::chrono::nanoseconds> max_ttl;
+  std::optional<schema::ByteCount> max_size;
+};
+
+// ---- [[quota]]
+// -------------------------------------------------------------------------------------------------
+
+/// user, group: the id counts. any: the default of each single user that has no user slot for the same pool.
+/// group: all regions whose group it is, together.
+struct QuotaRule {
+  std::string where;
+  schema::SubjectKind subject = schema::SubjectKind::any;
+  std::uint32_t id = 0;
+  std::string pool;  ///< Empty: over all pools.
+  schema::Limits limits;
+};
+
+/// A whole file.
+struct Settings {
+  std::string source;  ///< The file's name as messages say it.
+  BrokerSettings broker;
+  std::vector<PoolSettings> pools;  ///< In the file's order; at least one.
+  std::vector<Rule> rules;          ///< In the file's order.
+  std::vector<QuotaRule> quotas;
+};
+
+}  // namespace mapcap::policy

@@ -1,0 +1,168 @@
+#include "policy/policy.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "policy/match.h"
+
+namespace mapcap::policy {
+
+using schema::ErrorCode;
+using schema::Result;
+using schema::SubjectKind;
+
+namespace {
+
+constexpr std::size_t kClosestShown = 3;
+
+schema::Error denial(const Subject& subject, const Action& action, std::string sentence,
+                     const std::string& rule) {
+  std::vector<schema::Detail> details{{"verb", std::string(to_string(action.verb))},
+                                      {"user", subject.user()}};
+  if (!action.name.empty()) details.push_back({"name", std::string(action.name)});
+  if (!action.pool.empty()) details.push_back({"pool", std::string(action.pool)});
+  if (!rule.empty()) details.push_back({"rule", rule});
+  return schema::error(ErrorCode::denied, std::move(sentence), std::move(details));
+}
+
+}  // namespace
+
+Policy::Policy(Settings settings) : settings_(std::move(settings)) {
+  for (std::uint32_t i = 0; i < settings_.rules.size(); ++i) {
+    const SubjectMatch& subject = settings_.rules[i].subject;
+    if (subject.any) for_any_.push_back(i);
+    for (const std::uint32_t uid : subject.uids) by_uid_[uid].push_back(i);
+    for (const std::uint32_t gid : subject.gids) by_gid_[gid].push_back(i);
+  }
+}
+
+/// Indices of the rules whose subject is meant, in the file's order. Each rule has one kind of subject, so
+/// only a rule of several groups could come twice, and judging it twice does no harm.
+std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
+  std::vector<std::uint32_t> rules = for_any_;
+  const auto add = [&rules](const Index& index, std::uint32_t id) {
+    const auto found = index.find(id);
+    if (found != index.end()) rules.insert(rules.end(), found->second.begin(), found->second.end());
+  };
+  add(by_uid_, subject.uid());
+  if (!by_gid_.empty()) {
+    for (const std::uint32_t gid : subject.groups()) add(by_gid_, gid);
+  }
+  std::sort(rules.begin(), rules.end());
+  return rules;
+}
+
+Policy::Verdict Policy::judge(const Subject& subject, const Action& action) const {
+  Verdict verdict;
+  for (const std::uint32_t index : rules_about(subject)) {
+    const Rule& rule = settings_.rules[index];
+    if (rule.effect == Effect::allow && verdict.allow != nullptr) continue;
+    if (first_mismatch(rule, subject, action) != Part::none) continue;
+    if (rule.effect == Effect::deny) {
+      verdict.deny = &rule;
+      return verdict;
+    }
+    verdict.allow = &rule;
+  }
+  return verdict;
+}
+
+bool Policy::allows(const Subject& subject, const Action& action) const {
+  const Verdict verdict = judge(subject, action);
+  return verdict.deny == nullptr && verdict.allow != nullptr;
+}
+
+Result<Permit> Policy::authorize(const Subject& subject, const Action& action) const {
+  const Verdict verdict = judge(subject, action);
+  if (verdict.deny != nullptr) {
+    return denial(subject, action,
+                  "rule " + verdict.deny->where + " denies " + describe(action) + " to " + subject.describe(),
+                  verdict.deny->where);
+  }
+  if (verdict.allow == nullptr) {
+    return denial(
+        subject, action,
+        "no rule allows " + describe(action) + " to " + subject.describe() + "; " + closest(subject, action),
+        "");
+  }
+  return Permit{verdict.allow->where, verdict.allow->max_ttl, verdict.allow->max_size};
+}
+
+std::string Policy::closest(const Subject& subject, const Action& action) const {
+  std::vector<std::pair<Part, const Rule*>> misses;
+  for (const std::uint32_t index : rules_about(subject)) {
+    const Rule& rule = settings_.rules[index];
+    if (rule.effect == Effect::allow) misses.emplace_back(first_mismatch(rule, subject, action), &rule);
+  }
+  if (misses.empty()) return "no rule in " + settings_.source + " is about this user";
+  std::stable_sort(misses.begin(), misses.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  misses.resize(std::min(misses.size(), kClosestShown));
+  std::string text = "rules that came closest: ";
+  for (const auto& [part, rule] : misses) {
+    text +=
+        (rule == misses.front().second ? "" : ", ") + rule->where + " (" + what_it_says(*rule, part) + ")";
+  }
+  return text;
+}
+
+Result<std::string> Policy::choose_pool(const Subject& subject, const Action& action) const {
+  Action in_pool = action;
+  for (const PoolSettings& pool : settings_.pools) {
+    in_pool.pool = pool.name;
+    if (allows(subject, in_pool)) return pool.name;
+  }
+  // Why not the first is as good an answer as any, and the only one when there is one pool.
+  in_pool.pool = settings_.pools.front().name;
+  return authorize(subject, in_pool).error();
+}
+
+Explanation Policy::explain(const Subject& subject, const Action& action) const {
+  const Verdict verdict = judge(subject, action);
+  Explanation result;
+  result.allowed = verdict.deny == nullptr && verdict.allow != nullptr;
+  const Rule* decides = verdict.deny != nullptr ? verdict.deny : verdict.allow;
+  result.text =
+      describe(action) + " by " + subject.describe() + " (uid " + std::to_string(subject.uid()) + "): ";
+  if (decides == nullptr) {
+    result.text += "denied, because no rule allows it\n";
+  } else {
+    result.text += (result.allowed ? "allowed by " : "denied by ") + decides->where + "\n";
+  }
+  const std::vector<std::uint32_t> rules = rules_about(subject);
+  for (const std::uint32_t index : rules) {
+    const Rule& rule = settings_.rules[index];
+    const Part part = first_mismatch(rule, subject, action);
+    result.text +=
+        "  " + rule.where + (rule.effect == Effect::deny ? " deny  " : " allow ") + rule.subject.text;
+    result.text +=
+        part == Part::none ? ": applies\n" : ": does not apply, " + what_it_says(rule, part) + "\n";
+  }
+  if (rules.empty()) result.text += "  no rule in " + settings_.source + " is about this user\n";
+  return result;
+}
+
+const QuotaRule* Policy::quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const {
+  for (const QuotaRule& quota : settings_.quotas) {
+    if (quota.subject == kind && quota.id == id && quota.pool == pool) return &quota;
+  }
+  return nullptr;
+}
+
+std::vector<QuotaSlot> Policy::quota_slots(std::uint32_t uid, std::uint32_t gid,
+                                           std::string_view pool) const {
+  std::vector<QuotaSlot> slots;
+  const auto add = [&slots](const QuotaRule* quota, std::uint32_t id) {
+    if (quota != nullptr) slots.push_back({quota->subject, id, quota->pool, quota->limits, quota->where});
+  };
+  std::vector<std::string_view> scopes{""};
+  if (!pool.empty()) scopes.insert(scopes.begin(), pool);
+  for (const std::string_view scope : scopes) add(quota_of(SubjectKind::user, uid, scope), uid);
+  for (const std::string_view scope : scopes) add(quota_of(SubjectKind::group, gid, scope), gid);
+  for (const std::string_view scope : scopes) {
+    if (quota_of(SubjectKind::user, uid, scope) == nullptr) add(quota_of(SubjectKind::any, 0, scope), uid);
+  }
+  return slots;
+}
+
+}  // namespace mapcap::policy

@@ -1,0 +1,117 @@
+// Decides, never acts: an immutable snapshot of one policy file.
+//
+// Default deny; an explicit deny wins over every allow; among allows the first in the file's order gives the
+// permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
+// action asks for. What a rule does not list is not restricted, with three refinements:
+//
+//  - A rule that lists names or pools is about regions. It speaks of `pools`, `quota`, `quota-set` and
+//  `clone` only
+//    when it lists that verb, so that allowing everything under a prefix does not allow setting quotas.
+//  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a
+//  deny
+//    only without names. Each region of the answer is then judged by its own name.
+//  - max_ttl without lifetimes excludes `persistent`: a maximum that a region which never ends would pass is
+//  none.
+//
+// What the action leaves open (no pool chosen yet, no grant asked for) restricts no allow, and no deny that
+// lists it applies. A region's mode is not judged here: the broker checks it after the policy.
+//
+// Cost: rules are found by uid, by gid and for any, so rules about others cost nothing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "policy/model.h"
+#include "policy/subject.h"
+#include "schema/result.h"
+
+namespace mapcap::policy {
+
+/// What somebody wants to do. Absent: not asked for, or it makes no sense with the verb.
+struct Action {
+  Verb verb = Verb::open;
+  std::string_view name;  ///< The region's; empty for verbs without one.
+  std::string_view pool;  ///< Empty: not known (yet), or none.
+  std::optional<schema::Access> rights;
+  std::optional<schema::CacheMode> cache;
+  std::optional<schema::Lifetime> lifetime;
+  std::optional<schema::ByteCount> size;
+  std::optional<schema::SealKind> seal;
+};
+
+/// The rule that allows, and up to where.
+struct Permit {
+  std::string rule;  ///< "policy.toml:12"
+  std::optional<std::chrono::nanoseconds> max_ttl;
+  std::optional<schema::ByteCount> max_size;
+};
+
+struct Explanation {
+  bool allowed = false;
+  std::string text;  ///< Several lines: the verdict, then every rule about the subject and what decided it.
+};
+
+/// One slot that a reservation must fit. For `any` the id is the user's, because the limit is each single
+/// user's.
+struct QuotaSlot {
+  schema::SubjectKind subject = schema::SubjectKind::any;
+  std::uint32_t id = 0;
+  std::string pool;  ///< Empty: over all pools.
+  schema::Limits limits;
+  std::string where;
+  bool operator==(const QuotaSlot&) const = default;
+};
+
+/// May be shared between threads: nothing in it changes.
+class Policy {
+ public:
+  explicit Policy(Settings settings);
+
+  [[nodiscard]] const BrokerSettings& broker() const { return settings_.broker; }
+  /// In the file's order.
+  [[nodiscard]] const std::vector<PoolSettings>& pools() const { return settings_.pools; }
+  [[nodiscard]] const std::vector<QuotaRule>& quotas() const { return settings_.quotas; }
+  [[nodiscard]] const std::string& source() const { return settings_.source; }
+
+  /// Errors: `denied`, naming the rule that denies, or that none allows and which came closest.
+  [[nodiscard]] schema::Result<Permit> authorize(const Subject& subject, const Action& action) const;
+
+  /// The same answer without the sentence: for filtering lists.
+  [[nodiscard]] bool allows(const Subject& subject, const Action& action) const;
+
+  /// The first pool in the file's order for which `action` (its pool is ignored) is allowed. Errors:
+  /// `denied`.
+  [[nodiscard]] schema::Result<std::string> choose_pool(const Subject& subject, const Action& action) const;
+
+  [[nodiscard]] Explanation explain(const Subject& subject, const Action& action) const;
+
+  /// The slots that have a limit in this file for a region of user `uid` with group `gid` in `pool` (empty:
+  /// what belongs to no pool). In this order: user, group, any; within each the pool's before the one over
+  /// all pools.
+  [[nodiscard]] std::vector<QuotaSlot> quota_slots(std::uint32_t uid, std::uint32_t gid,
+                                                   std::string_view pool) const;
+
+ private:
+  struct Verdict {
+    const Rule* deny = nullptr;
+    const Rule* allow = nullptr;
+  };
+  [[nodiscard]] std::vector<std::uint32_t> rules_about(const Subject& subject) const;
+  [[nodiscard]] Verdict judge(const Subject& subject, const Action& action) const;
+  [[nodiscard]] std::string closest(const Subject& subject, const Action& action) const;
+  [[nodiscard]] const QuotaRule* quota_of(schema::SubjectKind kind, std::uint32_t id,
+                                          std::string_view pool) const;
+
+  using Index = std::unordered_map<std::uint32_t, std::vector<std::uint32_t>>;
+  Settings settings_;
+  Index by_uid_;
+  Index by_gid_;
+  std::vector<std::uint32_t> for_any_;
+};
+
+}  // namespace mapcap::policy

@@ -1,0 +1,114 @@
+#include "policy/subject.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+
+#include "policy/accounts.h"
+#include "schema/region_name.h"
+
+// Debian 12's headers may lack it; Linux 6.5, include/uapi/asm-generic/socket.h.
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+namespace mapcap::policy {
+namespace {
+
+using schema::BorrowedFd;
+using schema::Result;
+using schema::UniqueFd;
+
+Result<ucred> peer_credentials(BorrowedFd socket) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return schema::io_error("getsockopt SO_PEERCRED", errno);
+  }
+  // What a socket without a peer answers.
+  if (credentials.uid == static_cast<uid_t>(-1)) return schema::io_error("getsockopt SO_PEERCRED", ENOTCONN);
+  return credentials;
+}
+
+Result<std::vector<std::uint32_t>> peer_groups(BorrowedFd socket) {
+  std::vector<gid_t> groups(32);
+  while (true) {
+    auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const int result = ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+    const int failure = errno;
+    if (result != 0 && failure == ENODATA) return std::vector<std::uint32_t>();
+    if (result != 0 && failure != ERANGE) return schema::io_error("getsockopt SO_PEERGROUPS", failure);
+    groups.resize(size / sizeof(gid_t));  // ERANGE tells the size that is needed: at most 65,536 groups
+    if (result == 0) return groups;
+  }
+}
+
+/// Not valid where the kernel has none to give: the pid still names the peer in reports.
+UniqueFd peer_pidfd(BorrowedFd socket) {
+  int pidfd = -1;
+  socklen_t size = sizeof pidfd;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) != 0) return {};
+  return UniqueFd(pidfd);
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// See Subject::user. The alphabet of region names also keeps glob characters of exotic user names out of
+/// patterns.
+std::string name_in_rules(std::uint32_t uid, std::string_view name) {
+  const bool usable = schema::RegionName::parse(name).has_value() && name.find('/') == std::string_view::npos;
+  return usable && !is_number(name) ? std::string(name) : std::to_string(uid);
+}
+
+std::vector<std::uint32_t> sorted_with(std::vector<std::uint32_t> groups, std::uint32_t primary) {
+  groups.push_back(primary);
+  std::sort(groups.begin(), groups.end());
+  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  return groups;
+}
+
+}  // namespace
+
+Result<Subject> Subject::of_peer(BorrowedFd socket) {
+  MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
+  MAPCAP_TRY(std::vector<std::uint32_t> groups, peer_groups(socket));
+  const std::optional<Account> account = find_account(credentials.uid);
+  Subject subject =
+      for_explanation(credentials.uid, credentials.gid, std::move(groups), account ? account->name : "");
+  subject.pid_ = credentials.pid;
+  subject.pidfd_ = peer_pidfd(socket);
+  return subject;
+}
+
+Result<Subject> Subject::for_explanation(std::string_view user) {
+  std::optional<Account> account = find_account(std::string(user));
+  std::uint32_t uid = 0;
+  const auto [end, failure] = std::from_chars(user.data(), user.data() + user.size(), uid);
+  const bool number = failure == std::errc() && end == user.data() + user.size();
+  if (!account && number) account = find_account(uid);
+  if (account) return for_explanation(account->uid, account->gid, groups_of(*account), account->name);
+  if (number) return for_explanation(uid, uid, {}, "");
+  return schema::error(schema::ErrorCode::not_found,
+                       "user \"" + std::string(user) + "\" is not known on this machine");
+}
+
+Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,
+                                 std::string_view user_name) {
+  Subject subject;
+  subject.uid_ = uid;
+  subject.gid_ = gid;
+  subject.groups_ = sorted_with(std::move(groups), gid);
+  subject.user_ = name_in_rules(uid, user_name);
+  return subject;
+}
+
+bool Subject::in_group(std::uint32_t gid) const {
+  return std::binary_search(groups_.begin(), groups_.end(), gid);
+}
+
+}  // namespace mapcap::policy

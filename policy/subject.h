@@ -1,0 +1,59 @@
+// Who asks. Promise 11: identity comes from the kernel, so a Subject can only be made from a socket.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::policy {
+
+/// One peer as the kernel attests it, at the moment it connected. Move-only, because it owns the peer's
+/// pidfd.
+class Subject {
+ public:
+  /// Of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD (Linux 6.5), and the user's name
+  /// from the machine's accounts. `socket` is only looked at. Errors: `io`.
+  static schema::Result<Subject> of_peer(schema::BorrowedFd socket);
+
+  /// The identity that `user` (a name, or a number) would have, for `policy explain` and tests only: nothing
+  /// is attested. Errors: `not_found` for a name that the machine does not know; a number needs no account.
+  static schema::Result<Subject> for_explanation(std::string_view user);
+  /// The same with nothing looked up.
+  static Subject for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,
+                                 std::string_view user_name);
+
+  [[nodiscard]] std::uint32_t uid() const { return uid_; }
+  /// The primary group.
+  [[nodiscard]] std::uint32_t gid() const { return gid_; }
+  /// All groups, the primary one included; sorted, without duplicates.
+  [[nodiscard]] const std::vector<std::uint32_t>& groups() const { return groups_; }
+  [[nodiscard]] bool in_group(std::uint32_t gid) const;
+  /// 0 when the peer lives in a pid namespace that cannot be seen, and for an explanation.
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Not valid on kernels without SO_PEERPIDFD, for a peer that is gone, and for an explanation.
+  [[nodiscard]] schema::BorrowedFd pidfd() const { return pidfd_.borrow(); }
+
+  /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
+  /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
+  [[nodiscard]] const std::string& user() const { return user_; }
+  /// "user alice", "user 1000": for sentences.
+  [[nodiscard]] std::string describe() const { return "user " + user_; }
+
+ private:
+  Subject() = default;
+
+  std::uint32_t uid_ = 0;
+  std::uint32_t gid_ = 0;
+  std::vector<std::uint32_t> groups_;
+  pid_t pid_ = 0;
+  schema::UniqueFd pidfd_;
+  std::string user_;
+};
+
+}  // namespace mapcap::policy
