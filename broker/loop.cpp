@@ -1,13 +1,13 @@
 #include "broker/loop.h"
 
+#include <sys/timerfd.h>
+#include <unistd.h>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <ctime>
-#include <sys/timerfd.h>
-#include <unistd.h>
 #include <map>
 
 #include "schema/result.h"
@@ -47,13 +47,14 @@ struct Loop::Implementation {
   }
 
   void watch_clock() {
-    clock.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& failed) {
-      if (failed) return;
-      std::uint64_t expirations = 0;
-      [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
-      fire();
-      watch_clock();
-    });
+    clock.async_wait(
+        asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& failed) {
+          if (failed) return;
+          std::uint64_t expirations = 0;
+          [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
+          fire();
+          watch_clock();
+        });
   }
 
   void fire() {
@@ -94,9 +95,17 @@ struct Loop::Implementation {
 Loop::Loop() : implementation_(std::make_unique<Implementation>()) {}
 Loop::~Loop() = default;
 
-void Loop::run() { implementation_->context.run(); }
-void Loop::stop() { implementation_->context.stop(); }
-void Loop::post(std::function<void()> work) { asio::post(implementation_->context, std::move(work)); }
+void Loop::run() {
+  implementation_->context.run();
+  // A stop() ends one run; the next one goes on.
+  implementation_->context.restart();
+}
+void Loop::stop() {
+  implementation_->context.stop();
+}
+void Loop::post(std::function<void()> work) {
+  asio::post(implementation_->context, std::move(work));
+}
 
 Loop::Timer::Timer() = default;
 Loop::Timer::~Timer() = default;

@@ -19,7 +19,7 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  /// Runs until stop(). Returns at once when stop() came first.
+  /// Runs until stop(). Returns at once when stop() came first. May be called again.
   void run();
   void stop();
 
@@ -80,7 +80,8 @@ class Loop {
     Watch(Watch&&) noexcept;
     Watch& operator=(Watch&&) = delete;
 
-    /// Completes every wait with false, now and in future. The waiter is resumed from the loop, not from here.
+    /// Completes every wait with false, now and in future. The waiter is resumed from the loop, not from
+    /// here.
     void cancel();
 
     /// co_await: true when ready (or in error or hung up), false when cancelled.

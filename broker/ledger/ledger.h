@@ -1,9 +1,11 @@
 // The ledger: the only truth across restarts.
 //
 // A verb asks for a change and awaits it; when the await returns success, the change is as durable as asked.
-// Every change is atomic: after a crash at any store the ledger holds the state before or after it, never between.
+// Every change is atomic: after a crash at any store the ledger holds the state before or after it, never
+// between.
 #pragma once
 
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,8 +31,8 @@ class Ledger {
   virtual ~Ledger() = default;
 
   /// Opens or creates the ledger at `path`, takes its lock, maps it through libpmem2 and recovers.
-  /// Errors: `busy` when another broker has it open, `invalid` for a file that is no ledger or of another version,
-  /// `io` otherwise; each says what to do.
+  /// Errors: `busy` when another broker has it open, `invalid` for a file that is no ledger or of another
+  /// version, `io` otherwise; each says what to do.
   static schema::Result<std::unique_ptr<Ledger>> open(const std::string& path, broker::Loop& loop,
                                                       broker::Worker& worker);
 
@@ -40,14 +42,23 @@ class Ledger {
   /// Never reused, not even after a crash.
   virtual schema::RegionId next_id() = 0;
 
-  /// Inserts the region, or replaces the record with the same id. On error nothing has changed.
+  /// Inserts the region, or replaces the record with the same id. On error nothing has changed; what the
+  /// medium half wrote of a refused change is taken back with the next change that succeeds. Changes of one
+  /// id take effect in the order in which they were asked for. Once an id has been written at power strength,
+  /// all its later changes are. Errors: `invalid` for a record that does not fit the layout, `io` when the
+  /// medium refuses (ENOSPC for a full table that cannot grow, EIO from msync); the ledger goes on.
   virtual broker::Task<schema::Result<void>> put(RegionRecord record, Strength strength) = 0;
-  /// Frees the record. Freeing what is not there is fine.
+  /// Frees the record; never needs space. Freeing what is not there is fine. Errors: `io`.
   virtual broker::Task<schema::Result<void>> erase(schema::RegionId id, Strength strength) = 0;
 
   virtual broker::Task<schema::Result<void>> put_quota(QuotaRecord record) = 0;
   virtual broker::Task<schema::Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t id,
                                                          std::string pool) = 0;
+
+  /// For an orderly end: waits for what runs in the background and makes everything durable, process strength
+  /// too, so that after a reboot volatile regions are told as lost. No change may be under way or follow.
+  /// Errors: `io`.
+  virtual broker::Task<schema::Result<void>> close() = 0;
 
   /// How power-strength changes are made durable here: byte or cache_line (flush and fence), page (msync).
   [[nodiscard]] virtual schema::Granularity granularity() const = 0;
@@ -56,8 +67,9 @@ class Ledger {
 /// The boot id of this boot. Errors: `io`.
 schema::Result<BootId> current_boot();
 
-/// For `mapcapd --check-ledger`: reads only; one line for each finding, then a summary, on `out`.
-/// Returns true when nothing is damaged.
+/// For `mapcapd --check-ledger`: reads only; one line for each finding, saying what opening would do about
+/// it, then a summary, on `out`. Returns true when nothing is damaged. Errors: as Ledger::open(), and
+/// `not_found`.
 schema::Result<bool> check(const std::string& path, std::FILE* out);
 
 }  // namespace mapcap::ledger

@@ -1,4 +1,5 @@
-// What the ledger keeps of a region and of a quota override, as plain values. record.cpp holds the byte layout.
+// What the ledger keeps of a region and of a quota override, as plain values. record.cpp holds the byte
+// layout.
 #pragma once
 
 #include <array>
@@ -32,13 +33,13 @@ struct RegionRecord {
   schema::LifetimeKind lifetime = schema::LifetimeKind::connection;
   std::uint64_t ttl_ns = 0;
   schema::RegionState state = schema::RegionState::live;
-  bool volatile_memory = true;       ///< Lives only in the keeper or the fd store.
-  BootId boot{};                     ///< Of the boot that last wrote the expiry or owns volatile memory.
+  bool volatile_memory = true;  ///< Lives only in the keeper or the fd store.
+  BootId boot{};                ///< Of the boot that last wrote the expiry or owns volatile memory.
   std::int64_t created_unix_ns = 0;
-  std::int64_t expires_boot_ns = 0;  ///< CLOCK_BOOTTIME, valid within `boot`; 0: none.
-  std::int64_t expires_unix_ns = 0;  ///< Valid across boots; 0: none.
+  std::int64_t expires_boot_ns = 0;        ///< CLOCK_BOOTTIME, valid within `boot`; 0: none.
+  std::int64_t expires_unix_ns = 0;        ///< Valid across boots; 0: none.
   std::array<std::uint8_t, 16> session{};  ///< The resume token a `connection` region belongs to; zero: none.
-  std::uint64_t extent = 0;          ///< The pool's own word: file number, device index.
+  std::uint64_t extent = 0;                ///< The pool's own word: file number, device index.
   bool operator==(const RegionRecord&) const = default;
 };
 

@@ -1,0 +1,269 @@
+// Ties the table, the commit and the superblock together behind the Ledger interface.
+#include "broker/ledger/ledger.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "broker/ledger/commit.h"
+#include "broker/ledger/key_locks.h"
+#include "broker/ledger/medium_file.h"
+#include "broker/ledger/record_layout.h"
+#include "broker/ledger/recovery.h"
+
+namespace mapcap::ledger {
+
+using broker::Task;
+using schema::Result;
+
+namespace {
+
+// Record ids lie between: 0 is no id, and the top is far above what a ledger ever numbers.
+constexpr std::uint64_t kSuperblockKey = 0;
+constexpr std::uint64_t kGrowthKey = ~std::uint64_t{0};
+constexpr std::uint64_t kHighestId = std::uint64_t{1} << 62U;
+/// The table doubles until it grows by this much at a time: 64 MiB.
+constexpr std::uint32_t kMostGrowth = 1U << 18U;
+
+void store_superblock(Medium& medium, const Superblock& superblock, std::size_t copy, Step step) {
+  const SuperblockImage image = encode(superblock);
+  medium.store(superblock_range(copy).offset, image);
+  medium.flush(superblock_range(copy), step);
+}
+
+/// A damaged copy is written first, so that one good one is there at any time.
+std::size_t first_copy(const std::array<bool, 2>& intact) {
+  return intact[0] && !intact[1] ? 1 : 0;
+}
+
+class TableLedger final : public Ledger {
+ public:
+  TableLedger(std::shared_ptr<Medium> medium, Opened opened, broker::Loop& loop, broker::Worker& worker)
+      : medium_(std::move(medium)),
+        worker_(worker),
+        superblock_(opened.superblock),
+        table_(std::move(opened.table)),
+        commit_(medium_, *table_, loop, worker),
+        locks_(loop),
+        recovered_(std::move(opened.recovered)),
+        next_id_(opened.next_id) {
+    for (const Reading::Quota& quota : opened.quotas) {
+      quota_ids_[{quota.record.subject, quota.record.id, quota.record.pool}] = quota.id;
+    }
+  }
+
+  Recovered take_recovered() override { return std::exchange(recovered_, {}); }
+
+  schema::RegionId next_id() override {
+    const schema::RegionId id{next_id_++};
+    if (next_id_ + kIdChunk / 2 > superblock_.next_id && !closing_ && !locks_.held(kSuperblockKey)) {
+      broker::spawn(reserve_ahead());
+    }
+    return id;
+  }
+
+  Task<Result<void>> put(RegionRecord record, Strength strength) override {
+    SlotImage image;
+    MAPCAP_CO_TRY_VOID(encode(record, image));
+    if (record.id.value == 0 || record.id.value > kHighestId) {
+      co_return schema::error(schema::ErrorCode::invalid, "a region's id must come from the ledger");
+    }
+    const KeyLocks::Guard held = co_await locks_.lock(record.id.value);
+    co_return co_await write(image, SlotKind::region, record.id.value, strength);
+  }
+
+  Task<Result<void>> erase(schema::RegionId id, Strength strength) override {
+    if (id.value == 0 || id.value > kHighestId) co_return schema::ok();
+    const KeyLocks::Guard held = co_await locks_.lock(id.value);
+    co_return co_await remove(id.value, strength);
+  }
+
+  Task<Result<void>> put_quota(QuotaRecord record) override {
+    SlotImage image;
+    MAPCAP_CO_TRY_VOID(encode(record, image));
+    std::uint64_t& known = quota_ids_[{record.subject, record.id, record.pool}];
+    if (known == 0) known = next_id().value;
+    const std::uint64_t id = known;
+    const KeyLocks::Guard held = co_await locks_.lock(id);
+    co_return co_await write(image, SlotKind::quota, id, Strength::power);
+  }
+
+  Task<Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t subject_id,
+                                 std::string pool) override {
+    const auto known = quota_ids_.find({subject, subject_id, std::move(pool)});
+    if (known == quota_ids_.end()) co_return schema::ok();
+    // The slot of the quotas keeps its id, so that no two records can ever stand for one.
+    const std::uint64_t id = known->second;
+    const KeyLocks::Guard held = co_await locks_.lock(id);
+    co_return co_await remove(id, Strength::power);
+  }
+
+  Task<Result<void>> close() override {
+    closing_ = true;
+    const KeyLocks::Guard growth = co_await locks_.lock(kGrowthKey);
+    const KeyLocks::Guard superblock = co_await locks_.lock(kSuperblockKey);
+    medium_->flush({kSlotsOffset, std::size_t{table_->capacity()} * kSlotSize}, Step::promotion);
+    co_return co_await commit_.durable(Step::commit);
+  }
+
+  [[nodiscard]] schema::Granularity granularity() const override { return medium_->granularity(); }
+
+  /// At opening, when no loop runs yet: a first reservation, and both superblocks whole.
+  Result<void> reserve_at_start(const std::array<bool, 2>& intact) {
+    Superblock next = superblock_;
+    ++next.sequence;
+    next.next_id = next_id_ + kIdChunk;
+    const std::size_t first = first_copy(intact);
+    store_superblock(*medium_, next, first, Step::superblock_first);
+    MAPCAP_TRY_VOID(settle(*medium_, Step::superblock_first));
+    store_superblock(*medium_, next, 1 - first, Step::superblock_second);
+    MAPCAP_TRY_VOID(settle(*medium_, Step::superblock_second));
+    superblock_ = next;
+    return schema::ok();
+  }
+
+ private:
+  Task<Result<void>> write(SlotImage& image, SlotKind kind, std::uint64_t id, Strength strength) {
+    if (id >= superblock_.next_id) {
+      MAPCAP_CO_TRY_VOID(co_await update_superblock(superblock_.capacity, id + kIdChunk));
+    }
+    for (;;) {
+      MAPCAP_CO_TRY(const std::optional<Table::Put> put, table_->begin_put(image, kind, id, strength));
+      if (!put) {
+        MAPCAP_CO_TRY_VOID(co_await make_room());
+        continue;
+      }
+      if (put->strength == Strength::power) {
+        Result<void> durable = co_await commit_.durable(Step::commit);
+        if (!durable) {
+          table_->undo(*put);
+          co_return durable;
+        }
+      }
+      table_->finish(*put);
+      break;
+    }
+    if (table_->free_slots() < table_->capacity() / 8 && !growth_refused_ && !closing_ &&
+        !locks_.held(kGrowthKey)) {
+      broker::spawn(grow_ahead());
+    }
+    co_return schema::ok();
+  }
+
+  Task<Result<void>> remove(std::uint64_t id, Strength strength) {
+    MAPCAP_CO_TRY(const std::optional<Table::Erase> erase, table_->begin_erase(id, strength));
+    if (!erase) co_return schema::ok();
+    if (erase->strength == Strength::power) {
+      Result<void> durable = co_await commit_.durable(Step::commit);
+      if (!durable) {
+        table_->undo(*erase);
+        co_return durable;
+      }
+    }
+    table_->finish(*erase);
+    co_return schema::ok();
+  }
+
+  /// Returns when a slot was free at some moment since the call.
+  Task<Result<void>> make_room() {
+    const KeyLocks::Guard held = co_await locks_.lock(kGrowthKey);
+    if (table_->free_slots() > 0) co_return schema::ok();
+    if (table_->released_slots() > 0) {
+      MAPCAP_CO_TRY_VOID(co_await commit_.durable(Step::commit));
+      if (table_->free_slots() > 0) co_return schema::ok();
+    }
+    co_return co_await grow();
+  }
+
+  Task<void> grow_ahead() {
+    const KeyLocks::Guard held = co_await locks_.lock(kGrowthKey);
+    // Nobody waits for this one. When it fails, the put that finds the table full will try again and tell.
+    const Result<void> grown = co_await grow();
+    growth_refused_ = !grown.has_value();
+  }
+
+  /// The growth key is held.
+  Task<Result<void>> grow() {
+    const std::uint32_t capacity = table_->capacity();
+    const std::uint32_t larger = capacity + std::min(capacity, kMostGrowth);
+    const std::size_t size = kSlotsOffset + std::size_t{larger} * kSlotSize;
+    // Named, because g++ 12 destroys the captures of a lambda within a co_await expression twice (its bug
+    // 99576).
+    auto enlarge = [medium = medium_, size] { return medium->grow(size); };
+    Result<void> grown = co_await worker_.run(std::move(enlarge));
+    if (!grown) {
+      schema::Error error = std::move(grown).error();
+      error.sentence = "the ledger " + std::string(medium_->name()) + " is full (" +
+                       std::to_string(capacity) + " slots) and cannot grow; free space on its file system. " +
+                       error.sentence;
+      co_return error;
+    }
+    medium_->adopt_growth();
+    MAPCAP_CO_TRY_VOID(co_await update_superblock(larger, superblock_.next_id));
+    table_->extend(larger);
+    growth_refused_ = false;
+    co_return schema::ok();
+  }
+
+  Task<void> reserve_ahead() {
+    // Nobody waits for this one either: a put whose id is not reserved yet tries again and tells.
+    [[maybe_unused]] const Result<void> ignored =
+        co_await update_superblock(superblock_.capacity, next_id_ + kIdChunk);
+  }
+
+  /// Raises what the superblock promises; both copies are durable, one after the other, when this returns.
+  Task<Result<void>> update_superblock(std::uint64_t capacity, std::uint64_t next_id) {
+    const KeyLocks::Guard held = co_await locks_.lock(kSuperblockKey);
+    Superblock next = superblock_;
+    next.capacity = std::max(next.capacity, capacity);
+    next.next_id = std::max(next.next_id, next_id);
+    if (next == superblock_ && intact_[0] && intact_[1]) co_return schema::ok();
+    ++next.sequence;
+    // A refused superblock that shows up after all does no harm: both of its promises may be kept early.
+    const std::size_t first = first_copy(intact_);
+    store_superblock(*medium_, next, first, Step::superblock_first);
+    intact_[first] = false;
+    MAPCAP_CO_TRY_VOID(co_await commit_.durable(Step::superblock_first));
+    intact_[first] = true;
+    superblock_ = next;
+    store_superblock(*medium_, next, 1 - first, Step::superblock_second);
+    intact_[1 - first] = false;
+    MAPCAP_CO_TRY_VOID(co_await commit_.durable(Step::superblock_second));
+    intact_[1 - first] = true;
+    co_return schema::ok();
+  }
+
+  using QuotaKey = std::tuple<schema::SubjectKind, std::uint32_t, std::string>;
+
+  std::shared_ptr<Medium> medium_;
+  broker::Worker& worker_;
+  Superblock superblock_;
+  std::array<bool, 2> intact_{true, true};
+  std::unique_ptr<Table> table_;
+  Commit commit_;
+  KeyLocks locks_;
+  Recovered recovered_;
+  std::uint64_t next_id_;
+  std::map<QuotaKey, std::uint64_t> quota_ids_;
+  bool growth_refused_ = false;
+  bool closing_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Ledger>> open_on(std::shared_ptr<Medium> medium, broker::Loop& loop,
+                                        broker::Worker& worker) {
+  MAPCAP_TRY(Opened opened, recover(*medium));
+  const std::array<bool, 2> intact = opened.intact;
+  auto ledger = std::make_unique<TableLedger>(std::move(medium), std::move(opened), loop, worker);
+  MAPCAP_TRY_VOID(ledger->reserve_at_start(intact));
+  return std::unique_ptr<Ledger>(std::move(ledger));
+}
+
+Result<std::unique_ptr<Ledger>> Ledger::open(const std::string& path, broker::Loop& loop,
+                                             broker::Worker& worker) {
+  MAPCAP_TRY(std::shared_ptr<Medium> medium, open_or_create_file(path));
+  return open_on(std::move(medium), loop, worker);
+}
+
+}  // namespace mapcap::ledger

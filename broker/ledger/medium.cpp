@@ -1,0 +1,40 @@
+#include "broker/ledger/medium.h"
+
+namespace mapcap::ledger {
+
+std::string_view to_string(Step step) {
+  switch (step) {
+    case Step::record:
+      return "record";
+    case Step::promotion:
+      return "promotion";
+    case Step::tombstone:
+      return "tombstone";
+    case Step::release:
+      return "release";
+    case Step::retry:
+      return "retry";
+    case Step::commit:
+      return "commit";
+    case Step::superblock_first:
+      return "superblock_first";
+    case Step::superblock_second:
+      return "superblock_second";
+    case Step::adopt:
+      return "adopt";
+    case Step::recovery_release:
+      return "recovery_release";
+  }
+  return "unknown";
+}
+
+schema::Result<void> settle(Medium& medium, Step step) {
+  if (medium.granularity() != schema::Granularity::page) {
+    medium.fence(step);
+    return schema::ok();
+  }
+  if (const std::optional<Range> range = medium.take_flushed()) return medium.sync(*range, step);
+  return schema::ok();
+}
+
+}  // namespace mapcap::ledger

@@ -1,0 +1,45 @@
+#include "broker/ledger/scan.h"
+
+#include <algorithm>
+
+#include "broker/ledger/slot.h"
+
+namespace mapcap::ledger {
+
+Scan scan(std::span<const std::byte> slots, std::uint32_t capacity, std::uint32_t salt) {
+  Scan found;
+  found.capacity = capacity;
+  auto at = [&](std::uint32_t slot) {
+    return SlotBytes(slots.subspan(std::size_t{slot} * kSlotSize, kSlotSize));
+  };
+  for (std::uint32_t slot = 0; slot < capacity; ++slot) {
+    const SlotReading reading = read_slot(at(slot), {salt, slot});
+    if (reading.state == SlotState::free) continue;
+    if (reading.state == SlotState::damaged) {
+      found.damaged.push_back(slot);
+      continue;
+    }
+    const std::uint64_t id = reading.header.id;
+    const std::uint64_t version = reading.header.version;
+    found.highest_id = std::max(found.highest_id, id);
+    found.highest_version = std::max(found.highest_version, version);
+    const std::optional<std::uint32_t> other = found.live.find(id);
+    if (!other) {
+      found.live.set(id, slot);
+    } else if (load64(at(*other), 16) < version) {
+      found.stale.push_back(*other);
+      found.live.set(id, slot);
+    } else {
+      found.stale.push_back(slot);
+    }
+  }
+  found.live.for_each([&](std::uint64_t, std::uint32_t slot) {
+    // Word 0 says so, and the scan has already checked it.
+    const auto kind = static_cast<SlotKind>(std::to_integer<std::uint8_t>(at(slot)[4]));
+    if (kind == SlotKind::tombstone) found.tombstones.push_back(slot);
+  });
+  for (std::uint32_t slot : found.tombstones) found.live.erase(load64(at(slot), 8));
+  return found;
+}
+
+}  // namespace mapcap::ledger

@@ -1,0 +1,35 @@
+// Runs tasks of the broker's kind on a loop and a worker of the test's own.
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "broker/loop.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+
+namespace mapcap::test {
+
+class LoopHarness {
+ public:
+  broker::Loop loop;
+  broker::Worker worker{loop, 2};
+
+  /// Runs the loop until the task has ended and returns its result.
+  template <typename T>
+  T run(broker::Task<T> task) {
+    std::optional<T> result;
+    loop.post([&] { broker::spawn(collect(std::move(task), result)); });
+    while (!result) loop.run();
+    return std::move(*result);
+  }
+
+ private:
+  template <typename T>
+  broker::Task<void> collect(broker::Task<T> task, std::optional<T>& result) {
+    result.emplace(co_await std::move(task));
+    loop.stop();
+  }
+};
+
+}  // namespace mapcap::test
