@@ -26,8 +26,13 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   /// co_await worker.run(fn): runs fn() on a thread and resumes on the loop with its result (not void).
-  template <typename Function>
-  auto run(Function function) {
+  /// A lambda whose captures need a destructor must be named and passed by its name: within a co_await expression
+  /// g++ 12 destroys such captures twice (GCC bug 99576).
+  template <typename Given>
+  auto run(Given&& function) {
+    using Function = std::decay_t<Given>;
+    static_assert(std::is_lvalue_reference_v<Given> || std::is_trivially_destructible_v<Function>,
+                  "name this lambda and pass it by its name: see above");
     using Value = std::invoke_result_t<Function>;
     static_assert(!std::is_void_v<Value>, "return a Result, so that failures are seen");
     struct Awaiter {
@@ -44,7 +49,7 @@ class Worker {
       }
       Value await_resume() { return std::move(*value); }
     };
-    return Awaiter{*this, std::move(function), std::nullopt};
+    return Awaiter{*this, std::forward<Given>(function), std::nullopt};
   }
 
   /// Runs `work` on a thread. Thread-safe.

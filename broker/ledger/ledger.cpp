@@ -187,10 +187,8 @@ class TableLedger final : public Ledger {
     const std::uint32_t capacity = table_->capacity();
     const std::uint32_t larger = capacity + std::min(capacity, kMostGrowth);
     const std::size_t size = kSlotsOffset + std::size_t{larger} * kSlotSize;
-    // Named, because g++ 12 destroys the captures of a lambda within a co_await expression twice (its bug
-    // 99576).
     auto enlarge = [medium = medium_, size] { return medium->grow(size); };
-    Result<void> grown = co_await worker_.run(std::move(enlarge));
+    Result<void> grown = co_await worker_.run(enlarge);
     if (!grown) {
       schema::Error error = std::move(grown).error();
       error.sentence = "the ledger " + std::string(medium_->name()) + " is full (" +
