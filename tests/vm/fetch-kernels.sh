@@ -94,7 +94,7 @@ fetch_kernel() { # 6.12|6.1
     local part=$into.part release
     release=$(basename "$part"/lib/modules/*)
     mv "$part/boot/vmlinuz-$release" "$part/vmlinuz"
-    rm -rf "$part/usr/share"
+    rm -rf "${part:?}/usr/share"
     depmod -b "$part" "$release"
     echo "$release" > "$part/release"
     rm -rf "$into"
@@ -108,7 +108,7 @@ fetch_tools() {
     if command -v mkfs.xfs > /dev/null; then return 0; fi
     echo "vm: fetching xfsprogs" >&2
     if download_and_unpack "$into" xfsprogs libinih1 liburcu8 libedit2 --; then
-        rm -rf "$into.part/usr/share"
+        rm -rf "${into:?}.part/usr/share"
         mv "$into.part" "$into"
     else
         echo "vm: no mkfs.xfs: cases on XFS will be skipped" >&2

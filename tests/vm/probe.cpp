@@ -30,6 +30,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace {
 
@@ -37,8 +38,9 @@ namespace {
 constexpr std::size_t map_length = 2U << 20U;
 
 [[noreturn]] void fail(std::string_view what, const std::string& where, int error = 0) {
-  std::fprintf(stderr, "probe: %s: %.*s%s%s\n", where.c_str(), static_cast<int>(what.size()), what.data(),
-               error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "");
+  std::string sentence = "probe: " + where + ": " + std::string(what);
+  if (error != 0) sentence += ": " + std::generic_category().message(error);
+  std::fprintf(stderr, "%s\n", sentence.c_str());
   std::exit(1);
 }
 
@@ -92,8 +94,8 @@ int no_map_sync(const std::string& path) {
 
 int store(const std::string& path, const std::string& text, bool sync) {
   char* at = map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED);
-  std::memcpy(at, text.c_str(), text.size() + 1);
-  write_back(at, text.size() + 1);
+  std::memcpy(at, text.data(), text.size());
+  write_back(at, text.size());
   if (sync) {
     const int fd = open_file(path, O_RDWR);
     if (fsync(fd) != 0) fail("fsync failed", path, errno);
