@@ -11,7 +11,8 @@
 
 namespace mapcap::broker::confine {
 
-/// Identifies one issued descriptor for as long as it, or a mapping of it, lives. 0: not tracked by the kernel.
+/// Identifies one issued descriptor for as long as it, or a mapping of it, lives. 0: not tracked by the
+/// kernel.
 using GrantId = std::uint64_t;
 
 /// What a grant says of itself in its system.mapcap.* attributes.
@@ -27,7 +28,8 @@ struct Label {
 };
 
 struct Issued {
-  schema::UniqueFd fd;  ///< A fresh open file description: shares no offset, flags or locks with other grants.
+  schema::UniqueFd
+      fd;  ///< A fresh open file description: shares no offset, flags or locks with other grants.
   GrantId grant = 0;
 };
 
@@ -39,6 +41,12 @@ struct LiveGrant {
   std::uint32_t holder_uid = 0;
 };
 
+/// Whose file it is that a confiner is given.
+enum class Backing : std::uint8_t {
+  carved,   ///< Of a pool: the confiner may set inode flags on it (append-only; Pool::cut clears them).
+  foreign,  ///< Somebody else's file: stays as it is.
+};
+
 class Confiner {
  public:
   virtual ~Confiner() = default;
@@ -46,14 +54,22 @@ class Confiner {
   /// True when release events come from the kernel; otherwise reclaim probes (Pool::held).
   [[nodiscard]] virtual bool tracks_grants() const = 0;
 
-  /// Prepares a region's memory for issuing. `fd` is borrowed until detach. Idempotent.
-  /// Errors: `unsupported` for a backing that this confiner cannot confine, `io`, `unavailable`.
-  virtual schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount size) = 0;
+  /// Prepares a region's memory for issuing. `fd` is only used during the call. Idempotent, also across a
+  /// restart of the broker and a replacement of the keeper. Whoever needs a mapping or a truncation of a
+  /// carved file does it before: the append flag forbids both. Errors: `unsupported` for a backing that this
+  /// confiner cannot confine, `io`, `unavailable`.
+  virtual schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
+                                      Backing backing = Backing::carved) = 0;
 
-  /// Issues one descriptor with the given rights. Errors: `timed_out`, `unavailable`, `exhausted`, `io`.
+  /// Whether holders of a writable grant are kept from punching holes by madvise(MADV_REMOVE): false where
+  /// the backing's filesystem has no append flag, for foreign files, and for regions that are not attached.
+  [[nodiscard]] virtual bool guards_holes(schema::RegionId region) const = 0;
+
+  /// Issues one descriptor with the label's rights. Errors: `timed_out`, `unavailable`, `exhausted`, `io`,
+  /// `unsupported` (rights that this kind of memory cannot be issued with), `invalid` (not attached).
   virtual Task<schema::Result<Issued>> issue(schema::RegionId region, Label label) = 0;
 
-  /// Undoes attach, after the last grant is gone (or when the region is being given up).
+  /// Undoes attach. Grants that are out stay what they are; they hold the memory, not the region.
   virtual void detach(schema::RegionId region) = 0;
 };
 

@@ -1,0 +1,25 @@
+// The keeper's own side: what runs in the forked child.
+#pragma once
+
+#include <cstdint>
+
+#include "schema/unique_fd.h"
+
+namespace mapcap::broker::confine {
+
+/// What a new keeper is given. All owned.
+struct KeeperStart {
+  schema::UniqueFd device;  ///< A clone of the FUSE connection, non-blocking; invalid: hold memory only.
+  schema::UniqueFd root;    ///< The mount, until a broker sends a better descriptor; invalid with the device.
+  schema::UniqueFd page;    ///< The issuing page.
+  schema::UniqueFd
+      listener;  ///< The adoption socket, bound; the keeper itself listens, so that peers see its pid.
+  schema::UniqueFd broker;  ///< The end of a socket pair with the broker that forked it.
+  std::uint64_t first_grant = 0;
+};
+
+/// Runs in the forked child until told to end, or until there is neither broker nor anything to keep for a
+/// minute. Never returns to the caller's stack.
+[[noreturn]] void run_keeper(KeeperStart start);
+
+}  // namespace mapcap::broker::confine

@@ -1,0 +1,303 @@
+#include "broker/confine/keeper_start.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "broker/confine/keeper_process.h"
+#include "broker/confine/keeper_wire.h"
+#include "broker/confine/mount.h"
+
+namespace mapcap::broker::confine {
+namespace {
+
+using schema::BorrowedFd;
+using schema::error;
+using schema::ErrorCode;
+using schema::io_error;
+using schema::Result;
+using schema::UniqueFd;
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kSocketName = "keeper.sock";
+constexpr int kPeerPidfd = 77;                           // SO_PEERPIDFD, Linux 6.5.
+constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4.
+
+/// Through the descriptor, so that a state directory's path may be longer than a socket's.
+std::string socket_path(BorrowedFd directory) {
+  return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + kSocketName;
+}
+
+Result<UniqueFd> bind_socket(BorrowedFd directory) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return io_error("socket", errno);
+  // Before bind, which makes the name with this mode: there is no moment at which others could connect.
+  if (::fchmod(socket.get(), 0600) != 0) return io_error("fchmod of the keeper's socket", errno);
+  unlink_socket(directory);
+  const std::string path = socket_path(directory);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  // SAFETY: sockaddr_un is what AF_UNIX expects behind a sockaddr pointer.
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return io_error("bind of keeper.sock in the state directory", errno);
+  }
+  return socket;
+}
+
+/// Grants of different keepers must not share ids: the high 16 bits are the keeper's own.
+GrantId first_grant() {
+  std::uint16_t generation = 0;
+  while (generation == 0) {
+    MAPCAP_INVARIANT(::getrandom(&generation, sizeof generation, 0) == sizeof generation, "getrandom failed");
+    generation &= 0x7fffU;  // Inode numbers stay positive.
+  }
+  return (GrantId{generation} << 48U) | 2U;  // 1 is FUSE's root.
+}
+
+Result<UniqueFd> open_pidfd(BorrowedFd socket, pid_t pid) {
+  int peer = -1;
+  socklen_t size = sizeof peer;
+  if (socket.valid() && ::getsockopt(socket.get(), SOL_SOCKET, kPeerPidfd, &peer, &size) == 0) {
+    return UniqueFd(peer);
+  }
+  // SAFETY: no libc wrapper in glibc 2.35; takes a pid and flags, returns a descriptor (CLOEXEC).
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.valid()) return io_error("pidfd_open of the keeper", errno);
+  return process;
+}
+
+/// Waits until the socket has something to read. False when time is up.
+bool await_readable(BorrowedFd socket, Clock::time_point until) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+    if (left.count() < 0) return false;
+    pollfd watched{socket.get(), POLLIN, 0};
+    const int ready = ::poll(&watched, 1, static_cast<int>(left.count()));
+    if (ready > 0) return true;
+    if (ready == 0 || errno != EINTR) return false;
+  }
+}
+
+template <typename Entry, typename Each>
+bool for_each_entry(std::span<const std::byte> bytes, std::uint64_t count, Each each) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const auto entry = wire::take<Entry>(bytes);
+    if (!entry || !each(*entry)) return false;
+  }
+  return bytes.empty();
+}
+
+schema::Error malformed() {
+  return error(ErrorCode::malformed, "the keeper's inventory makes no sense");
+}
+
+}  // namespace
+
+Result<UniqueFd> open_state_directory(const std::string& path) {
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return io_error("state directory " + path, errno);
+  return directory;
+}
+
+Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout) {
+  KeeperHandle keeper;
+  UniqueFd
+      served;  // The keeper's own clone: the broker must not keep it, or a dead keeper's requests would hang.
+  UniqueFd mount;
+  if (auto mounted = mount_fuse(request_timeout)) {
+    keeper.clone.device = std::move(mounted.value().device);
+    mount = std::move(mounted.value().mount);
+    MAPCAP_TRY(served, clone_device(keeper.clone.device.borrow()));
+  } else {
+    keeper.clone_unavailable = mounted.error().sentence;
+  }
+  MAPCAP_TRY(IssuingPage page, IssuingPage::create());
+  MAPCAP_TRY(UniqueFd listener, bind_socket(directory));
+  MAPCAP_TRY(auto link, schema::socket_pair());
+  const GrantId first = first_grant();
+
+  // The child must not run the broker's handlers, which write to pipes that it still shares.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    // This stack is never returned to: ownership passes by number.
+    run_keeper(KeeperStart{std::move(served), std::move(mount), UniqueFd(page.fd().get()),
+                           std::move(listener), std::move(link.second), first});
+  }
+  const int failed = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return io_error("fork of the keeper", failed);
+  keeper.pid = pid;
+  keeper.socket = std::move(link.first);
+  auto process = open_pidfd({}, pid);
+  if (!process) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return process.error();
+  }
+  keeper.process = std::move(process.value());
+  if (keeper.clone.device.valid()) {
+    keeper.clone.path = std::make_shared<IssuePath>(std::move(mount), std::move(page));
+    keeper.clone.next_grant = first;
+  }
+  return keeper;
+}
+
+Result<void> Inventory::hear(schema::Incoming packet) {
+  std::span<const std::byte> bytes(packet.bytes);
+  const auto head = wire::take<wire::Head>(bytes);
+  if (!head) return malformed();
+  switch (head->kind) {
+    case wire::Kind::busy:
+      return error(ErrorCode::busy, "the keeper of this state directory serves another mapcapd (pid " +
+                                        std::to_string(head->value) + "); stop that one first");
+    case wire::Kind::welcome: {
+      if (head->region != wire::kVersion) {
+        return error(
+            ErrorCode::unsupported,
+            "a keeper of another version of mapcapd holds this state directory's regions; start that "
+            "version, or kill the keeper (which loses its volatile regions)");
+      }
+      const auto welcome = wire::take<wire::Welcome>(bytes);
+      if (!welcome || packet.fds.empty()) return malformed();
+      max_held = welcome->max_held;
+      last_backing = welcome->last_backing;
+      next_grant = welcome->next_grant;
+      page = std::move(packet.fds[0]);
+      if (packet.fds.size() > 1) root = std::move(packet.fds[1]);
+      fuse_alive = welcome->fuse_alive != 0 && root.valid();
+      return schema::ok();
+    }
+    case wire::Kind::memory: {
+      std::size_t next_fd = 0;
+      const bool whole = for_each_entry<wire::MemoryEntry>(bytes, head->value, [&](const auto& entry) {
+        if (entry.backing_id != 0) backings.emplace_back(schema::RegionId{entry.region}, entry.backing_id);
+        if (entry.has_fd == 0) return true;
+        if (next_fd == packet.fds.size()) return false;
+        memory.push_back({schema::RegionId{entry.region}, std::move(packet.fds[next_fd++])});
+        return true;
+      });
+      return whole ? Result<void>(schema::ok()) : Result<void>(malformed());
+    }
+    case wire::Kind::grants: {
+      const bool whole = for_each_entry<wire::GrantEntry>(bytes, head->value, [&](const auto& entry) {
+        if (entry.rights > 1) return false;
+        grants.push_back({entry.grant, schema::RegionId{entry.region},
+                          static_cast<schema::Access>(entry.rights), entry.holder_uid});
+        return true;
+      });
+      return whole ? Result<void>(schema::ok()) : Result<void>(malformed());
+    }
+    case wire::Kind::listed:
+      complete = true;
+      return schema::ok();
+    case wire::Kind::ended:
+      fuse_alive = false;
+      return schema::ok();
+    default:
+      return malformed();
+  }
+}
+
+Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nanoseconds patience) {
+  Inventory inventory;
+  const Clock::time_point until = Clock::now() + patience;
+  const Clock::time_point halfway = Clock::now() + patience / 2;
+  bool woken = false;
+  while (!inventory.complete) {
+    if (!await_readable(keeper.socket.borrow(), woken ? until : halfway)) {
+      if (woken) return error(ErrorCode::timed_out, "the keeper does not answer");
+      // Perhaps somebody stopped it: it holds memory that would be lost with it.
+      signal_keeper(keeper.process.borrow(), SIGCONT);
+      woken = true;
+      continue;
+    }
+    MAPCAP_TRY(auto received, schema::receive(keeper.socket.borrow(), wire::kMaxPacket, wire::kFdsPerPacket));
+    if (const auto* nothing = std::get_if<schema::Wait>(&received)) {
+      if (*nothing == schema::Wait::would_block) continue;
+      return error(ErrorCode::unavailable, "the keeper ended before it had told what it holds");
+    }
+    MAPCAP_TRY_VOID(inventory.hear(std::move(std::get<schema::Incoming>(received))));
+  }
+  return inventory;
+}
+
+Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedFd directory,
+                                                                       std::chrono::nanoseconds patience) {
+  std::optional<std::pair<KeeperHandle, Inventory>> none;
+  auto connected = schema::connect_to(socket_path(directory));
+  if (!connected) {
+    if (connected.error().code == ErrorCode::unavailable) return none;
+    return connected.error();
+  }
+  KeeperHandle keeper;
+  keeper.socket = std::move(connected.value());
+  ucred who{};
+  socklen_t size = sizeof who;
+  if (::getsockopt(keeper.socket.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) {
+    return io_error("SO_PEERCRED of the keeper", errno);
+  }
+  if (who.uid != ::geteuid()) {
+    return error(ErrorCode::denied, "keeper.sock in the state directory belongs to a process of uid " +
+                                        std::to_string(who.uid) + "; remove it");
+  }
+  keeper.pid = who.pid;
+  auto process = open_pidfd(keeper.socket.borrow(), who.pid);
+  if (!process) return none;  // It ended just now.
+  keeper.process = std::move(process.value());
+
+  // A descriptor that is opened here and connected there: the keeper itself may open nothing.
+  keeper.clone.device = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  std::vector<BorrowedFd> fds;
+  if (keeper.clone.device.valid()) fds.push_back(keeper.clone.device.borrow());
+  MAPCAP_TRY_VOID(
+      schema::send(keeper.socket.borrow(), wire::packet({wire::Kind::adopt, 0, 0, wire::kVersion}), fds));
+  auto inventory = receive_inventory(keeper, patience);
+  if (!inventory) {
+    if (inventory.error().code == ErrorCode::busy || inventory.error().code == ErrorCode::unsupported) {
+      return inventory.error();
+    }
+    signal_keeper(keeper.process.borrow(), SIGKILL);
+    return none;
+  }
+  if (inventory.value().fuse_alive && keeper.clone.device.valid()) {
+    MAPCAP_TRY(IssuingPage page, IssuingPage::map(std::move(inventory.value().page)));
+    keeper.clone.path = std::make_shared<IssuePath>(std::move(inventory.value().root), std::move(page));
+    keeper.clone.next_grant = inventory.value().next_grant;
+  } else {
+    keeper.clone.device.reset();
+  }
+  return std::optional(std::pair(std::move(keeper), std::move(inventory.value())));
+}
+
+void unlink_socket(BorrowedFd directory) {
+  ::unlinkat(directory.get(), kSocketName, 0);
+}
+
+void signal_keeper(BorrowedFd process, int number) {
+  // SAFETY: no libc wrapper in glibc 2.35; a pidfd cannot hit a process that took the number over.
+  ::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0);
+}
+
+bool reap_keeper(BorrowedFd process) {
+  siginfo_t information{};
+  if (::waitid(kByPidfd, static_cast<id_t>(process.get()), &information, WEXITED | WNOHANG) != 0) {
+    return true;  // ECHILD: an adopted keeper is nobody's child, or was taken already.
+  }
+  return information.si_pid != 0;
+}
+
+}  // namespace mapcap::broker::confine

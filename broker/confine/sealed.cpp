@@ -1,0 +1,45 @@
+#include "broker/confine/sealed.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "broker/confine/untracked.h"
+
+namespace mapcap::broker::confine {
+namespace {
+
+class SealedConfiner final : public UntrackedConfiner {
+ public:
+  [[nodiscard]] schema::Confinement kind() const override { return schema::Confinement::sealed; }
+
+ protected:
+  schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) override {
+    if (backing == Backing::foreign) return schema::ok();
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's memory", errno);
+    if (!S_ISREG(status.st_mode)) {
+      return schema::error(schema::ErrorCode::unsupported,
+                           "only memory and files can be issued with confinement = \"sealed\"");
+    }
+    // A memfd is born 0777: a read-only holder would reopen it writable through /proc/self/fd. Its owner is
+    // the broker, so 0600 keeps everybody else out.
+    if ((status.st_mode & 0777U) != 0600U && ::fchmod(fd.get(), 0600) != 0) {
+      return schema::io_error("fchmod of a region's memory", errno);
+    }
+    return schema::ok();
+  }
+
+  schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) override {
+    return reopen(fd, rights);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Confiner> make_sealed() {
+  return std::make_unique<SealedConfiner>();
+}
+
+}  // namespace mapcap::broker::confine

@@ -1,0 +1,49 @@
+// What the confiners without a keeper have in common: a table of regions, and issuing that never waits.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "broker/confine/confiner.h"
+#include "broker/confine/reopen.h"
+
+namespace mapcap::broker::confine {
+
+/// Loop only.
+class UntrackedConfiner : public Confiner {
+ public:
+  [[nodiscard]] bool tracks_grants() const override { return false; }
+  [[nodiscard]] bool guards_holes(schema::RegionId) const override { return false; }
+
+  schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount,
+                              Backing backing = Backing::carved) override {
+    MAPCAP_TRY_VOID(admit(fd, backing));
+    if (attached_.contains(region.value)) return schema::ok();
+    MAPCAP_TRY(schema::UniqueFd own, duplicate(fd));
+    attached_.emplace(region.value, std::move(own));
+    return schema::ok();
+  }
+
+  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label) override {
+    const auto known = attached_.find(region.value);
+    if (known == attached_.end()) {
+      co_return schema::error(schema::ErrorCode::invalid,
+                              "region " + std::to_string(region.value) + " is not attached to its confiner");
+    }
+    auto fresh = open(known->second.borrow(), label.rights);
+    if (!fresh) co_return fresh.error();
+    co_return Issued{std::move(fresh.value()), 0};
+  }
+
+  void detach(schema::RegionId region) override { attached_.erase(region.value); }
+
+ protected:
+  /// Whether this kind of memory can be confined so; may prepare it.
+  virtual schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) = 0;
+  virtual schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) = 0;
+
+ private:
+  std::unordered_map<std::uint64_t, schema::UniqueFd> attached_;  ///< By region.
+};
+
+}  // namespace mapcap::broker::confine

@@ -1,0 +1,135 @@
+// A keeper in a state directory of its own, driven from coroutines on a loop.
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "broker/confine/keeper.h"
+#include "broker/loop.h"
+#include "broker/task.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::test {
+
+using broker::Loop;
+using broker::Task;
+using broker::confine::Confiner;
+using broker::confine::GrantId;
+using broker::confine::HeldMemory;
+using broker::confine::Issued;
+using broker::confine::Keeper;
+using broker::confine::KeeperOptions;
+using broker::confine::Label;
+using broker::confine::LiveGrant;
+using schema::Access;
+using schema::BorrowedFd;
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::RegionId;
+using schema::Result;
+using schema::UniqueFd;
+
+/// In a coroutine: a failed condition ends it.
+#define CO_ASSERT(condition)                \
+  if (!(condition)) {                       \
+    ADD_FAILURE() << "failed: " #condition; \
+    co_return;                              \
+  }
+
+/// Why clones cannot be tested here; empty: they can.
+inline std::string clones_missing() {
+  if (::geteuid() != 0) return "needs root: the keeper mounts FUSE and registers backings (CAP_SYS_ADMIN)";
+  return broker::confine::probe_clone();
+}
+
+#define REQUIRE_CLONES() \
+  if (const std::string missing = mapcap::test::clones_missing(); !missing.empty()) GTEST_SKIP() << missing
+
+class KeeperTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/mapcap-keeper-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    options.state_directory = pattern;
+  }
+
+  void TearDown() override {
+    if (options.state_directory.empty()) return;
+    // A keeper that a test left behind ends here.
+    if (std::filesystem::exists(options.state_directory + "/keeper.sock")) {
+      if (auto left = Keeper::adopt_or_start(options)) left.value()->shut_down();
+    }
+    std::filesystem::remove_all(options.state_directory);
+  }
+
+  /// Runs one coroutine to its end; fails when that takes longer than `limit`.
+  void drive(std::function<Task<void>(Loop&)> body, std::chrono::seconds limit = std::chrono::seconds(30)) {
+    Loop loop;
+    bool done = false;
+    const Loop::Timer guard = loop.after(limit, [&] {
+      ADD_FAILURE() << "the test's coroutine did not end within " << limit.count() << " s";
+      loop.stop();
+    });
+    auto wrapped = [&]() -> Task<void> {
+      co_await body(loop);
+      done = true;
+      // What was destroyed in the body still has its last words on the loop.
+      for (int i = 0; i < 4; ++i) co_await loop.yield();
+      co_await loop.sleep(std::chrono::milliseconds(1));
+      loop.stop();
+    };
+    loop.post([&] { broker::spawn(wrapped()); });
+    loop.run();
+    EXPECT_TRUE(done);
+  }
+
+  std::unique_ptr<Keeper> start() {
+    auto keeper = Keeper::adopt_or_start(options);
+    EXPECT_TRUE(keeper) << (keeper ? "" : keeper.error().sentence);
+    return keeper ? std::move(keeper.value()) : nullptr;
+  }
+
+  /// A memfd as the memory pool makes it.
+  static UniqueFd memory(ByteCount size) {
+    UniqueFd fd(::memfd_create("keeper-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    EXPECT_TRUE(fd.valid());
+    EXPECT_EQ(::fchmod(fd.get(), 0600), 0);
+    EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size.value)), 0);
+    EXPECT_EQ(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), 0);
+    return fd;
+  }
+
+  static Label label(ByteCount size, Access rights) {
+    return {"alice/frames", size, rights, "wc", "wb", "none volatile", "clone", 65534};
+  }
+
+  static Task<bool> eventually(Loop& loop, std::function<bool()> holds,
+                               std::chrono::milliseconds within = std::chrono::seconds(10)) {
+    const auto until = std::chrono::steady_clock::now() + within;
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > until) co_return false;
+      co_await loop.sleep(std::chrono::milliseconds(1));
+    }
+    co_return true;
+  }
+
+  KeeperOptions options;
+};
+
+/// The number of open descriptors of a process.
+inline std::size_t descriptors_of(pid_t pid) {
+  const std::filesystem::directory_iterator all("/proc/" + std::to_string(pid) + "/fd");
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+}  // namespace mapcap::test
