@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -36,6 +37,7 @@ namespace {
 
 // A multiple of every alignment that a guest's DAX device has.
 constexpr std::size_t map_length = 2U << 20U;
+constexpr std::string_view synchronous = "synchronous";
 
 [[noreturn]] void fail(std::string_view what, const std::string& where, int error = 0) {
   std::string sentence = "probe: " + where + ": " + std::string(what);
@@ -70,9 +72,9 @@ void write_back(const char* at, std::size_t size) {
 
 int map_sync(const std::string& path) {
   char* at = map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC);
-  std::memcpy(at, "synchronous", 11);
-  write_back(at, 11);
-  char back[11] = {};
+  std::ranges::copy(synchronous, at);
+  write_back(at, synchronous.size());
+  char back[synchronous.size()] = {};
   const int fd = open_file(path, O_RDONLY);
   // A DAX device has no read(2); there a second mapping has to do.
   if (pread(fd, back, sizeof back, 0) != sizeof back) {
@@ -80,7 +82,7 @@ int map_sync(const std::string& path) {
     if (other == MAP_FAILED) fail("cannot be mapped again", path, errno);
     std::memcpy(back, other, sizeof back);
   }
-  if (std::memcmp(back, "synchronous", sizeof back) != 0) fail("does not hold what was stored", path);
+  if (std::string_view(back, sizeof back) != synchronous) fail("does not hold what was stored", path);
   return 0;
 }
 
@@ -94,7 +96,7 @@ int no_map_sync(const std::string& path) {
 
 int store(const std::string& path, const std::string& text, bool sync) {
   char* at = map_or_fail(path, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED);
-  std::memcpy(at, text.data(), text.size());
+  std::ranges::copy(text, at);
   write_back(at, text.size());
   if (sync) {
     const int fd = open_file(path, O_RDWR);
@@ -105,7 +107,7 @@ int store(const std::string& path, const std::string& text, bool sync) {
 
 int expect(const std::string& path, const std::string& text) {
   const char* at = map_or_fail(path, O_RDONLY, PROT_READ, MAP_SHARED);
-  if (std::memcmp(at, text.c_str(), text.size()) != 0) fail("does not begin with \"" + text + "\"", path);
+  if (std::string_view(at, text.size()) != text) fail("does not begin with \"" + text + "\"", path);
   return 0;
 }
 
