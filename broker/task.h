@@ -1,10 +1,11 @@
 // Task<T>: a verb that reads as a straight line although it waits.
 //
-// A Task is lazy: nothing runs until it is awaited or spawned. It belongs to one thread, the loop's; other threads
-// only ever post to the loop (loop.h, worker.h). Dropping a Task that was never started destroys its frame; a started
-// one runs to its end, because whatever it waits for always completes (deadlines and cancellation are values).
-// Why not asio::awaitable: it would put Asio's headers, and its compile time, into every file that waits, and it
-// cannot be spawned with a type that has no default constructor, such as Result<T>.
+// A Task is lazy: nothing runs until it is awaited or spawned. It belongs to one thread, the loop's; other
+// threads only ever post to the loop (loop.h, worker.h). Dropping a Task that was never started destroys its
+// frame; a started one runs to its end, because whatever it waits for always completes (deadlines and
+// cancellation are values). Why not asio::awaitable: it would put Asio's headers, and its compile time, into
+// every file that waits, and it cannot be spawned with a type that has no default constructor, such as
+// Result<T>.
 #pragma once
 
 #include <coroutine>

@@ -1,7 +1,9 @@
-// A pool turns one backing device into regions. It owns no policy, no quota and no record: it carves and frees.
+// A pool turns one backing device into regions. It owns no policy, no quota and no record: it carves and
+// frees.
 //
-// Calls may block for as long as the device takes; the regions code runs them on the worker unless quick() says
-// otherwise. A pool is used from one thread at a time for one region, but from several for different regions.
+// Calls may block for as long as the device takes; the regions code runs them on the worker unless quick()
+// says otherwise. A pool is used from one thread at a time for one region, but from several for different
+// regions.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,9 @@ namespace mapcap::broker::pool {
 
 class Pool;
 
-/// A region's memory. Until keep() is called, destroying it gives the memory back to its pool (Pool::discard), so a
-/// verb that fails after carving undoes the carving by itself. After keep(), memory goes back only through reclaim.
+/// A region's memory. Until keep() is called, destroying it gives the memory back to its pool
+/// (Pool::discard), so a verb that fails after carving undoes the carving by itself. After keep(), memory
+/// goes back only through reclaim.
 class Extent {
  public:
   Extent() = default;
@@ -61,7 +64,8 @@ struct Facts {
   schema::CacheMechanism cache_mechanism = schema::CacheMechanism::page_attribute;
   bool cache_verified = false;
   schema::Durability durability;
-  bool volatile_memory = true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.
+  bool volatile_memory =
+      true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.
 };
 
 struct Carving {
@@ -84,22 +88,23 @@ class Pool {
   /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
   virtual schema::Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;
 
-  /// Finds the memory of a recorded region after a restart. `held`: the descriptor that the keeper or the fd store
-  /// kept, for volatile pools. Errors: `lost` when it no longer exists. The Extent comes back kept.
+  /// Finds the memory of a recorded region after a restart. `held`: the descriptor that the keeper or the fd
+  /// store kept, for volatile pools. Errors: `lost` when it no longer exists. The Extent comes back kept.
   virtual schema::Result<Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) = 0;
 
   /// Makes promise 5 true: when it returns, no holder reads or writes the region's contents. Restartable.
   /// Errors: `timed_out` when pins keep it from finishing (the caller quarantines), `io`.
   virtual schema::Result<void> cut(Extent& extent, schema::SealKind seal) = 0;
 
-  /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one probe.
+  /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one
+  /// probe.
   virtual schema::Result<bool> held(const Extent& extent) = 0;
 
   /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
   virtual schema::Result<void> free(Extent& extent, const Progress& progress) = 0;
 
-  /// Undoes carve for an Extent that was never granted. Must not block: pools with slow undo remember the word
-  /// and finish in free_discarded().
+  /// Undoes carve for an Extent that was never granted. Must not block: pools with slow undo remember the
+  /// word and finish in free_discarded().
   virtual void discard(Extent& extent) noexcept = 0;
   /// Finishes what discard remembered; runs on the worker.
   virtual schema::Result<void> free_discarded() { return schema::ok(); }

@@ -1,0 +1,140 @@
+#include "broker/assembly.h"
+
+#include <unistd.h>
+
+#include "broker/pool/memory.h"
+
+namespace mapcap::broker {
+
+using policy::Backing;
+using policy::PoolSettings;
+using schema::ByteCount;
+using schema::Confinement;
+using schema::ErrorCode;
+using schema::Result;
+
+namespace {
+
+ByteCount machine_memory() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
+}
+
+ByteCount resolve(const policy::Capacity& capacity, ByteCount whole) {
+  if (const auto* percent = std::get_if<policy::Percent>(&capacity)) {
+    return {whole.value / 100 * percent->value / schema::kPageSize * schema::kPageSize};
+  }
+  return std::get<ByteCount>(capacity);
+}
+
+Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings) {
+  switch (settings.backing) {
+    case Backing::memory: {
+      pool::MemoryOptions options;
+      options.name = settings.name;
+      options.capacity = resolve(*settings.capacity, machine_memory());
+      options.seals = settings.seals;
+      options.populate = settings.populate;
+      options.huge = settings.huge;
+      options.secret = settings.secret;
+      options.numa_node = settings.numa;
+      return pool::open_memory(std::move(options));
+    }
+    case Backing::dax_file:
+    case Backing::dax_device:
+    case Backing::pci_bar:
+      break;
+  }
+  return schema::error(ErrorCode::unsupported,
+                       "this build serves no " + std::string(to_string(settings.backing)) + " pools");
+}
+
+struct Choice {
+  confine::Confiner* confiner = nullptr;
+  std::string reason;  ///< Why not a stronger one, or why none at all.
+};
+
+Choice take(Confiners& confiners, Confinement wanted) {
+  switch (wanted) {
+    case Confinement::clone:
+      if (!confiners.clone_unavailable.empty()) return {nullptr, "clone: " + confiners.clone_unavailable};
+      return {&confiners.clone, ""};
+    case Confinement::lsm:
+      if (!confiners.lsm) return {nullptr, "lsm: " + confiners.lsm_unavailable};
+      return {confiners.lsm.get(), ""};
+    case Confinement::native:
+      return {confiners.native.get(), ""};
+    case Confinement::sealed:
+      return {confiners.sealed.get(), "the policy permits plain sealed descriptors"};
+  }
+  return {};
+}
+
+/// What each backing may be confined by, strongest first.
+std::vector<Confinement> strengths(const PoolSettings& settings) {
+  switch (settings.backing) {
+    case Backing::memory:
+      if (settings.secret) return {Confinement::native};
+      return {Confinement::clone, Confinement::lsm};
+    case Backing::dax_file:
+      return {Confinement::lsm, Confinement::clone};
+    case Backing::dax_device:
+    case Backing::pci_bar:
+      return {Confinement::native};
+  }
+  return {};
+}
+
+Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
+  const std::vector<Confinement> possible = strengths(settings);
+  if (settings.confinement) {
+    const bool fits =
+        *settings.confinement == Confinement::sealed
+            ? settings.backing == Backing::memory || settings.backing == Backing::dax_file
+            : std::find(possible.begin(), possible.end(), *settings.confinement) != possible.end();
+    Choice choice;
+    if (fits) choice = take(confiners, *settings.confinement);
+    if (choice.confiner != nullptr) return choice;
+    return schema::error(
+        ErrorCode::unsupported,
+        settings.where + ": pool " + settings.name + " cannot have confinement " +
+            std::string(to_string(*settings.confinement)) +
+            (fits ? " on this machine (" + choice.reason + ")" : ": its backing is not confined that way"));
+  }
+  std::string reasons;
+  for (const Confinement confinement : possible) {
+    Choice choice = take(confiners, confinement);
+    if (choice.confiner != nullptr) {
+      choice.reason = reasons;
+      return choice;
+    }
+    reasons += (reasons.empty() ? "" : "; ") + choice.reason;
+  }
+  return schema::error(ErrorCode::unsupported,
+                       settings.where + ": this machine cannot make the descriptors of pool " +
+                           settings.name + " mmap-only (" + reasons +
+                           "); run `mapcap doctor`, or accept weaker ones with confinement = \"sealed\"");
+}
+
+}  // namespace
+
+Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, Loop&) {
+  ServedPools pools;
+  for (const PoolSettings& settings : policy.pools()) {
+    auto served = std::make_unique<ServedPool>();
+    MAPCAP_TRY(Choice choice, choose(settings, confiners));
+    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings);
+    if (!opened) {
+      schema::Error error = opened.error();
+      error.sentence = settings.where + ": " + error.sentence;
+      return error;
+    }
+    served->pool = std::move(opened.value());
+    served->confiner = choice.confiner;
+    served->confinement_reason = choice.reason;
+    pools.push_back(std::move(served));
+  }
+  return pools;
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,34 @@
+// From a policy's pool sections to pools that can be served: opens each backing and chooses its confiner.
+#pragma once
+
+#include <memory>
+
+#include "broker/confine/keeper.h"
+#include "broker/pools.h"
+#include "policy/policy.h"
+
+namespace mapcap::broker {
+
+/// The confiners of this machine. clone is the keeper's.
+struct Confiners {
+  confine::Confiner& clone;
+  std::string clone_unavailable;  ///< Empty, or why this machine has none.
+  std::unique_ptr<confine::Confiner> native;
+  std::unique_ptr<confine::Confiner> sealed;
+  std::unique_ptr<confine::Confiner> lsm;  ///< Null where it is not available.
+  std::string lsm_unavailable;
+};
+
+/// Promise 1: a pool whose machine cannot enforce mmap-only is refused, with the reason, unless its policy
+/// says confinement = "sealed". The order of strength for each backing:
+///
+///     memory                  clone, lsm
+///     memory, secret = true   native
+///     dax-file                lsm (keeps MAP_SYNC), clone
+///     dax-device, pci-bar     native
+///
+/// Errors: what the pool says about its backing, each naming the pool and the policy's line; `unsupported`
+/// when no confinement can be had.
+schema::Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, Loop& loop);
+
+}  // namespace mapcap::broker

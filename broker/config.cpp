@@ -1,0 +1,41 @@
+#include "broker/config.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "policy/loader.h"
+
+namespace mapcap::broker {
+
+std::variant<Config, int> parse_command_line(int argc, char** argv) {
+  Config config;
+  CLI::App app{"mapcapd hands out memory that can be mmapped and nothing else."};
+  app.set_version_flag("--version", "mapcapd " MAPCAP_VERSION);
+  app.add_option("--policy", config.policy_path, "Policy file (TOML); without it the built-in default");
+  app.add_option("--socket", config.socket, "Socket to serve; else $MAPCAP_SOCKET, else the policy's")
+      ->envname("MAPCAP_SOCKET");
+  app.add_option("--state", config.state, "Directory of the ledger; else the policy's");
+  app.add_flag("--check-ledger", config.check_ledger, "Verify the ledger without changing it, and exit");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  auto loaded = config.policy_path.empty() ? policy::load_default() : policy::load_file(config.policy_path);
+  if (!loaded) {
+    std::fprintf(stderr, "mapcapd: %s\n", loaded.error().sentence.c_str());
+    for (const schema::Detail& detail : loaded.error().details) {
+      if (detail.key == "problem" && detail.value != loaded.error().sentence) {
+        std::fprintf(stderr, "mapcapd: %s\n", detail.value.c_str());
+      }
+    }
+    return 1;
+  }
+  config.policy = std::move(loaded.value());
+  if (config.socket.empty()) config.socket = config.policy->broker().socket;
+  if (config.state.empty()) config.state = config.policy->broker().state;
+  return config;
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,88 @@
+#include "broker/directory.h"
+
+#include <algorithm>
+
+namespace mapcap::broker {
+
+using schema::ErrorCode;
+using schema::RegionId;
+using schema::RegionState;
+using schema::Result;
+
+Result<Directory::Reservation> Directory::reserve(const std::string& name) {
+  const Region* holder = find(name);
+  if ((holder != nullptr && holder->record.state != RegionState::lost) || reserved_.contains(name)) {
+    return schema::error(ErrorCode::exists,
+                         "a region named " + name + " exists already; revoke it or choose another name",
+                         {{"name", name}});
+  }
+  reserved_.insert(name);
+  return Reservation(*this, name);
+}
+
+Region& Directory::add(std::unique_ptr<Region> region) {
+  Region& added = *region;
+  const std::uint64_t id = added.id().value;
+  by_name_[{added.record.name, id}] = &added;
+  const bool fresh = regions_.emplace(id, std::move(region)).second;
+  MAPCAP_INVARIANT(fresh, "a region id was used twice");
+  return added;
+}
+
+void Directory::remove(RegionId id) {
+  auto found = regions_.find(id.value);
+  MAPCAP_INVARIANT(found != regions_.end(), "a region is removed twice");
+  MAPCAP_INVARIANT(found->second->issuing == 0, "a region is removed while a grant is on its way");
+  for (const Grant& grant : found->second->grants) grants_.erase(grant.id);
+  by_name_.erase({found->second->record.name, id.value});
+  std::shared_ptr<Event> changed = found->second->changed;
+  regions_.erase(found);
+  changed->notify();
+}
+
+Region* Directory::find(RegionId id) {
+  auto found = regions_.find(id.value);
+  return found == regions_.end() ? nullptr : found->second.get();
+}
+
+Region* Directory::find(const std::string& name) {
+  // A lost region is only told of: one that was created in its place comes first.
+  Region* lost = nullptr;
+  for (auto at = by_name_.lower_bound({name, 0}); at != by_name_.end() && at->first.name == name; ++at) {
+    if (!at->second->holds_name()) continue;
+    if (at->second->record.state != RegionState::lost) return at->second;
+    lost = at->second;
+  }
+  return lost;
+}
+
+Region* Directory::find_or_latest(const std::string& name) {
+  if (Region* holder = find(name)) return holder;
+  Region* latest = nullptr;
+  for (auto at = by_name_.lower_bound({name, 0}); at != by_name_.end() && at->first.name == name; ++at) {
+    latest = at->second;
+  }
+  return latest;
+}
+
+void Directory::track(Region& region, Grant grant) {
+  if (grant.id == 0) {
+    region.untracked = true;
+    return;  // Nobody will ever say that it is gone: its charge ends here, and reclaim probes.
+  }
+  grants_.emplace(grant.id, region.id().value);
+  region.grants.push_back(std::move(grant));
+}
+
+Region* Directory::release(confine::GrantId grant) {
+  auto found = grants_.find(grant);
+  if (found == grants_.end()) return nullptr;
+  Region* region = find(RegionId{found->second});
+  grants_.erase(found);
+  MAPCAP_INVARIANT(region != nullptr, "a grant outlived its region");
+  std::erase_if(region->grants, [&](const Grant& held) { return held.id == grant; });
+  region->changed->notify();
+  return region;
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,43 @@
+// From a decoded request to a verb, and from a verb's result to a reply.
+#pragma once
+
+#include "broker/file_clones.h"
+#include "broker/listener.h"
+#include "broker/regions.h"
+#include "broker/session.h"
+
+namespace mapcap::broker {
+
+class Dispatch final : public Handler {
+ public:
+  Dispatch(Regions& regions, Quotas& quotas, ledger::Ledger& ledger, const ServedPools& pools,
+           FileClones& clones, Listener& listener)
+      : regions_(regions),
+        quotas_(quotas),
+        ledger_(ledger),
+        pools_(pools),
+        clones_(clones),
+        listener_(listener) {}
+
+  Task<Delivery> handle(Session& session, schema::Request request, schema::UniqueFd fd) override;
+  void ended(Session& session) override;
+
+ private:
+  schema::Result<Delivery> hello(Session& session, const schema::Hello& ask);
+  schema::Result<Delivery> pools(const policy::Subject& subject);
+  schema::Result<Delivery> quota(const policy::Subject& subject, const schema::Quota& ask);
+  Task<schema::Result<Delivery>> clone_file(const policy::Subject& subject, schema::CloneFd ask,
+                                            schema::UniqueFd fd);
+  Task<schema::Result<Delivery>> quota_set(const policy::Subject& subject, schema::QuotaSet ask);
+  Task<schema::Result<Delivery>> quota_clear(const policy::Subject& subject, schema::QuotaClear ask);
+  [[nodiscard]] schema::Result<void> authorize(const policy::Subject& subject, policy::Verb verb) const;
+
+  Regions& regions_;
+  Quotas& quotas_;
+  ledger::Ledger& ledger_;
+  const ServedPools& pools_;
+  FileClones& clones_;
+  Listener& listener_;
+};
+
+}  // namespace mapcap::broker

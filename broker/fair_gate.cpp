@@ -1,0 +1,48 @@
+#include "broker/fair_gate.h"
+
+namespace mapcap::broker {
+
+void FairGate::enqueue(uid_t uid, std::coroutine_handle<> waiting) {
+  User& user = users_[uid];
+  user.waiting.push_back(waiting);
+  stand_in_line(uid, user);
+}
+
+void FairGate::end(uid_t uid) {
+  auto found = users_.find(uid);
+  User& user = found->second;
+  --user.running;
+  stand_in_line(uid, user);
+  if (user.running == 0 && user.waiting.empty() && !user.in_line) users_.erase(found);
+}
+
+void FairGate::stand_in_line(uid_t uid, User& user) {
+  if (user.in_line || user.waiting.empty() || user.running >= kConcurrent) return;
+  user.in_line = true;
+  line_.push_back(uid);
+  schedule();
+}
+
+void FairGate::schedule() {
+  if (scheduled_ || line_.empty()) return;
+  scheduled_ = true;
+  loop_.post([this] {
+    scheduled_ = false;
+    serve_one();
+  });
+}
+
+void FairGate::serve_one() {
+  const uid_t uid = line_.front();
+  line_.pop_front();
+  User& user = users_.at(uid);
+  user.in_line = false;
+  std::coroutine_handle<> next = user.waiting.front();
+  user.waiting.pop_front();
+  ++user.running;
+  stand_in_line(uid, user);
+  schedule();
+  next.resume();  // May end the turn, and erase `user`.
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,76 @@
+// Turns at the broker's table, one user at a time.
+//
+// Every request waits for a turn. Users with waiting requests are served round robin, and each has at most
+// kConcurrent requests under way, however many connections it opens. So a user who floods the socket delays
+// another's request by no more than one request of each active user:
+//
+//     wait <= (active users) * (time of one request), independent of how much anybody has queued.
+#pragma once
+
+#include <sys/types.h>
+
+#include <coroutine>
+#include <cstddef>
+#include <deque>
+#include <unordered_map>
+#include <utility>
+
+#include "broker/loop.h"
+
+namespace mapcap::broker {
+
+class FairGate {
+ public:
+  static constexpr std::size_t kConcurrent = 4;
+
+  explicit FairGate(Loop& loop) : loop_(loop) {}
+  FairGate(const FairGate&) = delete;
+  FairGate& operator=(const FairGate&) = delete;
+
+  /// A turn; it ends when this is destroyed.
+  class [[nodiscard]] Turn {
+   public:
+    Turn(FairGate& gate, uid_t uid) : gate_(&gate), uid_(uid) {}
+    Turn(Turn&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)), uid_(other.uid_) {}
+    Turn& operator=(Turn&&) = delete;
+    ~Turn() {
+      if (gate_ != nullptr) gate_->end(uid_);
+    }
+
+   private:
+    FairGate* gate_;
+    uid_t uid_;
+  };
+
+  /// co_await gate.turn(uid)
+  auto turn(uid_t uid) {
+    struct Awaiter {
+      FairGate& gate;
+      uid_t uid;
+      [[nodiscard]] bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<> waiting) { gate.enqueue(uid, waiting); }
+      Turn await_resume() { return Turn(gate, uid); }
+    };
+    return Awaiter{*this, uid};
+  }
+
+ private:
+  struct User {
+    std::deque<std::coroutine_handle<>> waiting;
+    std::size_t running = 0;
+    bool in_line = false;
+  };
+
+  void enqueue(uid_t uid, std::coroutine_handle<> waiting);
+  void end(uid_t uid);
+  void stand_in_line(uid_t uid, User& user);
+  void schedule();
+  void serve_one();
+
+  Loop& loop_;
+  std::unordered_map<uid_t, User> users_;
+  std::deque<uid_t> line_;
+  bool scheduled_ = false;
+};
+
+}  // namespace mapcap::broker

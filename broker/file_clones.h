@@ -1,0 +1,46 @@
+// `mapcap clone`: the caller's own descriptor of any regular file goes in, an mmap-only clone with at most
+// its rights comes back. Nothing is recorded: a clone lives as long as its descriptors and mappings do.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "broker/confine/keeper.h"
+#include "broker/delivery.h"
+#include "broker/quotas.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+#include "policy/subject.h"
+
+namespace mapcap::broker {
+
+class FileClones {
+ public:
+  FileClones(confine::Keeper& keeper, Quotas& quotas, Worker& worker);
+
+  /// Errors: `invalid` for what is no regular file, `denied` for more rights than the descriptor has (an
+  /// O_PATH or write-only descriptor, append mode, a write seal), `unsupported` for a filesystem that a
+  /// hostile server may answer for or that cannot be passed through, and what the confiner says.
+  Task<schema::Result<Delivery>> clone(const policy::Subject& subject, schema::CloneFd ask,
+                                       schema::UniqueFd fd);
+
+  /// After a restart: a grant that lives on in the keeper, if it is a clone's.
+  void restore(const confine::LiveGrant& grant);
+  /// True when the grant was a clone's.
+  bool released(confine::GrantId grant);
+  /// The clones of a keeper that died are nobody's any more.
+  void forget_all();
+
+ private:
+  struct Clone {
+    schema::RegionId id;
+    Charge charge;
+  };
+  confine::Keeper& keeper_;
+  Quotas& quotas_;
+  Worker& worker_;
+  std::uint64_t next_ = 0;
+  std::unordered_map<confine::GrantId, Clone> clones_;
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,72 @@
+// Taking a region away, and giving its memory back.
+//
+//     live --revoke--> revoking --cut--> draining --last holder gone--> scrubbing --freed--> (gone)
+//                         |                                                 ^
+//                         +-- cut passes its deadline --> quarantined ------+   (tried again until it
+//                         succeeds)
+//
+// Each arrow is recorded before what it stands for is undone-able, so a broker that dies anywhere repeats the
+// step it was in: cut and free are restartable. The charge ends with the record, after the memory is really
+// free.
+#pragma once
+
+#include <chrono>
+
+#include "broker/directory.h"
+#include "broker/ledger/ledger.h"
+#include "broker/notifier.h"
+#include "broker/report/report.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+
+namespace mapcap::broker {
+class Custody;
+}
+
+namespace mapcap::broker::lifetime {
+
+/// How long holders may finish before the memory is taken. Not draining: not at all. `within` 0: without
+/// limit.
+struct Drain {
+  bool wanted = false;
+  std::chrono::nanoseconds within{0};
+};
+
+class Reclaim {
+ public:
+  struct Parts {
+    Loop& loop;
+    Worker& worker;
+    Directory& directory;
+    ledger::Ledger& ledger;
+    Custody& custody;
+    Notifier& notifier;
+    Report& report;
+  };
+  explicit Reclaim(Parts parts) : parts_(parts) {}
+
+  /// Returns once promise 5 holds; the memory is freed in the background when its last holder lets go. A
+  /// second revoke of the same region joins the first. Errors: `not_found`, `io` from the ledger (then
+  /// nothing has changed), `timed_out` when the region was quarantined instead.
+  Task<schema::Result<schema::Revoked>> revoke(schema::RegionId id, Drain drain);
+
+  /// The same without anybody to answer: expiry, an abandoned create.
+  void revoke_in_background(schema::RegionId id);
+
+  /// After a restart: takes a region that was on its way further on it.
+  void resume(schema::RegionId id);
+
+ private:
+  Task<schema::Result<void>> mark(schema::RegionId id, schema::RegionState state);
+  Task<void> drain_holders(schema::RegionId id, Drain drain);
+  Task<schema::Result<void>> cut(schema::RegionId id);
+  Task<void> finish(schema::RegionId id);
+  Task<void> wait_until_unheld(schema::RegionId id);
+  Task<bool> free(schema::RegionId id);
+  Task<schema::Result<schema::Revoked>> join(schema::RegionId id);
+  Task<schema::Result<schema::Revoked>> forget_lost(schema::RegionId id);
+
+  Parts parts_;
+};
+
+}  // namespace mapcap::broker::lifetime

@@ -1,0 +1,149 @@
+#include "broker/listener.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "schema/channel.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16
+#endif
+
+namespace mapcap::broker {
+
+using namespace std::chrono_literals;
+using schema::ErrorCode;
+using schema::Result;
+using schema::UniqueFd;
+
+namespace {
+
+/// Removes the socket file of a broker that is gone; refuses to touch anything else.
+Result<void> clear_way(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return schema::ok();
+  if (!S_ISSOCK(status.st_mode)) {
+    return schema::error(ErrorCode::invalid, path + " exists and is no socket; choose another --socket path");
+  }
+  if (schema::connect_to(path)) {
+    return schema::error(ErrorCode::busy,
+                         "another broker serves " + path + "; stop it or choose another --socket path");
+  }
+  if (::unlink(path.c_str()) != 0) return schema::io_error("removing the stale socket " + path, errno);
+  return schema::ok();
+}
+
+}  // namespace
+
+Result<UniqueFd> listen_on(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    return schema::error(
+        ErrorCode::invalid,
+        "the socket path must have 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes: " + path);
+  }
+  MAPCAP_TRY_VOID(clear_way(path));
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return schema::io_error("socket", errno);
+  // SAFETY: sockaddr_un is what the kernel reads behind this sockaddr pointer.
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return schema::io_error("binding the socket " + path + " (does its directory exist?)", errno);
+  }
+  if (::chmod(path.c_str(), 0666) != 0) return schema::io_error("chmod of the socket " + path, errno);
+  if (::listen(socket.get(), SOMAXCONN) != 0) return schema::io_error("listening on " + path, errno);
+  const int refuse_descriptors = 0;
+  // Inherited by accepted sockets; a kernel that does not know it drops descriptors at receive instead.
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &refuse_descriptors, sizeof refuse_descriptors);
+  return socket;
+}
+
+Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UniqueFd socket, Limits limits)
+    : loop_(loop),
+      gate_(gate),
+      report_(report),
+      quotas_(quotas),
+      socket_(std::move(socket)),
+      limits_(limits),
+      watch_(loop, socket_.borrow()) {}
+
+void Listener::start() {
+  spawn(accept_all());
+}
+
+void Listener::stop() {
+  watch_.cancel();
+  for (auto& [id, session] : sessions_) session->close();
+}
+
+Task<void> Listener::accept_all() {
+  for (;;) {
+    const bool ready = co_await watch_.readable();
+    if (!ready) co_return;
+    UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (socket.valid()) {
+      admit(std::move(socket));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      // No descriptors left: the connection stays in the backlog until some are free again.
+      co_await loop_.sleep(50ms);
+    }
+  }
+}
+
+void Listener::admit(UniqueFd socket) {
+  Result<policy::Subject> subject = policy::Subject::of_peer(socket.borrow());
+  if (!subject) return;  // The peer is gone already.
+  if (sessions_.size() >= limits_.connections) {
+    refuse(socket, subject.value(),
+           schema::error(
+               ErrorCode::exhausted,
+               "the broker serves its maximum of " + std::to_string(limits_.connections) +
+                   " connections; try again later or raise max_connections in the policy",
+               {{"limit", std::to_string(limits_.connections)}, {"used", std::to_string(sessions_.size())}}));
+    return;
+  }
+  Amount one;
+  one.connections = 1;
+  Result<Charge> charge = quotas_.reserve({subject.value().uid(), subject.value().gid(), ""}, one);
+  if (!charge) {
+    refuse(socket, subject.value(), charge.error());
+    return;
+  }
+  const SessionId id = next_++;
+  auto session =
+      std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_}, id, std::move(socket),
+                                std::move(subject.value()), std::move(charge.value()));
+  sessions_.emplace(id, session);
+  session->start();
+}
+
+void Listener::refuse(const UniqueFd& socket, const policy::Subject& subject, schema::Error error) {
+  report_.connection_refused(subject.uid(), error);
+  (void)schema::send(socket.borrow(), schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)})));
+}
+
+void Listener::forget(Session& session) {
+  sessions_.erase(session.id());
+}
+
+Session* Listener::find(SessionId id) {
+  auto found = sessions_.find(id);
+  return found == sessions_.end() ? nullptr : found->second.get();
+}
+
+void Listener::notify(const Region& region, const schema::Notice& notice) {
+  for (SessionId watcher : region.watchers) notify(watcher, notice);
+}
+
+void Listener::notify(SessionId id, const schema::Notice& notice) {
+  if (Session* session = find(id)) session->notify(notice);
+}
+
+}  // namespace mapcap::broker

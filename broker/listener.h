@@ -1,0 +1,58 @@
+// The public socket: accepts, asks the kernel who it is, charges the connection, starts a session.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "broker/notifier.h"
+#include "broker/session.h"
+
+namespace mapcap::broker {
+
+/// Binds and listens on a SOCK_SEQPACKET socket at `path`, mode 0666: who may do what is the policy's
+/// business. A stale socket file of a dead broker is replaced. Errors: `busy` when somebody listens there
+/// already, `invalid` for a path that is too long or names something that is no socket, `io`.
+schema::Result<schema::UniqueFd> listen_on(const std::string& path);
+
+class Listener final : public Notifier {
+ public:
+  struct Limits {
+    std::size_t connections = 4096;
+  };
+  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, schema::UniqueFd socket,
+           Limits limits);
+
+  /// Before start(): the handler needs the listener, so it comes later.
+  void set_handler(Handler& handler) { handler_ = &handler; }
+
+  void start();
+  /// Stops accepting and closes every session.
+  void stop();
+
+  /// The handler calls it when a session has ended.
+  void forget(Session& session);
+  [[nodiscard]] Session* find(SessionId id);
+  void set_limits(Limits limits) { limits_ = limits; }
+
+  void notify(const Region& region, const schema::Notice& notice) override;
+  void notify(SessionId session, const schema::Notice& notice) override;
+
+ private:
+  Task<void> accept_all();
+  void admit(schema::UniqueFd socket);
+  void refuse(const schema::UniqueFd& socket, const policy::Subject& subject, schema::Error error);
+
+  Loop& loop_;
+  FairGate& gate_;
+  Report& report_;
+  Handler* handler_ = nullptr;
+  Quotas& quotas_;
+  schema::UniqueFd socket_;
+  Limits limits_;
+  Loop::Watch watch_;
+  SessionId next_ = 1;
+  std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
+};
+
+}  // namespace mapcap::broker

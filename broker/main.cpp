@@ -1,0 +1,155 @@
+// mapcapd. Everything is wired here: read this file and see the program.
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "broker/assembly.h"
+#include "broker/config.h"
+#include "broker/confine/native.h"
+#include "broker/confine/sealed.h"
+#include "broker/custody.h"
+#include "broker/dispatch.h"
+#include "broker/fair_gate.h"
+#include "broker/file_clones.h"
+#include "broker/listener.h"
+#include "broker/regions.h"
+#include "broker/reload.h"
+#include "broker/sandbox/sandbox.h"
+#include "broker/state_directory.h"
+
+namespace mapcap::broker {
+namespace {
+
+using schema::Result;
+
+/// Scrubbing, truncation and device control of four regions at once; the ledger's msync has a thread of its
+/// own.
+constexpr std::size_t kWorkers = 4;
+
+/// Records in pools that the policy no longer has would be charged to nobody and served by nobody.
+Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, const ServedPools& pools) {
+  for (const ledger::RegionRecord& record : records) {
+    if (record.state == schema::RegionState::lost || find_pool(pools, record.pool) != nullptr) continue;
+    return schema::error(
+        schema::ErrorCode::invalid,
+        "region " + record.name + " lies in pool " + record.pool +
+            ", which the policy does not have: put the pool back, revoke what is in it, then remove it");
+  }
+  return schema::ok();
+}
+
+Result<void> serve(const Config& config) {
+  LogReport report;
+  MAPCAP_TRY_VOID(sandbox::prepare_process());
+  MAPCAP_TRY_VOID(sandbox::check_privileges());
+  MAPCAP_TRY(schema::UniqueFd state_lock, claim_state_directory(config.state));
+  MAPCAP_TRY_VOID(make_socket_directory(config.socket));
+  MAPCAP_TRY(schema::UniqueFd socket, listen_on(config.socket));
+
+  Regions::Inheritance inheritance;
+  inheritance.memory = Custody::take_stored();
+  confine::KeeperOptions keeper_options;
+  keeper_options.state_directory = config.state;
+  keeper_options.issue_deadline =
+      std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
+  MAPCAP_TRY(std::unique_ptr<confine::Keeper> keeper, confine::Keeper::adopt_or_start(keeper_options));
+  MAPCAP_TRY_VOID(sandbox::drop_privileges());
+
+  // Threads from here on.
+  Loop loop;
+  Worker ledger_worker(loop, 1);
+  Worker worker(loop, kWorkers);
+  keeper->attach(loop);
+  MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger,
+             ledger::Ledger::open(config.ledger(), loop, ledger_worker));
+  MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
+
+  Confiners confiners{
+      keeper->clone(), keeper->clone_unavailable(), confine::make_native(), confine::make_sealed(), nullptr,
+      "not built in"};
+  MAPCAP_TRY(ServedPools pools, open_pools(*config.policy, confiners, loop));
+  Quotas quotas;
+  for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
+  Directory directory;
+  Custody custody(*keeper, worker);
+  FileClones clones(*keeper, quotas, worker);
+  lifetime::SystemClock clock;
+  FairGate gate(loop);
+
+  Listener listener(loop, gate, report, quotas, std::move(socket), {config.policy->broker().max_connections});
+  Regions regions(
+      {loop, worker, directory, quotas, *ledger, *keeper, custody, listener, report, clock, boot, pools},
+      config.policy);
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
+  listener.set_handler(dispatch);
+  keeper->on_release(
+      [&](confine::GrantId grant) { (void)(regions.released(grant) || clones.released(grant)); });
+  keeper->on_replaced([&] {
+    clones.forget_all();
+    regions.keeper_replaced();
+  });
+
+  ledger::Recovered recovered = ledger->take_recovered();
+  MAPCAP_TRY_VOID(check_pools_of(recovered.regions, pools));
+  for (const ledger::QuotaRecord& record : recovered.quotas) quotas.set_override(record);
+  inheritance.records = std::move(recovered.regions);
+  inheritance.damaged = recovered.damaged;
+  for (confine::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
+  inheritance.grants = keeper->take_live_grants();
+  for (const confine::LiveGrant& grant : inheritance.grants) clones.restore(grant);
+  regions.recover(std::move(inheritance));
+  MAPCAP_TRY_VOID(sandbox::filter_system_calls());
+
+  loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
+    if (number == SIGHUP) {
+      reload(config, regions, listener, report);
+      return;
+    }
+    report.stopping(number == SIGTERM ? "SIGTERM" : "SIGINT");
+    sd_notify(0, "STOPPING=1");
+    listener.stop();
+    loop.stop();
+  });
+  listener.start();
+  sd_notify(0, "READY=1");
+  report.started(config.socket, config.state, keeper->adopted());
+  loop.run();
+
+  // An orderly end: the keeper lets go of DRAM regions, the service manager's store keeps what it has.
+  // Coroutines that still wait (a drain, a scrub) are not finished: the next start resumes them from the
+  // ledger.
+  ::unlink(config.socket.c_str());
+  keeper->shut_down();
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+int run(int argc, char** argv) {
+  auto parsed = parse_command_line(argc, argv);
+  if (const int* status = std::get_if<int>(&parsed)) return *status;
+  const Config& config = std::get<Config>(parsed);
+  if (config.check_ledger) {
+    Result<bool> sound = ledger::check(config.ledger(), stdout);
+    if (sound) return sound.value() ? 0 : 1;
+    std::fprintf(stderr, "mapcapd: %s\n", sound.error().sentence.c_str());
+    return 1;
+  }
+  Result<void> served = serve(config);
+  std::fprintf(stderr, "mapcapd: %s\n", served.error().sentence.c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace mapcap::broker
+
+int main(int argc, char** argv) {
+  try {
+    return mapcap::broker::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "mapcapd: unexpected: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,276 @@
+#include "broker/pool/memory.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mempolicy.h>
+#include <linux/mount.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <fstream>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
+#endif
+
+namespace mapcap::broker::pool {
+
+using schema::BorrowedFd;
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::Result;
+using schema::SealKind;
+using schema::UniqueFd;
+
+namespace {
+
+ByteCount machine_memory() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
+}
+
+Result<UniqueFd> new_memfd() {
+  // NOEXEC_SEAL keeps the inode from ever being executable; kernels before 6.3 know no such thing, and there
+  // the mode without x bits has to do.
+  int fd = ::memfd_create("mapcap", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  if (fd < 0 && errno == EINVAL) fd = ::memfd_create("mapcap", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return schema::io_error("memfd_create", errno);
+  return UniqueFd(fd);
+}
+
+/// A tmpfs that no path leads to. SAFETY of the raw calls: fsopen and friends take and return plain
+/// descriptors.
+Result<UniqueFd> detached_huge_tmpfs(ByteCount capacity) {
+  UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+  if (!context.valid()) return schema::io_error("fsopen tmpfs", errno);
+  const std::string size = std::to_string(capacity.value);
+  for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
+                                   {"size", size.c_str()},
+                                   {"nr_inodes", "0"},
+                                   {"mode", "0700"}}) {
+    if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) {
+      return schema::error(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key +
+                                                       "=" + value + "; set huge = \"never\" in the pool");
+    }
+  }
+  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return schema::io_error("creating a tmpfs", errno);
+  }
+  UniqueFd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+  if (!mount.valid()) return schema::io_error("fsmount tmpfs", errno);
+  return mount;
+}
+
+/// Binds the inode's future pages to one node: shmem keeps a shared policy per inode, set through any
+/// mapping.
+Result<void> bind_to_node(BorrowedFd fd, ByteCount size, std::uint32_t node) {
+  void* address = ::mmap(nullptr, size.value, PROT_NONE, MAP_SHARED, fd.get(), 0);
+  if (address == MAP_FAILED) return schema::io_error("mmap for mbind", errno);
+  std::array<unsigned long, 16> mask{};
+  constexpr std::size_t kBits = sizeof(unsigned long) * CHAR_BIT;
+  mask.at(node / kBits) = 1UL << (node % kBits);
+  // SAFETY: address and size are the mapping just made; mask outlives the call. maxnode counts one bit more.
+  const long bound =
+      ::syscall(SYS_mbind, address, size.value, MPOL_BIND, mask.data(), mask.size() * kBits + 1, 0);
+  const int failed = errno;
+  ::munmap(address, size.value);
+  if (bound != 0) return schema::io_error("mbind to NUMA node " + std::to_string(node), failed);
+  return schema::ok();
+}
+
+/// The append flag (set when the region is attached to a confiner) forbids truncation and punching to
+/// everybody.
+Result<void> clear_append_flag(BorrowedFd fd) {
+  int flags = 0;
+  if (::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) != 0 && errno != ENOTTY && errno != EOPNOTSUPP) {
+    return schema::io_error("clearing the append flag of a memfd", errno);
+  }
+  return schema::ok();
+}
+
+class MemoryPool final : public Pool {
+ public:
+  MemoryPool(MemoryOptions options, UniqueFd huge_mount)
+      : options_(std::move(options)), huge_mount_(std::move(huge_mount)) {
+    facts_.name = options_.name;
+    facts_.backing = "memory";
+    facts_.capacity = options_.capacity;
+    facts_.granule = {options_.huge ? 2U << 20U : schema::kPageSize};
+    facts_.seals = options_.seals;
+    facts_.cache_modes = {schema::CacheMode::write_back};
+    facts_.volatile_memory = true;
+  }
+
+  [[nodiscard]] const Facts& facts() const override { return facts_; }
+  [[nodiscard]] bool quick() const override { return !options_.populate; }
+
+  Result<Extent> carve(const Carving& carving, const Progress& progress) override {
+    if (options_.secret) return carve_secret(carving);
+    MAPCAP_TRY(UniqueFd fd, options_.huge ? huge_file() : new_memfd());
+    // 0600 and owned by the broker: nobody else can reopen it through /proc.
+    if (::fchmod(fd.get(), 0600) != 0) return schema::io_error("fchmod of a new memfd", errno);
+    if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
+      return schema::io_error("sizing a memfd to " + schema::format_bytes(carving.size), errno);
+    }
+    if (options_.numa_node) {
+      MAPCAP_TRY_VOID(bind_to_node(fd.borrow(), carving.size, *options_.numa_node));
+    }
+    if (options_.populate) {
+      MAPCAP_TRY_VOID(populate(fd.borrow(), carving.size, progress));
+    }
+    if (!options_.huge) {
+      // revocable regions must shrink at revoke; no region may ever grow.
+      const int seals = F_SEAL_GROW | F_SEAL_SEAL | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
+      if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return schema::io_error("sealing a memfd", errno);
+    }
+    return Extent(*this, std::move(fd), carving.size, 0);
+  }
+
+  Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd held) override {
+    if (!held.valid()) {
+      return schema::error(ErrorCode::lost,
+                           "region " + record.name + " was in memory that no process holds any more");
+    }
+    struct stat status {};
+    if (::fstat(held.get(), &status) != 0) return schema::io_error("fstat of a kept memfd", errno);
+    const bool cut = record.state != schema::RegionState::live && status.st_size == 0;
+    if (static_cast<std::uint64_t>(status.st_size) != record.size.value && !cut) {
+      return schema::error(ErrorCode::lost, "the memory kept for region " + record.name + " has " +
+                                                std::to_string(status.st_size) + " bytes, its record says " +
+                                                std::to_string(record.size.value));
+    }
+    Extent extent(*this, std::move(held), record.size, 0);
+    extent.keep();
+    return extent;
+  }
+
+  Result<void> cut(Extent& extent, SealKind seal) override {
+    if (options_.secret) {
+      return schema::error(
+          ErrorCode::unsupported,
+          "memory of memfd_secret cannot be taken from those who mapped it; it ends with them");
+    }
+    MAPCAP_TRY_VOID(clear_append_flag(extent.fd()));
+    const auto size = static_cast<off_t>(extent.size().value);
+    if (seal == SealKind::sealed) {
+      if (::fallocate(extent.fd().get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
+        return schema::io_error("punching out a sealed region", errno);
+      }
+    } else if (::ftruncate(extent.fd().get(), 0) != 0) {
+      return schema::io_error("truncating a revocable region", errno);
+    }
+    return schema::ok();
+  }
+
+  Result<bool> held(const Extent& extent) override {
+    // A write lease is granted on a read-only description only when nobody else has the inode open or mapped.
+    // The broker's and the keeper's memfd descriptors do not count: they were never opened, only created.
+    if (options_.secret || options_.huge) return false;  // Tracked by nobody; see carve_secret.
+    const std::string path = "/proc/self/fd/" + std::to_string(extent.fd().get());
+    UniqueFd probe(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!probe.valid()) return schema::io_error("reopening a memfd for the lease probe", errno);
+    if (::fcntl(probe.get(), F_SETLEASE, F_WRLCK) == 0) {
+      ::fcntl(probe.get(), F_SETLEASE, F_UNLCK);
+      return false;
+    }
+    if (errno == EAGAIN || errno == EBUSY) return true;
+    return schema::io_error("the lease probe", errno);
+  }
+
+  Result<void> free(Extent& extent, const Progress&) override {
+    // Closing the last descriptor frees the pages, and the kernel zeroes them before anybody gets them. A
+    // sealed region's holders may have touched it after the punch: nothing of that reaches anybody else.
+    extent.take_fd().reset();
+    return schema::ok();
+  }
+
+  void discard(Extent& extent) noexcept override { extent.take_fd().reset(); }
+
+ private:
+  Result<UniqueFd> huge_file() {
+    UniqueFd fd(::openat(huge_mount_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!fd.valid()) return schema::io_error("a file on the huge-page tmpfs", errno);
+    return fd;
+  }
+
+  Result<Extent> carve_secret(const Carving& carving) {
+    UniqueFd fd(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
+    if (!fd.valid()) return schema::io_error("memfd_secret", errno);
+    if (::fchmod(fd.get(), 0600) != 0) return schema::io_error("fchmod of a secret memfd", errno);
+    if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
+      return schema::io_error("sizing a secret memfd", errno);
+    }
+    return Extent(*this, std::move(fd), carving.size, 0);
+  }
+
+  static Result<void> populate(BorrowedFd fd, ByteCount size, const Progress& progress) {
+    constexpr std::uint64_t kStep = 64U << 20U;
+    for (std::uint64_t done = 0; done < size.value; done += kStep) {
+      const std::uint64_t step = std::min(kStep, size.value - done);
+      if (::fallocate(fd.get(), 0, static_cast<off_t>(done), static_cast<off_t>(step)) != 0) {
+        return schema::io_error("allocating the pages of a region", errno);
+      }
+      if (progress) progress({done + step}, size);
+    }
+    return schema::ok();
+  }
+
+  MemoryOptions options_;
+  UniqueFd huge_mount_;
+  Facts facts_;
+};
+
+Result<void> check_options(const MemoryOptions& options) {
+  const ByteCount machine = machine_memory();
+  auto where = [&] { return "pool " + options.name + ": "; };
+  if (options.capacity > machine) {
+    return schema::error(ErrorCode::invalid, where() + "capacity " + schema::format_bytes(options.capacity) +
+                                                 " is more than this machine's memory of " +
+                                                 schema::format_bytes(machine) + "; lower it in the policy");
+  }
+  if (options.secret && (options.huge || options.numa_node || options.populate)) {
+    return schema::error(ErrorCode::invalid,
+                         where() + "secret memory cannot be huge, bound to a NUMA node or populated ahead");
+  }
+  if (options.numa_node) {
+    const std::string node = "/sys/devices/system/node/node" + std::to_string(*options.numa_node);
+    if (*options.numa_node >= 1024 || ::access(node.c_str(), F_OK) != 0) {
+      return schema::error(ErrorCode::invalid, where() + "NUMA node " + std::to_string(*options.numa_node) +
+                                                   " does not exist (" + node + ")");
+    }
+  }
+  return schema::ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options) {
+  MAPCAP_TRY_VOID(check_options(options));
+  UniqueFd huge_mount;
+  if (options.huge) {
+    MAPCAP_TRY(huge_mount, detached_huge_tmpfs(options.capacity));
+    // tmpfs files carry no seals: their size is guarded by the append flag and the confiner alone.
+    options.seals = {SealKind::revocable};
+  }
+  if (options.secret) {
+    UniqueFd probe(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
+    if (!probe.valid()) {
+      return schema::error(
+          ErrorCode::unsupported,
+          "pool " + options.name +
+              ": this kernel offers no memfd_secret (boot with secretmem.enable=1, Linux >= 5.14)");
+    }
+    options.seals = {SealKind::sealed};
+  }
+  return std::unique_ptr<Pool>(std::make_unique<MemoryPool>(std::move(options), std::move(huge_mount)));
+}
+
+}  // namespace mapcap::broker::pool

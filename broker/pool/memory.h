@@ -1,0 +1,29 @@
+// The `memory` pool: one memfd a region (or, for huge pages, one unlinked file on a tmpfs that is mounted
+// nowhere).
+//
+// Never reused: every region is a fresh inode, which the kernel hands out zeroed (promise 6), and an inode
+// that was cut is never grown again, because old mappings would come back to life.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "broker/pool/pool.h"
+
+namespace mapcap::broker::pool {
+
+struct MemoryOptions {
+  std::string name;
+  schema::ByteCount capacity;           ///< Checked against the machine's memory by open_memory.
+  std::vector<schema::SealKind> seals;  ///< Allowed; first is the default.
+  bool populate = false;                ///< Allocate the pages at create, not at first touch.
+  bool huge = false;    ///< Transparent huge pages, through a detached tmpfs with huge=always.
+  bool secret = false;  ///< memfd_secret: not even in the kernel's direct map.
+  std::optional<std::uint32_t> numa_node;
+};
+
+/// Errors: `invalid` when the capacity exceeds the machine's memory, the NUMA node does not exist or the
+/// options exclude each other; `unsupported` when the kernel lacks memfd_secret or huge tmpfs pages.
+schema::Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options);
+
+}  // namespace mapcap::broker::pool

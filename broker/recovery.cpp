@@ -1,0 +1,143 @@
+// What a broker does with what the one before it left behind: Regions::recover and Regions::keeper_replaced.
+//
+// For each record, memory and state decide:
+//
+//     live, memory there         -> served again; its lifetime goes on
+//     live, memory gone          -> lost: listed until revoked, costs nothing
+//     revoking ... quarantined   -> taken further on its way; with its memory gone, the record goes too
+//     lost                       -> stays listed
+//
+// Memory that no record names was carved for a create that never was acknowledged: it is let go.
+#include <algorithm>
+#include <unordered_map>
+
+#include "broker/regions.h"
+
+namespace mapcap::broker {
+
+using ledger::RegionRecord;
+using schema::LifetimeKind;
+using schema::RegionId;
+using schema::RegionState;
+using schema::Result;
+using schema::UniqueFd;
+
+namespace {
+
+/// A change of a record that nobody waits for: when it fails, the next start finds the same and does it
+/// again.
+Task<void> record_in_background(ledger::Ledger& ledger, RegionRecord record) {
+  const auto strength = record.volatile_memory ? ledger::Strength::process : ledger::Strength::power;
+  (void)co_await ledger.put(std::move(record), strength);
+}
+
+Task<void> erase_in_background(ledger::Ledger& ledger, RegionId id, ledger::Strength strength) {
+  (void)co_await ledger.erase(id, strength);
+}
+
+}  // namespace
+
+void Regions::recover(Inheritance inheritance) {
+  std::unordered_map<std::uint64_t, UniqueFd> memory;
+  for (confine::HeldMemory& held : inheritance.memory) memory[held.region.value] = std::move(held.fd);
+  std::uint64_t lost = 0;
+  std::uint64_t reclaiming = 0;
+  std::uint64_t live = 0;
+  for (RegionRecord& record : inheritance.records) {
+    UniqueFd fd;
+    if (auto found = memory.find(record.id.value); found != memory.end()) {
+      fd = std::move(found->second);
+      memory.erase(found);
+    }
+    recover_one(std::move(record), std::move(fd));
+  }
+  for (const auto& [id, fd] : memory) parts_.custody.drop(RegionId{id});
+
+  for (const confine::LiveGrant& grant : inheritance.grants) {
+    Region* region = parts_.directory.find(grant.region);
+    if (region == nullptr || region->extent.empty()) continue;
+    const Amount one{0, 0, 1, 0};
+    Charge charge = parts_.quotas.restore({grant.holder_uid, region->record.group, region->record.pool}, one);
+    parts_.directory.track(*region, Grant{grant.grant, grant.rights, grant.holder_uid, std::move(charge)});
+  }
+  for (const auto& served : parts_.pools) {
+    if (Result<void> swept = served->pool->sweep(); !swept) {
+      parts_.report.reclaim_failed("(leftovers of pool " + served->facts().name + ")", swept.error());
+    }
+  }
+  parts_.directory.visit_all([&](const Region& region) {
+    switch (region.record.state) {
+      case RegionState::live:
+        ++live;
+        break;
+      case RegionState::lost:
+        ++lost;
+        break;
+      default:
+        ++reclaiming;
+    }
+  });
+  // Only now, with all grants known, may reclaim look at them.
+  std::vector<RegionId> under_way;
+  parts_.directory.visit_all([&](const Region& region) {
+    if (region.record.state != RegionState::live && region.record.state != RegionState::lost)
+      under_way.push_back(region.id());
+  });
+  for (RegionId id : under_way) reclaim_.resume(id);
+  parts_.report.recovered(live, lost, reclaiming, inheritance.damaged);
+}
+
+void Regions::recover_one(RegionRecord record, UniqueFd memory) {
+  auto region = std::make_unique<Region>(parts_.loop);
+  region->pool = find_pool(parts_.pools, record.pool);
+  region->untracked = !parts_.keeper.adopted();
+  const auto strength = record.volatile_memory ? ledger::Strength::process : ledger::Strength::power;
+
+  if (record.state != RegionState::lost) {
+    Result<pool::Extent> extent = region->pool->pool->reattach(record, std::move(memory));
+    if (extent) {
+      region->extent = std::move(extent.value());
+    } else if (record.state != RegionState::live) {
+      // It was on its way out, and its memory has gone ahead.
+      spawn(erase_in_background(parts_.ledger, record.id, strength));
+      return;
+    } else {
+      parts_.report.region_lost(record.name);
+      record.state = RegionState::lost;
+      spawn(record_in_background(parts_.ledger, record));
+    }
+  }
+  if (record.state != RegionState::lost) {
+    const Amount cost{record.size.value, 1, 0, 0};
+    region->charge = parts_.quotas.restore({record.owner, record.group, record.pool}, cost);
+  }
+  if (record.state == RegionState::live) {
+    if (record.lifetime == LifetimeKind::connection)
+      connections_.restore(record.session, record.owner, record.id);
+    if (record.lifetime == LifetimeKind::ttl) {
+      const bool rebooted = record.boot != parts_.boot;
+      expiry_.schedule(record.id, lifetime::remaining(record, parts_.boot, parts_.clock));
+      if (rebooted) spawn(record_in_background(parts_.ledger, record));
+    }
+  }
+  region->record = std::move(record);
+  parts_.directory.add(std::move(region));
+}
+
+void Regions::keeper_replaced() {
+  parts_.report.keeper_replaced(parts_.keeper.pid());
+  parts_.directory.visit_all([&](Region& region) {
+    if (region.extent.empty()) return;
+    // Their FORGETs died with the old keeper: from now on the memory itself must be asked.
+    std::vector<confine::GrantId> orphans;
+    for (const Grant& grant : region.grants) orphans.push_back(grant.id);
+    region.untracked = region.untracked || !orphans.empty() || region.issuing > 0;
+    for (confine::GrantId grant : orphans) parts_.directory.release(grant);
+    if (!region.record.volatile_memory) return;
+    if (Result<void> held = parts_.custody.hold_again(region.id(), region.extent.fd()); !held) {
+      parts_.report.reclaim_failed(region.record.name, held.error());
+    }
+  });
+}
+
+}  // namespace mapcap::broker

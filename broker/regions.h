@@ -1,0 +1,101 @@
+// The verbs on regions: each a straight line of owned steps.
+//
+//     authorize -> charge -> carve -> hold -> record -> confine -> reply
+//
+// Every step returns an owner that undoes it when a later step fails. After the reply has left, memory goes
+// back only through reclaim.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "broker/confine/keeper.h"
+#include "broker/custody.h"
+#include "broker/delivery.h"
+#include "broker/directory.h"
+#include "broker/ledger/ledger.h"
+#include "broker/lifetime/clock.h"
+#include "broker/lifetime/connections.h"
+#include "broker/lifetime/expiry.h"
+#include "broker/lifetime/reclaim.h"
+#include "broker/notifier.h"
+#include "broker/pools.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+#include "policy/policy.h"
+
+namespace mapcap::broker {
+
+/// Who asks, on which connection.
+struct Caller {
+  const policy::Subject& subject;
+  SessionId session = 0;
+  lifetime::Token token{};
+  std::uint64_t request = 0;  ///< For progress notices.
+};
+
+class Regions {
+ public:
+  struct Parts {
+    Loop& loop;
+    Worker& worker;
+    Directory& directory;
+    Quotas& quotas;
+    ledger::Ledger& ledger;
+    confine::Keeper& keeper;
+    Custody& custody;
+    Notifier& notifier;
+    Report& report;
+    const lifetime::Clock& clock;
+    const ledger::BootId& boot;
+    const ServedPools& pools;
+  };
+  Regions(Parts parts, std::shared_ptr<const policy::Policy> policy);
+
+  /// Takes effect with the next request; what exists is not touched.
+  void set_policy(std::shared_ptr<const policy::Policy> policy);
+  [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
+
+  Task<schema::Result<Delivery>> create(Caller caller, schema::Create ask);
+  Task<schema::Result<Delivery>> open(Caller caller, schema::Open ask);
+  schema::Result<Delivery> list(Caller caller, const schema::List& ask);
+  schema::Result<Delivery> show(Caller caller, const schema::Show& ask);
+  Task<schema::Result<Delivery>> renew(Caller caller, schema::Renew ask);
+  Task<schema::Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
+
+  /// Before the first request: what the ledger, the keeper and the fd store brought over.
+  struct Inheritance {
+    std::vector<ledger::RegionRecord> records;
+    std::vector<confine::HeldMemory> memory;
+    std::vector<confine::LiveGrant> grants;
+    std::uint64_t damaged = 0;
+  };
+  void recover(Inheritance inheritance);
+  /// The kernel says that nothing of a grant is left. False when it is no region's.
+  bool released(confine::GrantId grant) { return parts_.directory.release(grant) != nullptr; }
+  /// A new keeper serves: it must hold every volatile region again, and knows none of the old grants.
+  void keeper_replaced();
+
+  lifetime::Connections& connections() { return connections_; }
+
+ private:
+  struct Plan;
+  schema::Result<Plan> plan_create(const Caller& caller, const schema::Create& ask) const;
+  schema::Result<Region*> find_for(const Caller& caller, policy::Verb verb, const std::string& name);
+  Task<schema::Result<confine::Issued>> issue(schema::RegionId id, const policy::Subject& holder,
+                                              schema::Access rights);
+  Undo undo_create(schema::RegionId id);
+  void begin_lifetime(Region& region, const Caller& caller);
+  void end_lifetime(const Region& region);
+  [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
+  [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
+  void recover_one(ledger::RegionRecord record, schema::UniqueFd memory);
+
+  Parts parts_;
+  std::shared_ptr<const policy::Policy> policy_;
+  lifetime::Reclaim reclaim_;
+  lifetime::Expiry expiry_;
+  lifetime::Connections connections_;
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,82 @@
+#include "broker/report/report.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <cstdio>
+#include <ctime>
+
+namespace mapcap::broker {
+
+namespace {
+
+void line(const char* priority, const std::string& text) {
+  std::fprintf(stderr, "%smapcapd: %s\n", ::getenv("JOURNAL_STREAM") != nullptr ? priority : "",
+               text.c_str());
+}
+
+}  // namespace
+
+bool LogReport::within_rate() {
+  const std::int64_t now = std::time(nullptr);
+  if (now != window_) {
+    if (suppressed_ > 0) line(SD_WARNING, std::to_string(suppressed_) + " more refusals were not logged");
+    window_ = now;
+    in_window_ = suppressed_ = 0;
+  }
+  if (++in_window_ <= kPerSecond) return true;
+  ++suppressed_;
+  return false;
+}
+
+void LogReport::started(std::string_view socket, std::string_view state, bool adopted_keeper) {
+  line(SD_INFO, "serving on " + std::string(socket) + ", state in " + std::string(state) +
+                    (adopted_keeper ? ", with the keeper of the broker before" : ", with a new keeper"));
+}
+
+void LogReport::recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
+                          std::uint64_t damaged) {
+  line(SD_INFO, "recovered " + std::to_string(live) + " regions, " + std::to_string(lost) + " lost, " +
+                    std::to_string(reclaiming) + " being reclaimed, " + std::to_string(damaged) +
+                    " damaged records");
+}
+
+void LogReport::stopping(std::string_view why) {
+  line(SD_INFO, "stopping: " + std::string(why));
+}
+
+void LogReport::policy_reloaded(std::string_view path) {
+  line(SD_INFO, "policy reloaded from " + std::string(path));
+}
+
+void LogReport::policy_refused(const schema::Error& error) {
+  line(SD_ERR, "policy not reloaded, the old one stays in force: " + error.sentence);
+}
+
+void LogReport::keeper_replaced(int pid) {
+  line(SD_WARNING, "the keeper died; a new one serves as process " + std::to_string(pid));
+}
+
+void LogReport::region_lost(std::string_view name) {
+  line(SD_WARNING, "region " + std::string(name) + " is lost: nothing holds its memory any more");
+}
+
+void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) {
+  if (!within_rate()) return;
+  line(SD_WARNING, "disconnected process " + std::to_string(pid) + " of user " + std::to_string(uid) + ": " +
+                       error.sentence);
+}
+
+void LogReport::connection_refused(std::uint32_t uid, const schema::Error& error) {
+  if (!within_rate()) return;
+  line(SD_WARNING, "refused a connection of user " + std::to_string(uid) + ": " + error.sentence);
+}
+
+void LogReport::quarantined(std::string_view name, const schema::Error& error) {
+  line(SD_WARNING, "region " + std::string(name) + " is quarantined: " + error.sentence);
+}
+
+void LogReport::reclaim_failed(std::string_view name, const schema::Error& error) {
+  line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence);
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,57 @@
+// What an operator wants to know, as named events. Logic holds no log lines: it names what happened.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "schema/result.h"
+#include "schema/units.h"
+
+namespace mapcap::broker {
+
+class Report {
+ public:
+  virtual ~Report() = default;
+  virtual void started(std::string_view socket, std::string_view state, bool adopted_keeper) = 0;
+  virtual void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
+                         std::uint64_t damaged) = 0;
+  virtual void stopping(std::string_view why) = 0;
+  virtual void policy_reloaded(std::string_view path) = 0;
+  virtual void policy_refused(const schema::Error& error) = 0;
+  virtual void keeper_replaced(int pid) = 0;
+  virtual void region_lost(std::string_view name) = 0;
+  /// A client broke the protocol and was disconnected.
+  virtual void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) = 0;
+  virtual void connection_refused(std::uint32_t uid, const schema::Error& error) = 0;
+  /// Memory that cannot be freed yet; the broker goes on trying.
+  virtual void quarantined(std::string_view name, const schema::Error& error) = 0;
+  virtual void reclaim_failed(std::string_view name, const schema::Error& error) = 0;
+};
+
+/// One line an event on stderr, as journald wants it (sd-daemon(3) priority prefixes).
+class LogReport final : public Report {
+ public:
+  void started(std::string_view socket, std::string_view state, bool adopted_keeper) override;
+  void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
+                 std::uint64_t damaged) override;
+  void stopping(std::string_view why) override;
+  void policy_reloaded(std::string_view path) override;
+  void policy_refused(const schema::Error& error) override;
+  void keeper_replaced(int pid) override;
+  void region_lost(std::string_view name) override;
+  void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) override;
+  void connection_refused(std::uint32_t uid, const schema::Error& error) override;
+  void quarantined(std::string_view name, const schema::Error& error) override;
+  void reclaim_failed(std::string_view name, const schema::Error& error) override;
+
+ private:
+  /// A flood of refusals must not become a flood of log lines: at most kPerSecond of those, then a count.
+  bool within_rate();
+  static constexpr std::uint64_t kPerSecond = 10;
+  std::int64_t window_ = 0;
+  std::uint64_t in_window_ = 0;
+  std::uint64_t suppressed_ = 0;
+};
+
+}  // namespace mapcap::broker

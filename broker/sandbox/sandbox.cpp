@@ -1,0 +1,308 @@
+#include "broker/sandbox/sandbox.h"
+
+#include <cap-ng.h>
+#include <seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+
+namespace mapcap::broker::sandbox {
+
+using schema::ErrorCode;
+using schema::Result;
+
+namespace {
+
+struct Capability {
+  unsigned number;
+  const char* name;
+  bool required;
+};
+
+constexpr std::array<Capability, 6> kKept{{
+    {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", true},
+    {CAP_LINUX_IMMUTABLE, "CAP_LINUX_IMMUTABLE", true},
+    {CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", false},
+    {CAP_IPC_LOCK, "CAP_IPC_LOCK", false},
+    {CAP_BPF, "CAP_BPF", false},
+    {CAP_PERFMON, "CAP_PERFMON", false},
+}};
+
+// What is left to the broker. Grouped by why it needs them; everything else ends the process.
+constexpr const char* kAllowed[] = {
+    // memory and threads
+    "brk",
+    "mmap",
+    "munmap",
+    "mprotect",
+    "mremap",
+    "madvise",
+    "msync",
+    "mbind",
+    "mlock",
+    "munlock",
+    "futex",
+    "clone",
+    "clone3",
+    "fork",
+    "exit",
+    "exit_group",
+    "set_robust_list",
+    "rseq",
+    "set_tid_address",
+    "sched_yield",
+    "sched_getaffinity",
+    "sched_setaffinity",
+    "sched_setscheduler",
+    "sched_getparam",
+    "sched_getscheduler",
+    "membarrier",
+    "gettid",
+    "getpid",
+    "getppid",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "getgroups",
+    "getcpu",
+    "restart_syscall",
+    "sysinfo",
+    "uname",
+    "getrusage",
+    // signals, timers, waiting
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "rt_sigtimedwait",
+    "sigaltstack",
+    "tgkill",
+    "kill",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "pidfd_getfd",
+    "wait4",
+    "waitid",
+    "nanosleep",
+    "clock_nanosleep",
+    "clock_gettime",
+    "clock_getres",
+    "gettimeofday",
+    "time",
+    "timerfd_create",
+    "timerfd_settime",
+    "timerfd_gettime",
+    "timer_create",
+    "timer_settime",
+    "timer_delete",
+    "epoll_create1",
+    "epoll_ctl",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "poll",
+    "ppoll",
+    "select",
+    "pselect6",
+    "eventfd2",
+    "signalfd4",
+    "pipe",
+    "pipe2",
+    // files that it owns: state directory, ledger, DAX files, sysfs
+    "read",
+    "readv",
+    "pread64",
+    "preadv",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "open",
+    "openat",
+    "openat2",
+    "close",
+    "close_range",
+    "dup",
+    "dup2",
+    "dup3",
+    "fcntl",
+    "flock",
+    "fstat",
+    "stat",
+    "lstat",
+    "newfstatat",
+    "statx",
+    "statfs",
+    "fstatfs",
+    "lseek",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "readlink",
+    "readlinkat",
+    "getdents64",
+    "getcwd",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "ftruncate",
+    "fallocate",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "symlinkat",
+    "umask",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "fgetxattr",
+    "fsetxattr",
+    "ioctl",
+    "memfd_create",
+    "memfd_secret",
+    "fadvise64",
+    "getxattr",
+    // sockets
+    "socket",
+    "socketpair",
+    "bind",
+    "listen",
+    "connect",
+    "accept4",
+    "getsockopt",
+    "setsockopt",
+    "getsockname",
+    "getpeername",
+    "sendmsg",
+    "sendto",
+    "sendmmsg",
+    "recvmsg",
+    "recvfrom",
+    "shutdown",
+    // a new keeper: its mount, and what it does to itself
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "setsid",
+    "prctl",
+    "capget",
+    "capset",
+    "seccomp",
+    "prlimit64",
+    "setrlimit",
+    "getrlimit",
+    "setpgid",
+    "getrandom",
+    "bpf",
+    "arch_prctl",
+#ifdef MAPCAP_SANITIZED
+    // the sanitizers' own runtime: leak checking stops its threads from a helper
+    "ptrace",
+    "personality",
+    "process_vm_readv",
+    "prctl",
+    "sched_setaffinity",
+    "vfork",
+    "mincore",
+#endif
+};
+
+/// Hard limit for RLIMIT_NOFILE that an administrator may have set lower than the kernel's own maximum.
+rlim_t kernel_descriptor_maximum() {
+  std::ifstream file("/proc/sys/fs/nr_open");
+  rlim_t maximum = 0;
+  return file >> maximum ? maximum : 1U << 20U;
+}
+
+}  // namespace
+
+Result<void> prepare_process() {
+  // libpmem2 reads these at every map; what the ledger's medium can do is for the hardware to say.
+  for (const char* name : {"PMEM2_FORCE_GRANULARITY", "PMEM_IS_PMEM_FORCE", "PMEM_NO_FLUSH", "PMEM_NO_CLWB",
+                           "PMEM_NO_CLFLUSHOPT", "PMEM_MOVNT_THRESHOLD", "PMEM_NO_MOVNT", "PMEM_MMAP_HINT",
+                           "PMEMBLK_CONF", "PMEM_AVX", "PMEM_AVX512F", "PMEM_NO_GENERIC_MEMCPY"}) {
+    ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread exists.
+  }
+  ::umask(077);
+  ::prctl(PR_SET_DUMPABLE, 0);
+  std::signal(SIGPIPE, SIG_IGN);
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return schema::io_error("getrlimit", errno);
+  const rlimit wanted{kernel_descriptor_maximum(), kernel_descriptor_maximum()};
+  if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0) {
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return schema::io_error("setrlimit", errno);
+  }
+  return schema::ok();
+}
+
+Result<void> check_privileges() {
+  if (::geteuid() != 0) {
+    return schema::error(ErrorCode::denied,
+                         "mapcapd must be started as root: it mounts FUSE and drops what it does not need");
+  }
+  capng_clear(CAPNG_SELECT_ALL);
+  if (capng_get_caps_process() != 0) return schema::io_error("reading the process's capabilities", errno);
+  for (const Capability& capability : kKept) {
+    if (capability.required && capng_have_capability(CAPNG_EFFECTIVE, capability.number) == 0) {
+      return schema::error(
+          ErrorCode::denied,
+          std::string("mapcapd lacks ") + capability.name +
+              ": start it as root outside of user namespaces, with that capability in its bounding set");
+    }
+  }
+  return schema::ok();
+}
+
+Result<void> drop_privileges() {
+  capng_clear(CAPNG_SELECT_ALL);
+  if (capng_get_caps_process() != 0) return schema::io_error("reading the process's capabilities", errno);
+  std::array<bool, kKept.size()> held{};
+  for (std::size_t i = 0; i < kKept.size(); ++i) {
+    held.at(i) = capng_have_capability(CAPNG_PERMITTED, kKept.at(i).number) != 0;
+  }
+  capng_clear(CAPNG_SELECT_ALL);
+  for (std::size_t i = 0; i < kKept.size(); ++i) {
+    if (!held.at(i)) continue;
+    capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), kKept.at(i).number);
+  }
+  if (capng_apply(CAPNG_SELECT_ALL) != 0) return schema::io_error("dropping capabilities", errno);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return schema::io_error("setting no-new-privs", errno);
+  return schema::ok();
+}
+
+Result<void> filter_system_calls() {
+  const std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS),
+                                                                 &seccomp_release);
+  if (!filter) return schema::error(ErrorCode::io, "libseccomp cannot make a filter");
+  for (const char* name : kAllowed) {
+    const int number = seccomp_syscall_resolve_name(name);
+    if (number == __NR_SCMP_ERROR) continue;  // Newer than libseccomp: then nothing here calls it either.
+    const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0);
+    if (added != 0 && added != -EEXIST)
+      return schema::io_error(std::string("allowing the system call ") + name, -added);
+  }
+  seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
+  if (const int loaded = seccomp_load(filter.get()); loaded != 0)
+    return schema::io_error("loading the seccomp filter", -loaded);
+  return schema::ok();
+}
+
+}  // namespace mapcap::broker::sandbox

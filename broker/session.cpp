@@ -1,0 +1,142 @@
+#include "broker/session.h"
+
+#include <sys/socket.h>
+
+#include <variant>
+
+#include "schema/channel.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16
+#endif
+
+namespace mapcap::broker {
+
+using schema::BorrowedFd;
+using schema::ErrorCode;
+using schema::Incoming;
+using schema::Packet;
+using schema::Result;
+using schema::UniqueFd;
+
+Session::Session(Parts parts, SessionId id, UniqueFd socket, policy::Subject subject, Charge connection)
+    : parts_(parts),
+      id_(id),
+      socket_(std::move(socket)),
+      subject_(std::move(subject)),
+      connection_(std::move(connection)),
+      watch_(parts_.loop, socket_.borrow()) {}
+
+void Session::start() {
+  spawn(serve(shared_from_this()));
+}
+
+void Session::close() {
+  closed_ = true;
+  watch_.cancel();
+}
+
+void Session::greet(const Greeting& greeting) {
+  greeting_ = greeting;
+  const int pass = greeting.sends_fds ? 1 : 0;
+  // Kernels before 6.16 do not know the option; there, receiving without a control buffer drops descriptors.
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_PASSRIGHTS, &pass, sizeof pass);
+}
+
+Task<void> Session::serve(std::shared_ptr<Session> self) {
+  // Not in the condition: g++ 12 drops a co_await behind &&.
+  for (bool more = true; more && !closed_;) more = co_await answer_next();
+  closed_ = true;
+  watch_.cancel();
+  parts_.handler.ended(*this);
+  self.reset();
+}
+
+Task<bool> Session::answer_next() {
+  const bool ready = co_await watch_.readable();
+  if (!ready) co_return false;
+  auto received = schema::receive(socket_.borrow(), schema::kMaxRequest, greeting_.sends_fds ? 1 : 0);
+  if (!received) co_return co_await misbehaved(received.error());
+  if (const auto* nothing = std::get_if<schema::Wait>(&received.value()))
+    co_return *nothing == schema::Wait::would_block;
+
+  Incoming& packet = std::get<Incoming>(received.value());
+  Result<schema::Request> request = schema::decode_request(packet.bytes);
+  if (!request) co_return co_await misbehaved(request.error());
+  const bool carries_fd = !packet.fds.empty();
+  const bool wants_fd = std::holds_alternative<schema::CloneFd>(request.value().body);
+  if (packet.dropped_fds || carries_fd != wants_fd) {
+    const char* why = wants_fd ? "a clone request needs exactly one descriptor, announced in the hello"
+                               : "a descriptor rides on a request that takes none";
+    schema::Error wrong = schema::error(ErrorCode::malformed, why);
+    co_return co_await misbehaved(std::move(wrong));
+  }
+  UniqueFd fd;
+  if (carries_fd) fd = std::move(packet.fds.front());
+
+  const std::uint64_t id = request.value().id;
+  Delivery delivery;
+  {
+    FairGate::Turn turn = co_await parts_.gate.turn(subject_.uid());
+    delivery = co_await parts_.handler.handle(*this, std::move(request.value()), std::move(fd));
+  }
+  co_return co_await deliver(id, std::move(delivery));
+}
+
+Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {
+  Packet packet = schema::encode(schema::FromBroker(schema::Reply{request, std::move(delivery.body)}));
+  const bool sent = co_await send_packet(std::move(packet), delivery.fd.borrow());
+  if (sent) delivery.undo.disarm();
+  co_return sent;
+}
+
+Task<bool> Session::send_packet(Packet packet, BorrowedFd fd) {
+  Loop::Timer deadline;
+  const std::span<const BorrowedFd> fds(&fd, fd.valid() ? 1 : 0);
+  for (bool first = true; !closed_; first = false) {
+    Result<bool> sent = schema::send(socket_.borrow(), packet, fds);
+    if (!sent) co_return false;
+    if (sent.value()) co_return true;
+    if (first) deadline = parts_.loop.after(kSendDeadline, [this] { close(); });
+    const bool writable = co_await watch_.writable();
+    if (!writable) co_return false;
+  }
+  co_return false;
+}
+
+Task<bool> Session::misbehaved(schema::Error error) {
+  parts_.report.client_misbehaved(subject_.uid(), subject_.pid(), error);
+  // One clear error, if the peer has room for it, and the end.
+  const Packet packet = schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)}));
+  (void)schema::send(socket_.borrow(), packet);
+  co_return false;
+}
+
+void Session::notify(const schema::Notice& notice) {
+  if (closed_ || !greeting_.wants_notices) return;
+  Packet packet = schema::encode(schema::FromBroker(notice));
+  if (notices_.empty()) {
+    Result<bool> sent = schema::send(socket_.borrow(), packet);
+    if (!sent || sent.value()) return;
+  }
+  if (notices_.size() >= kNotices) notices_.pop_front();
+  notices_.push_back(std::move(packet));
+  if (!flushing_) {
+    flushing_ = true;
+    spawn(flush_notices(shared_from_this()));
+  }
+}
+
+Task<void> Session::flush_notices(std::shared_ptr<Session> self) {
+  while (!closed_ && !notices_.empty()) {
+    const bool writable = co_await watch_.writable();
+    if (!writable || closed_ || notices_.empty()) break;
+    Result<bool> sent = schema::send(socket_.borrow(), notices_.front());
+    if (!sent) break;
+    if (sent.value()) notices_.pop_front();
+  }
+  flushing_ = false;
+  self.reset();
+}
+
+}  // namespace mapcap::broker

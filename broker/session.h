@@ -1,0 +1,93 @@
+// One connection: receives a request, waits for its turn, has it handled, sends the reply, and only then
+// receives the next one. What a client sends ahead waits in its own socket; what it does not read fills its
+// own socket. So a connection costs the broker one request, one reply and a few notices, whatever its peer
+// does.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+
+#include "broker/delivery.h"
+#include "broker/directory.h"
+#include "broker/fair_gate.h"
+#include "broker/lifetime/connections.h"
+#include "broker/loop.h"
+#include "broker/report/report.h"
+#include "broker/task.h"
+#include "policy/subject.h"
+#include "schema/codec.h"
+
+namespace mapcap::broker {
+
+class Session;
+
+/// Where requests go (dispatch.h). The session outlives each call.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  virtual Task<Delivery> handle(Session& session, schema::Request request, schema::UniqueFd fd) = 0;
+  virtual void ended(Session& session) = 0;
+};
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  struct Parts {
+    Loop& loop;
+    FairGate& gate;
+    Handler& handler;
+    Report& report;
+  };
+  Session(Parts parts, SessionId id, schema::UniqueFd socket, policy::Subject subject, Charge connection);
+
+  /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
+  /// itself alive meanwhile.
+  void start();
+  void close();
+
+  /// Sends at once or queues; the oldest of more than kNotices is dropped.
+  void notify(const schema::Notice& notice);
+
+  [[nodiscard]] SessionId id() const { return id_; }
+  [[nodiscard]] const policy::Subject& subject() const { return subject_; }
+
+  /// Set by hello.
+  struct Greeting {
+    bool done = false;
+    bool wants_notices = false;
+    bool sends_fds = false;
+    lifetime::Token token{};
+  };
+  [[nodiscard]] const Greeting& greeting() const { return greeting_; }
+  void greet(const Greeting& greeting);
+  /// The regions that this session is to be told about.
+  std::set<schema::RegionId>& watched() { return watched_; }
+
+ private:
+  static constexpr std::size_t kNotices = 64;
+  /// A peer that does not read its reply for so long is gone: its grant must not wait in the queue for ever.
+  static constexpr std::chrono::seconds kSendDeadline{30};
+
+  Task<void> serve(std::shared_ptr<Session> self);
+  Task<bool> answer_next();
+  Task<bool> deliver(std::uint64_t request, Delivery delivery);
+  Task<bool> send_packet(schema::Packet packet, schema::BorrowedFd fd);
+  Task<void> flush_notices(std::shared_ptr<Session> self);
+  Task<bool> misbehaved(schema::Error error);
+
+  Parts parts_;
+  SessionId id_;
+  schema::UniqueFd socket_;
+  policy::Subject subject_;
+  Charge connection_;
+  Loop::Watch watch_;
+  Greeting greeting_;
+  std::set<schema::RegionId> watched_;
+  std::deque<schema::Packet> notices_;
+  bool flushing_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace mapcap::broker
