@@ -130,7 +130,7 @@ class KeeperClient final : public Keeper {
 
   /// Forks a keeper and waits for it.
   Result<void> begin() {
-    MAPCAP_TRY(KeeperHandle handle, fork_keeper(directory_.borrow(), kRequestTimeout));
+    MAPCAP_TRY(KeeperHandle handle, fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle));
     auto inventory = receive_inventory(handle, options_.kill_after);
     if (!inventory) {
       signal_keeper(handle.process.borrow(), SIGKILL);
@@ -260,7 +260,7 @@ class KeeperClient final : public Keeper {
   void start_again() {
     last_start_ = std::chrono::steady_clock::now();
     starting_ = Inventory();
-    auto handle = fork_keeper(directory_.borrow(), kRequestTimeout);
+    auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle);
     if (!handle) {
       clone_.disconnect("the keeper cannot be started again: " + handle.error().sentence);
       retry_timer_ = loop_->after(kRetry, [this] { start_again(); });

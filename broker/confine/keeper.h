@@ -19,7 +19,8 @@ struct KeeperOptions {
   std::string state_directory;                     ///< The adoption socket lives here, root only.
   std::chrono::milliseconds issue_deadline{2000};  ///< An open that takes longer fails with `timed_out`.
   std::chrono::milliseconds kill_after{
-      10000};  ///< A keeper that stays silent that long is killed and replaced.
+      10000};                     ///< A keeper that stays silent that long is killed and replaced.
+  std::chrono::seconds idle{60};  ///< A keeper with neither a broker nor anything to keep ends after this.
 };
 
 /// Memory that the keeper carried over an earlier broker's death.

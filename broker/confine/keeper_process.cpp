@@ -25,8 +25,6 @@ using schema::BorrowedFd;
 using schema::UniqueFd;
 using wire::Kind;
 
-/// A keeper that nobody needs ends after this long; a broker that restarts within it saves a fork.
-constexpr FuseServer::Time kIdle = std::chrono::seconds(60);
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
 
@@ -48,6 +46,7 @@ class KeeperProcess {
         listener_(std::move(start.listener)),
         page_(std::move(page)),
         fuse_(device_.borrow(), page_),
+        idle_(start.idle),
         first_grant_(start.first_grant),
         max_held_(max_descriptors > 64 ? max_descriptors - 64 : 0) {
     begin_link(std::move(start.broker));
@@ -74,7 +73,7 @@ class KeeperProcess {
                                       {broker_.get(), POLLIN, 0}}};  // poll ignores negative numbers.
     if (!outgoing_.empty() || !released_.empty()) watched[2].events |= POLLOUT;
     std::optional<FuseServer::Time> due = fuse_.next_due();
-    if (idle_since_ && (!due || *idle_since_ + kIdle < *due)) due = *idle_since_ + kIdle;
+    if (idle_since_ && (!due || *idle_since_ + idle_ < *due)) due = *idle_since_ + idle_;
     timespec timeout{};
     if (due) {
       const FuseServer::Time left = std::max(*due - FuseServer::now(), FuseServer::Time::zero());
@@ -281,7 +280,7 @@ class KeeperProcess {
       idle_since_.reset();
     } else if (!idle_since_) {
       idle_since_ = FuseServer::now();
-    } else if (FuseServer::now() - *idle_since_ >= kIdle) {
+    } else if (FuseServer::now() - *idle_since_ >= idle_) {
       done_ = true;
     }
   }
@@ -296,6 +295,7 @@ class KeeperProcess {
   std::deque<Outgoing> outgoing_;
   std::vector<GrantId> released_;
   std::optional<FuseServer::Time> idle_since_;
+  const FuseServer::Time idle_;
   GrantId first_grant_ = 0;
   std::uint64_t max_held_ = 0;
   std::int32_t last_backing_ = 0;

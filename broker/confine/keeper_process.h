@@ -1,6 +1,7 @@
 // The keeper's own side: what runs in the forked child.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "schema/unique_fd.h"
@@ -16,6 +17,7 @@ struct KeeperStart {
       listener;  ///< The adoption socket, bound; the keeper itself listens, so that peers see its pid.
   schema::UniqueFd broker;  ///< The end of a socket pair with the broker that forked it.
   std::uint64_t first_grant = 0;
+  std::chrono::nanoseconds idle{0};  ///< How long it stays with neither a broker nor anything to keep.
 };
 
 /// Runs in the forked child until told to end, or until there is neither broker nor anything to keep for a

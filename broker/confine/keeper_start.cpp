@@ -29,6 +29,7 @@ using schema::UniqueFd;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kSocketName = "keeper.sock";
+constexpr int kDeathPatienceMs = 1000;
 constexpr int kPeerPidfd = 77;                           // SO_PEERPIDFD, Linux 6.5.
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4.
 
@@ -109,7 +110,8 @@ Result<UniqueFd> open_state_directory(const std::string& path) {
   return directory;
 }
 
-Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout) {
+Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
+                                 std::chrono::seconds idle) {
   KeeperHandle keeper;
   UniqueFd
       served;  // The keeper's own clone: the broker must not keep it, or a dead keeper's requests would hang.
@@ -135,7 +137,7 @@ Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds requ
   if (pid == 0) {
     // This stack is never returned to: ownership passes by number.
     run_keeper(KeeperStart{std::move(served), std::move(mount), UniqueFd(page.fd().get()),
-                           std::move(listener), std::move(link.second), first});
+                           std::move(listener), std::move(link.second), first, idle});
   }
   const int failed = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -217,6 +219,7 @@ Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nan
   const Clock::time_point until = Clock::now() + patience;
   const Clock::time_point halfway = Clock::now() + patience / 2;
   bool woken = false;
+  int ends = 0;
   while (!inventory.complete) {
     if (!await_readable(keeper.socket.borrow(), woken ? until : halfway)) {
       if (woken) return error(ErrorCode::timed_out, "the keeper does not answer");
@@ -228,7 +231,11 @@ Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nan
     MAPCAP_TRY(auto received, schema::receive(keeper.socket.borrow(), wire::kMaxPacket, wire::kFdsPerPacket));
     if (const auto* nothing = std::get_if<schema::Wait>(&received)) {
       if (*nothing == schema::Wait::would_block) continue;
-      return error(ErrorCode::unavailable, "the keeper ended before it had told what it holds");
+      // A keeper that is busy says so and closes without reading what we sent, which the kernel reports
+      // first, as a reset: its last word is still in the queue.
+      if (++ends < 2) continue;
+      return error(ErrorCode::unavailable,
+                   "the keeper ended the connection before it had told what it holds");
     }
     MAPCAP_TRY_VOID(inventory.hear(std::move(std::get<schema::Incoming>(received))));
   }
@@ -263,15 +270,18 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
   keeper.clone.device = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
   std::vector<BorrowedFd> fds;
   if (keeper.clone.device.valid()) fds.push_back(keeper.clone.device.borrow());
-  MAPCAP_TRY_VOID(
-      schema::send(keeper.socket.borrow(), wire::packet({wire::Kind::adopt, 0, 0, wire::kVersion}), fds));
+  // When this fails the keeper has closed the connection: what it said before tells why.
+  [[maybe_unused]] const auto sent =
+      schema::send(keeper.socket.borrow(), wire::packet({wire::Kind::adopt, 0, 0, wire::kVersion}), fds);
   auto inventory = receive_inventory(keeper, patience);
   if (!inventory) {
-    if (inventory.error().code == ErrorCode::busy || inventory.error().code == ErrorCode::unsupported) {
-      return inventory.error();
-    }
-    signal_keeper(keeper.process.borrow(), SIGKILL);
-    return none;
+    const ErrorCode why = inventory.error().code;
+    if (why == ErrorCode::busy || why == ErrorCode::unsupported) return inventory.error();
+    // Only silence is a reason to kill it, since its memory dies with it.
+    if (why == ErrorCode::timed_out) signal_keeper(keeper.process.borrow(), SIGKILL);
+    pollfd gone{keeper.process.get(), POLLIN, 0};
+    if (::poll(&gone, 1, kDeathPatienceMs) == 1) return none;
+    return inventory.error();
   }
   if (inventory.value().fuse_alive && keeper.clone.device.valid()) {
     MAPCAP_TRY(IssuingPage page, IssuingPage::map(std::move(inventory.value().page)));

@@ -46,8 +46,10 @@ struct Inventory {
 /// Errors: `io`.
 schema::Result<schema::UniqueFd> open_state_directory(const std::string& path);
 
-/// Forks a keeper. Its inventory (empty, but with limits) comes over the socket. Errors: `io`.
-schema::Result<KeeperHandle> fork_keeper(schema::BorrowedFd directory, std::chrono::seconds request_timeout);
+/// Forks a keeper. Its inventory (empty, but with limits) comes over the socket. `request_timeout`:
+/// mount_fuse; `idle`: KeeperOptions. Errors: `io`.
+schema::Result<KeeperHandle> fork_keeper(schema::BorrowedFd directory, std::chrono::seconds request_timeout,
+                                         std::chrono::seconds idle);
 
 /// Waits for the inventory of a keeper. Errors: `timed_out`, and those of Inventory::hear.
 schema::Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nanoseconds patience);

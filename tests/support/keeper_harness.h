@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -58,6 +60,8 @@ inline std::string clones_missing() {
 class KeeperTest : public testing::Test {
  protected:
   void SetUp() override {
+    // Keepers of brokers that tests kill become this process's children: it takes their exit status.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     std::string pattern = "/tmp/mapcap-keeper-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     options.state_directory = pattern;
@@ -70,6 +74,8 @@ class KeeperTest : public testing::Test {
       if (auto left = Keeper::adopt_or_start(options)) left.value()->shut_down();
     }
     std::filesystem::remove_all(options.state_directory);
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
   }
 
   /// Runs one coroutine to its end; fails when that takes longer than `limit`.
