@@ -79,7 +79,7 @@ schema::Result<void> Session::connect() {
 
 schema::Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
-  hello.features = options_.on_notice ? schema::kFeatureNotices : 0;
+  hello.features = schema::kFeatureSendsFds | (options_.on_notice ? schema::kFeatureNotices : 0);
   hello.client = options_.program;
   hello.resume = resume_;
   MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));

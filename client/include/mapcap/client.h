@@ -37,9 +37,9 @@ using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct ConnectOptions {
   /// Empty: $MAPCAP_SOCKET, else /run/mapcap/mapcap.sock.
-  std::string socket;
+  std::string socket{};
   /// For the broker's log: program name and version, at most 64 bytes. Empty: the program's name.
-  std::string program;
+  std::string program{};
   /// How long one call may take in all, reconnecting included; a call that reports progress, and a drain, may
   /// take longer. Error when it passes: `timed_out`.
   std::chrono::milliseconds deadline{30000};
@@ -49,19 +49,19 @@ struct ConnectOptions {
   /// How long connect() itself waits for a broker to appear. 0: it must be there.
   std::chrono::milliseconds wait_for_broker{0};
   /// Asks for notices: called from poll(), on the thread that calls it, with no lock held.
-  std::function<void(const Notice&)> on_notice;
+  std::function<void(const Notice&)> on_notice{};
 };
 
-/// What to create.
+/// What to create. Every member has an initializer, so that designated ones may leave out the rest.
 struct RegionSpec {
-  std::string name;  ///< Components of [A-Za-z0-9._-] joined by slashes; the shipped policy wants USER/...
+  std::string name{};  ///< Components of [A-Za-z0-9._-] joined by slashes; the shipped policy wants USER/...
   std::uint64_t size = 0;  ///< Rounded up to the pool's granule.
-  std::string pool;        ///< Empty: the first pool that the caller may use.
-  CacheRequest cache;
-  Lifetime lifetime;
+  std::string pool{};      ///< Empty: the first pool that the caller may use.
+  CacheRequest cache{};
+  Lifetime lifetime{};
   std::uint32_t mode = 0600;
-  std::optional<std::uint32_t> group;  ///< Absent: the caller's primary group.
-  std::optional<SealKind> seal;        ///< Absent: the pool's default.
+  std::optional<std::uint32_t> group{};  ///< Absent: the caller's primary group.
+  std::optional<SealKind> seal{};        ///< Absent: the pool's default.
 };
 
 /// How to revoke. drain: connected holders are told, and may finish `within` (0: no limit) before it is
@@ -69,7 +69,7 @@ struct RegionSpec {
 struct RevokeOptions {
   bool drain = false;
   std::chrono::nanoseconds within{0};
-  Progress progress;  ///< May be empty. Must not call the client.
+  Progress progress{};  ///< May be empty. Must not call the client.
 };
 
 /// What a revoke left behind: bytes that stay charged until the last holder lets go of `grants` grants.

@@ -1,0 +1,112 @@
+// pools, quota
+#include <iostream>
+
+#include "client/cli/broker.h"
+#include "client/cli/commands.h"
+#include "client/cli/json.h"
+#include "client/cli/table.h"
+#include "client/cli/text.h"
+
+namespace mapcap::cli {
+namespace {
+
+template <typename Enum>
+std::string joined(const std::vector<Enum>& items) {
+  std::string text;
+  for (Enum item : items) {
+    if (!text.empty()) text += ',';
+    text += to_string(item);
+  }
+  return text;
+}
+
+std::string used_of(std::string used, const std::optional<std::string>& limit) {
+  return used + " of " + limit.value_or("-");
+}
+std::string used_of(std::uint64_t used, std::optional<std::uint64_t> limit) {
+  return used_of(std::to_string(used), limit ? std::optional(std::to_string(*limit)) : std::nullopt);
+}
+
+}  // namespace
+
+int perform(const Common& common, const PoolsCommand&) {
+  const std::vector<PoolInfo> pools = connect(common).pools();
+  if (common.json) {
+    std::cout << json(pools) << '\n';
+    return 0;
+  }
+  Table table({{"POOL"},
+               {"BACKING"},
+               {"CAPACITY", Align::right},
+               {"USED", Align::right},
+               {"REGIONS", Align::right},
+               {"GRANULE", Align::right},
+               {"CONFINEMENT"},
+               {"SEALS"},
+               {"CACHE"},
+               {"DURABILITY"}});
+  for (const PoolInfo& pool : pools) {
+    table.add({pool.name, pool.backing, size_text(pool.capacity), size_text(pool.used),
+               std::to_string(pool.regions), size_text(pool.granule),
+               std::string(to_string(pool.confinement)), joined(pool.seals), joined(pool.cache_modes),
+               durability_text(pool.durability)});
+  }
+  table.print(std::cout);
+  for (const PoolInfo& pool : pools) {
+    if (!pool.confinement_reason.empty())
+      std::cout << pool.name << " is " << confinement_text(pool.confinement) << ": "
+                << pool.confinement_reason << '\n';
+  }
+  return 0;
+}
+
+int perform(const Common& common, const QuotaListCommand&) {
+  const std::vector<QuotaInfo> quotas = connect(common).quota();
+  if (common.json) {
+    std::cout << json(quotas) << '\n';
+    return 0;
+  }
+  Table table({{"SUBJECT"},
+               {"POOL"},
+               {"BYTES", Align::right},
+               {"REGIONS", Align::right},
+               {"GRANTS", Align::right},
+               {"CONNECTIONS", Align::right},
+               {"SET BY"}});
+  for (const QuotaInfo& quota : quotas) {
+    const auto& limits = quota.limits;
+    table.add({subject_text(quota.slot), quota.slot.pool.empty() ? "(all)" : quota.slot.pool,
+               used_of(size_text(quota.bytes),
+                       limits.bytes ? std::optional(size_text(*limits.bytes)) : std::nullopt),
+               used_of(quota.regions, limits.regions), used_of(quota.grants, limits.grants),
+               used_of(quota.connections, limits.connections),
+               quota.overridden ? "administrator" : "policy"});
+  }
+  table.print(std::cout);
+  return 0;
+}
+
+int perform(const Common& common, const QuotaSetCommand& command) {
+  connect(common).quota_set(command.slot, command.limits);
+  if (common.json) {
+    std::cout << "{}\n";
+  } else {
+    std::cout << "set the quota of " << subject_text(command.slot)
+              << (command.slot.pool.empty() ? " over all pools" : " in pool " + command.slot.pool) << '\n';
+  }
+  return 0;
+}
+
+int perform(const Common& common, const QuotaClearCommand& command) {
+  connect(common).quota_clear(command.slot);
+  if (common.json) {
+    std::cout << "{}\n";
+  } else {
+    std::cout << "cleared the quota of " << subject_text(command.slot)
+              << (command.slot.pool.empty() ? " over all pools" : " in pool " + command.slot.pool)
+              << ": the policy's limits hold again\n";
+  }
+  return 0;
+}
+
+}  // namespace mapcap::cli

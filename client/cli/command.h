@@ -1,0 +1,117 @@
+// What the user asked for, as plain values: parse.cpp makes them, commands.h does them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "mapcap/client.h"
+
+namespace mapcap::cli {
+
+/// Options that every command takes.
+struct Common {
+  std::string socket;  ///< Empty: $MAPCAP_SOCKET or the default.
+  bool json = false;
+};
+
+struct CreateCommand {
+  RegionSpec spec;
+};
+struct ListCommand {
+  std::string glob;
+};
+struct ShowCommand {
+  std::string name;
+};
+struct RevokeCommand {
+  std::string name;
+  bool drain = false;
+  std::chrono::nanoseconds within{0};  ///< 0: without limit.
+};
+struct RenewCommand {
+  std::string name;
+  std::chrono::nanoseconds ttl{0};
+};
+
+struct WantedGrant {
+  std::string name;
+  Access rights = Access::read_only;
+};
+struct RunCommand {
+  std::vector<WantedGrant> grants;
+  std::vector<std::string> program;  ///< argv; never empty.
+};
+struct CloneCommand {
+  std::string file;
+  Access rights = Access::read_write;
+  std::vector<std::string> program;
+};
+
+/// file: "-" is stdin or stdout.
+struct FillCommand {
+  std::string name;
+  std::string file;
+};
+struct DumpCommand {
+  std::string name;
+  std::string file;
+  std::optional<std::uint64_t> bytes;  ///< Absent: all.
+};
+
+struct PoolsCommand {};
+struct QuotaListCommand {};
+struct QuotaSetCommand {
+  QuotaSlot slot;
+  Limits limits;
+};
+struct QuotaClearCommand {
+  QuotaSlot slot;
+};
+
+struct PolicyCheckCommand {
+  std::string file;
+};
+struct PolicyExplainCommand {
+  std::string user;
+  std::string verb;
+  std::string name;
+  std::string file;  ///< Empty: /etc/mapcap/policy.toml if there is one, else the shipped default.
+  std::string pool;
+};
+/// Prints the shipped default.
+struct PolicyDefaultCommand {};
+
+struct DoctorCommand {
+  std::string state;  ///< The daemon's state directory.
+};
+/// The attack table on a fresh grant of a region, or on a plain sealed memfd (to see what it finds there).
+struct AttackCommand {
+  std::string name;  ///< Empty: a plain sealed memfd.
+  Access rights = Access::read_only;
+  bool all = false;  ///< Every line, not only the findings.
+};
+
+using Command = std::variant<CreateCommand, ListCommand, ShowCommand, RevokeCommand, RenewCommand, RunCommand,
+                             CloneCommand, FillCommand, DumpCommand, PoolsCommand, QuotaListCommand,
+                             QuotaSetCommand, QuotaClearCommand, PolicyCheckCommand, PolicyExplainCommand,
+                             PolicyDefaultCommand, DoctorCommand, AttackCommand>;
+
+struct Invocation {
+  Common common;
+  Command command;
+};
+
+/// Done without a command: help and version (0, stdout), or a usage error (2, stderr).
+struct Finished {
+  int code = 0;
+  std::string text;
+};
+
+/// argv as main got it.
+std::variant<Invocation, Finished> parse(int argc, const char* const* argv);
+
+}  // namespace mapcap::cli

@@ -1,0 +1,29 @@
+// One function a command. Each prints its result to stdout and returns the exit code; all throw
+// mapcap::Error.
+#pragma once
+
+#include "client/cli/command.h"
+
+namespace mapcap::cli {
+
+int perform(const Common& common, const CreateCommand& command);
+int perform(const Common& common, const ListCommand& command);
+int perform(const Common& common, const ShowCommand& command);
+int perform(const Common& common, const RevokeCommand& command);
+int perform(const Common& common, const RenewCommand& command);
+/// Does not return when the program was started: it has taken this process's place.
+int perform(const Common& common, const RunCommand& command);
+int perform(const Common& common, const CloneCommand& command);
+int perform(const Common& common, const FillCommand& command);
+int perform(const Common& common, const DumpCommand& command);
+int perform(const Common& common, const PoolsCommand& command);
+int perform(const Common& common, const QuotaListCommand& command);
+int perform(const Common& common, const QuotaSetCommand& command);
+int perform(const Common& common, const QuotaClearCommand& command);
+int perform(const Common& common, const PolicyCheckCommand& command);
+int perform(const Common& common, const PolicyExplainCommand& command);
+int perform(const Common& common, const PolicyDefaultCommand& command);
+int perform(const Common& common, const DoctorCommand& command);
+int perform(const Common& common, const AttackCommand& command);
+
+}  // namespace mapcap::cli

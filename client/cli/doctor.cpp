@@ -1,0 +1,103 @@
+#include "client/cli/doctor.h"
+
+#include <iostream>
+
+#include "client/cli/commands.h"
+#include "client/cli/json.h"
+#include "client/cli/table.h"
+#include "client/convert.h"
+#include "mapcap/client.h"
+#include "mapcap/error.h"
+#include "schema/channel.h"
+#include "schema/machine.h"
+
+namespace mapcap::cli {
+namespace {
+
+namespace machine = schema::machine;
+
+// The default policy has one DRAM pool of clones.
+enum class Need : std::uint8_t { default_policy, some_pools };
+
+Finding finding(std::string fact, const machine::Fact& probed, Need need) {
+  FindingState state = FindingState::unknown;
+  if (probed.presence == machine::Presence::present) state = FindingState::ok;
+  if (probed.presence == machine::Presence::missing) state = FindingState::missing;
+  return {std::move(fact), state, probed.found, probed.remedy, need == Need::default_policy};
+}
+
+Finding running_broker(const Common& common) {
+  ConnectOptions options;
+  options.socket = common.socket;
+  options.deadline = std::chrono::seconds(2);
+  const std::string path = common.socket.empty() ? default_socket() : common.socket;
+  try {
+    const Client client = Client::connect(options);
+    return {"broker", FindingState::ok, client.broker() + " answers at " + path, {}, false};
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::unavailable) {
+      return {"broker", FindingState::ok, "no broker at " + path + " (the socket is free)", {}, false};
+    }
+    return {"broker", FindingState::missing, error.what(),
+            "somebody is at the socket and does not serve you; see the broker's log, or stop it", false};
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(FindingState state) {
+  switch (state) {
+    case FindingState::ok:
+      return "ok";
+    case FindingState::missing:
+      return "missing";
+    case FindingState::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+std::vector<Finding> examine(const Common& common, const DoctorCommand& command) {
+  return {
+      finding("kernel", machine::kernel(), Need::default_policy),
+      finding("privileges", machine::administrator(), Need::default_policy),
+      finding("clones: FUSE passthrough", machine::fuse_passthrough(), Need::default_policy),
+      finding("clones: append flag", machine::append_flag(), Need::default_policy),
+      finding("state directory", machine::writable_directory(command.state), Need::default_policy),
+      finding("descriptors", machine::descriptor_limit(), Need::some_pools),
+      finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
+      finding("confinement lsm: BPF LSM", machine::bpf_lsm(), Need::some_pools),
+      finding("secret memory: memfd_secret", machine::memfd_secret(), Need::some_pools),
+      finding("huge pages", machine::huge_pages(), Need::some_pools),
+      finding("NUMA", machine::numa(), Need::some_pools),
+      {"durable stores: libpmem2", FindingState::ok, "libpmem2 is linked", {}, false},
+      running_broker(common),
+  };
+}
+
+int perform(const Common& common, const DoctorCommand& command) {
+  const std::vector<Finding> findings = examine(common, command);
+  bool served = true;
+  for (const Finding& finding : findings) {
+    if (finding.needed && finding.state == FindingState::missing) served = false;
+  }
+  if (common.json) {
+    std::cout << json(findings) << '\n';
+    return served ? 0 : 1;
+  }
+  Table table({{"FACT"}, {"STATE"}, {"FOUND"}});
+  for (const Finding& finding : findings)
+    table.add({finding.fact, std::string(to_string(finding.state)), finding.found});
+  table.print(std::cout);
+  std::cout << '\n';
+  for (const Finding& finding : findings) {
+    if (finding.state != FindingState::ok)
+      std::cout << finding.fact << ": " << finding.remedy
+                << (finding.needed ? " (the default policy needs it)" : "") << '\n';
+  }
+  std::cout << (served ? "mapcapd can serve the default policy here\n"
+                       : "mapcapd cannot serve the default policy here\n");
+  return served ? 0 : 1;
+}
+
+}  // namespace mapcap::cli

@@ -1,0 +1,171 @@
+#include "client/cli/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "client/cli/doctor.h"
+#include "client/cli/names.h"
+#include "client/cli/text.h"
+
+namespace mapcap::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Names and sentences are checked text, but a broken byte must not end the program here.
+std::string line(const ordered_json& value) {
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+template <typename T>
+ordered_json maybe(const std::optional<T>& value) {
+  return value ? ordered_json(*value) : ordered_json(nullptr);
+}
+
+ordered_json value_of(const Durability& durability) {
+  return {{"granularity", to_string(durability.granularity)},
+          {"domain", to_string(durability.domain)},
+          {"map_sync", durability.map_sync}};
+}
+
+ordered_json value_of(const RegionInfo& region) {
+  const bool ttl = region.lifetime.kind == LifetimeKind::ttl;
+  return {
+      {"id", region.id},
+      {"name", region.name},
+      {"pool", region.pool},
+      {"owner", region.owner},
+      {"owner_name", user_name(region.owner)},
+      {"group", region.group},
+      {"group_name", group_name(region.group)},
+      {"mode", region.mode},
+      {"size", region.size},
+      {"cache",
+       {{"requested", to_string(region.cache.requested)},
+        {"required", region.cache.required},
+        {"effective", to_string(region.cache.effective)},
+        {"mechanism", to_string(region.cache.mechanism)},
+        {"verified", region.cache.verified}}},
+      {"durability", value_of(region.durability)},
+      {"confinement", to_string(region.confinement)},
+      {"seal", to_string(region.seal)},
+      {"lifetime", lifetime_text(region.lifetime)},
+      {"ttl_ns", ttl ? ordered_json(region.lifetime.ttl.count()) : ordered_json(nullptr)},
+      {"remaining_ns", region.remaining ? ordered_json(region.remaining->count()) : ordered_json(nullptr)},
+      {"created_unix_ns", region.created_unix.count()},
+      {"state", to_string(region.state)},
+      {"grants", region.grants},
+      {"held", region.held},
+      {"bad_blocks", region.bad_blocks}};
+}
+
+ordered_json value_of(const PoolInfo& pool) {
+  ordered_json seals = ordered_json::array();
+  for (SealKind seal : pool.seals) seals.push_back(to_string(seal));
+  ordered_json modes = ordered_json::array();
+  for (CacheMode mode : pool.cache_modes) modes.push_back(to_string(mode));
+  return {{"name", pool.name},
+          {"backing", pool.backing},
+          {"capacity", pool.capacity},
+          {"used", pool.used},
+          {"regions", pool.regions},
+          {"granule", pool.granule},
+          {"confinement", to_string(pool.confinement)},
+          {"confinement_reason", pool.confinement_reason},
+          {"seals", std::move(seals)},
+          {"cache_modes", std::move(modes)},
+          {"durability", value_of(pool.durability)}};
+}
+
+ordered_json value_of(const QuotaInfo& quota) {
+  constexpr const char* kinds[] = {"any", "user", "group"};
+  const auto kind = static_cast<std::size_t>(quota.slot.subject);
+  const bool any = quota.slot.subject == SubjectKind::any;
+  return {{"subject", kinds[kind]},
+          {"id", any ? ordered_json(nullptr) : ordered_json(quota.slot.id)},
+          {"pool", quota.slot.pool.empty() ? ordered_json(nullptr) : ordered_json(quota.slot.pool)},
+          {"used",
+           {{"bytes", quota.bytes},
+            {"regions", quota.regions},
+            {"grants", quota.grants},
+            {"connections", quota.connections}}},
+          {"limits",
+           {{"bytes", maybe(quota.limits.bytes)},
+            {"regions", maybe(quota.limits.regions)},
+            {"grants", maybe(quota.limits.grants)},
+            {"connections", maybe(quota.limits.connections)}}},
+          {"overridden", quota.overridden}};
+}
+
+template <typename T>
+std::string list_of(const std::vector<T>& items) {
+  ordered_json list = ordered_json::array();
+  for (const T& item : items) list.push_back(value_of(item));
+  return line(list);
+}
+
+}  // namespace
+
+std::string json(const RegionInfo& region) {
+  return line(value_of(region));
+}
+std::string json(const std::vector<RegionInfo>& regions) {
+  return list_of(regions);
+}
+std::string json(const std::vector<PoolInfo>& pools) {
+  return list_of(pools);
+}
+std::string json(const std::vector<QuotaInfo>& quotas) {
+  return list_of(quotas);
+}
+
+std::string json(const RegionDetails& details) {
+  ordered_json value = value_of(details.region);
+  ordered_json holders = ordered_json::array();
+  for (const Holder& holder : details.holders) {
+    holders.push_back({{"uid", holder.uid},
+                       {"user", user_name(holder.uid)},
+                       {"rights", to_string(holder.rights)},
+                       {"count", holder.count}});
+  }
+  value["holders"] = std::move(holders);
+  return line(value);
+}
+
+std::string json(const Revoked& revoked) {
+  return line({{"held", revoked.held}, {"grants", revoked.grants}});
+}
+
+std::string json(const Error& error) {
+  ordered_json details = ordered_json::object();
+  for (const auto& [key, value] : error.details()) details[key] = value;
+  return line(
+      {{"error",
+        {{"code", name_of(error.code())}, {"sentence", error.what()}, {"details", std::move(details)}}}});
+}
+
+std::string json(const Copied& copied) {
+  return line({{"name", copied.name},
+               {"bytes", copied.bytes},
+               {"size", copied.size},
+               {"persisted", to_string(copied.persisted)}});
+}
+
+std::string json_object(const std::vector<std::pair<std::string, std::string>>& members) {
+  ordered_json object = ordered_json::object();
+  for (const auto& [key, value] : members) object[key] = value;
+  return line(object);
+}
+
+std::string json(const std::vector<Finding>& findings) {
+  ordered_json list = ordered_json::array();
+  for (const Finding& finding : findings) {
+    list.push_back({{"fact", finding.fact},
+                    {"state", to_string(finding.state)},
+                    {"found", finding.found},
+                    {"remedy", finding.remedy},
+                    {"needed", finding.needed}});
+  }
+  return line(list);
+}
+
+}  // namespace mapcap::cli

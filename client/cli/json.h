@@ -1,0 +1,37 @@
+// The same values for programs. One line on stdout; sizes are bytes, times nanoseconds, absent values null.
+// nlohmann-json is in json.cpp only.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mapcap/client.h"
+
+namespace mapcap::cli {
+
+std::string json(const RegionInfo& region);
+std::string json(const std::vector<RegionInfo>& regions);
+std::string json(const RegionDetails& details);
+std::string json(const std::vector<PoolInfo>& pools);
+std::string json(const std::vector<QuotaInfo>& quotas);
+std::string json(const Revoked& revoked);
+std::string json(const Error& error);
+
+/// The outcome of fill and dump. persisted: "none" for volatile memory and for dump.
+struct Copied {
+  std::string name;
+  std::uint64_t bytes = 0;
+  std::uint64_t size = 0;
+  Granularity persisted = Granularity::none;
+};
+std::string json(const Copied& copied);
+
+/// A flat object of texts.
+std::string json_object(const std::vector<std::pair<std::string, std::string>>& members);
+
+struct Finding;
+std::string json(const std::vector<Finding>& findings);
+
+}  // namespace mapcap::cli

@@ -1,0 +1,365 @@
+// argv to a Command. The only file that includes CLI11, which takes seconds to compile.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <map>
+#include <sstream>
+
+#include "client/cli/command.h"
+#include "client/cli/names.h"
+#include "client/convert.h"
+#include "schema/request.h"
+#include "schema/units.h"
+
+namespace mapcap::cli {
+namespace {
+
+constexpr int kUsage = 2;
+
+// What the command line said, before it is judged. One field an option, shared by the commands that have it.
+struct Text {
+  std::string name, glob, size, pool, cache, prefer_cache, lifetime, mode, group, within, ttl, file, bytes,
+      user, verb, policy, attack, rights;
+  std::string regions, grants, connections;
+  std::string state = "/var/lib/mapcap";
+  std::vector<std::string> names;
+  bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
+       all = false;
+};
+
+// A usage error: what is wrong, in one sentence.
+struct Wrong {
+  std::string sentence;
+};
+
+template <typename T>
+T judge(const std::string& option, schema::Result<T>&& parsed) {
+  if (parsed.has_error()) throw Wrong{option + ": " + parsed.error().sentence};
+  return std::move(parsed).assume_value();
+}
+
+std::uint64_t bytes_of(const std::string& option, const std::string& text) {
+  return judge(option, schema::parse_bytes(text)).value;
+}
+
+std::uint64_t count_of(const std::string& option, const std::string& text) {
+  std::istringstream in(text);
+  std::uint64_t count = 0;
+  if (text.empty() || text.front() == '-' || !(in >> count) || !in.eof())
+    throw Wrong{option + ": \"" + text + "\" is not a whole number"};
+  return count;
+}
+
+std::uint32_t id_of(const std::string& option, std::optional<std::uint32_t> id, const std::string& text) {
+  if (!id)
+    throw Wrong{option + ": there is no \"" + text + "\" on this machine; give an existing name or a number"};
+  return *id;
+}
+
+RegionSpec region_spec(const Text& text) {
+  RegionSpec spec;
+  spec.name = text.name;
+  spec.size = bytes_of("--size", text.size);
+  if (spec.size == 0) throw Wrong{"--size: a region has at least one byte, for example --size 64M"};
+  spec.pool = text.pool;
+  if (!text.cache.empty()) {
+    spec.cache = {static_cast<CacheMode>(judge("--cache", schema::parse_cache_mode(text.cache))), true};
+  } else if (!text.prefer_cache.empty()) {
+    spec.cache = {
+        static_cast<CacheMode>(judge("--prefer-cache", schema::parse_cache_mode(text.prefer_cache))), false};
+  }
+  const schema::Lifetime lifetime = judge("--lifetime", schema::parse_lifetime(text.lifetime));
+  spec.lifetime = {static_cast<LifetimeKind>(lifetime.kind), lifetime.ttl};
+  spec.mode = judge("--mode", schema::parse_mode(text.mode));
+  if (!text.group.empty()) spec.group = id_of("--group", gid_named(text.group), text.group);
+  if (text.revocable) spec.seal = SealKind::revocable;
+  if (text.sealed) spec.seal = SealKind::sealed;
+  return spec;
+}
+
+// NAME, NAME:ro or NAME:rw. A name has no colon.
+WantedGrant wanted_grant(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) return {text, Access::read_only};
+  const auto rights = schema::parse_access(text.substr(colon + 1));
+  if (rights.has_error()) throw Wrong{"\"" + text + "\": write NAME, NAME:ro or NAME:rw"};
+  return {text.substr(0, colon), from_wire(rights.value())};
+}
+
+QuotaSlot quota_slot(const Text& text) {
+  const int subjects = (text.user.empty() ? 0 : 1) + (text.group.empty() ? 0 : 1) + (text.any ? 1 : 0);
+  if (subjects != 1) throw Wrong{"whose quota? give exactly one of --user U, --group G and --any"};
+  if (text.any) return {SubjectKind::any, 0, text.pool};
+  if (!text.group.empty())
+    return {SubjectKind::group, id_of("--group", gid_named(text.group), text.group), text.pool};
+  return {SubjectKind::user, id_of("--user", uid_named(text.user), text.user), text.pool};
+}
+
+Limits limits(const Text& text) {
+  Limits found;
+  if (!text.bytes.empty()) found.bytes = bytes_of("--bytes", text.bytes);
+  if (!text.regions.empty()) found.regions = count_of("--regions", text.regions);
+  if (!text.grants.empty()) found.grants = count_of("--grants", text.grants);
+  if (!text.connections.empty()) found.connections = count_of("--connections", text.connections);
+  if (!found.bytes && !found.regions && !found.grants && !found.connections)
+    throw Wrong{"no limit given: add --bytes, --regions, --grants or --connections"};
+  return found;
+}
+
+AttackCommand attack(const Text& text) {
+  AttackCommand command;
+  command.name = text.attack;
+  command.all = text.all;
+  if (text.memfd != text.attack.empty()) throw Wrong{"--attack wants either the NAME of a region or --memfd"};
+  command.rights = from_wire(judge("--rights", schema::parse_access(text.rights)));
+  return command;
+}
+
+// Everything before the first "--" is ours, everything after it is the program to run.
+struct Split {
+  std::vector<std::string> ours;
+  std::optional<std::vector<std::string>> program;
+};
+
+Split split(int argc, const char* const* argv) {
+  Split found;
+  for (int i = 1; i < argc; ++i) {
+    if (!found.program && std::string_view(argv[i]) == "--") {
+      found.program.emplace();
+    } else {
+      (found.program ? *found.program : found.ours).emplace_back(argv[i]);
+    }
+  }
+  return found;
+}
+
+class Parser {
+ public:
+  Parser() : app_("Asks mapcapd for memory that can be mmapped and nothing else.", "mapcap") {
+    app_.set_version_flag("--version", "mapcap " MAPCAP_VERSION);
+    app_.require_subcommand(1);
+    app_.fallthrough();
+    app_.get_formatter()->column_width(34);
+    app_.add_option("--socket", common_.socket,
+                    "The broker's socket [$MAPCAP_SOCKET, else /run/mapcap/mapcap.sock]");
+    app_.add_flag("--json", common_.json, "Print JSON for programs");
+    app_.footer(
+        "Sizes are 4096, 64K, 64M, 1.5G; durations 500ms, 30s, 5m, 1h, 7d.\n"
+        "Exit codes: 0 done, 1 refused or failed, 2 usage.");
+    add_region_commands();
+    add_program_commands();
+    add_copy_commands();
+    add_administration();
+  }
+
+  std::variant<Invocation, Finished> parse(Split split) {
+    try {
+      std::vector<std::string> reversed(split.ours.rbegin(), split.ours.rend());
+      app_.parse(reversed);
+      const CLI::App* chosen = &app_;
+      while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+      program_ = std::move(split.program);
+      return Invocation{common_, made(chosen)};
+    } catch (const CLI::ParseError& error) {
+      std::ostringstream out;
+      std::ostringstream err;
+      if (app_.exit(error, out, err) == 0) return Finished{0, out.str()};
+      if (app_.get_subcommands().empty() && !app_.remaining().empty())
+        return Finished{
+            kUsage, "mapcap: there is no command \"" + app_.remaining().front() + "\"; see mapcap --help\n"};
+      return Finished{kUsage, "mapcap: " + std::string(error.what()) + "; see mapcap --help\n"};
+    } catch (const Wrong& wrong) {
+      return Finished{kUsage, "mapcap: " + wrong.sentence + "\n"};
+    }
+  }
+
+ private:
+  using Maker = std::function<Command()>;
+
+  CLI::App* add(CLI::App& parent, const std::string& name, const std::string& help, Maker maker) {
+    CLI::App* command = parent.add_subcommand(name, help);
+    command->fallthrough();
+    makers_.emplace(command, std::move(maker));
+    return command;
+  }
+
+  Command made(const CLI::App* chosen) {
+    const bool takes_program = chosen->get_name() == "run" || chosen->get_name() == "clone";
+    if (program_ && !takes_program) throw Wrong{"`--` and a program make sense only after run and clone"};
+    if (takes_program && (!program_ || program_->empty()))
+      throw Wrong{"what should be run? write mapcap " + chosen->get_name() + " ... -- PROGRAM ARGUMENTS"};
+    return makers_.at(chosen)();
+  }
+
+  CLI::Option* name_argument(CLI::App* command) {
+    return command->add_option("NAME", text_.name, "The region's name, for example alice/frames")->required();
+  }
+
+  void add_region_commands() {
+    auto* create =
+        add(app_, "create", "Create a region", [this] { return CreateCommand{region_spec(text_)}; });
+    name_argument(create);
+    create->add_option("--size", text_.size, "Bytes, for example 64M; rounded up to the pool's granule")
+        ->required();
+    create->add_option("--pool", text_.pool, "The pool to carve from [the first that you may use]");
+    auto* cache = create->add_option("--cache", text_.cache, "Cache mode that must be met: wb, wt, wc or uc");
+    create->add_option("--prefer-cache", text_.prefer_cache, "Cache mode to have if possible")
+        ->excludes(cache);
+    text_.lifetime = "persistent";
+    create
+        ->add_option("--lifetime", text_.lifetime,
+                     "connection, ttl:1h or persistent. This program's connection ends with it, so here the "
+                     "default is persistent")
+        ->capture_default_str();
+    text_.mode = "0600";
+    create
+        ->add_option("--mode", text_.mode, "Who else may open it: permission bits, rw for user, group, other")
+        ->capture_default_str();
+    create->add_option("--group", text_.group, "The region's group [your primary group]");
+    auto* revocable = create->add_flag("--revocable", text_.revocable,
+                                       "A revoke takes mappings away: touching them is SIGBUS");
+    create->add_flag("--sealed", text_.sealed, "Holders never fault; a revoke zeroes the memory")
+        ->excludes(revocable);
+
+    auto* list = add(app_, "list", "List regions", [this] { return ListCommand{text_.glob}; });
+    list->add_option("GLOB", text_.glob, "Only names that match: '*' within a component, '**' across");
+
+    name_argument(
+        add(app_, "show", "Show one region and who holds it", [this] { return ShowCommand{text_.name}; }));
+
+    auto* revoke =
+        add(app_, "revoke", "Take a region away: nobody can read or write its contents any more", [this] {
+          if (!text_.within.empty() && !text_.drain)
+            throw Wrong{"--within says how long --drain waits: add --drain"};
+          RevokeCommand command{text_.name, text_.drain, {}};
+          if (!text_.within.empty()) command.within = judge("--within", schema::parse_duration(text_.within));
+          return command;
+        });
+    name_argument(revoke);
+    revoke->add_flag("--drain", text_.drain, "Tell holders first, and wait until they have let go");
+    revoke->add_option("--within", text_.within, "Wait so long at most, then revoke anyway [no limit]");
+
+    auto* renew = add(app_, "renew", "Restart a region's ttl", [this] {
+      return RenewCommand{text_.name, judge("--ttl", schema::parse_duration(text_.ttl))};
+    });
+    name_argument(renew);
+    renew->add_option("--ttl", text_.ttl, "From now, for example 1h")->required();
+  }
+
+  void add_program_commands() {
+    auto* run =
+        add(app_, "run", "Run a program that inherits grants from descriptor 3 up (LISTEN_FDS)", [this] {
+          RunCommand command;
+          for (const std::string& name : text_.names) command.grants.push_back(wanted_grant(name));
+          command.program = *program_;
+          return command;
+        });
+    run->add_option("NAME[:ro|:rw]", text_.names, "Regions to open; ro unless :rw follows")->required();
+    run->footer("Example: mapcap run alice/frames:rw -- ./encoder --fast");
+
+    auto* clone =
+        add(app_, "clone", "Run a program with an mmap-only clone of a file as descriptor 3", [this] {
+          return CloneCommand{text_.file, text_.read_only ? Access::read_only : Access::read_write,
+                              *program_};
+        });
+    clone->add_option("FILE", text_.file, "A regular file that you can open")->required();
+    clone->add_flag("--ro", text_.read_only, "Only for reading");
+    clone->footer("Example: mapcap clone /srv/model.bin --ro -- ./infer");
+  }
+
+  void add_copy_commands() {
+    auto* fill =
+        add(app_, "fill", "Copy a file into a region, and make it as durable as the region can be", [this] {
+          return FillCommand{text_.name, text_.file};
+        });
+    name_argument(fill);
+    fill->add_option("FILE", text_.file, "What to copy; - is standard input")->required();
+
+    auto* dump = add(app_, "dump", "Copy a region into a file", [this] {
+      DumpCommand command{text_.name, text_.file, {}};
+      if (!text_.bytes.empty()) command.bytes = bytes_of("--bytes", text_.bytes);
+      return command;
+    });
+    name_argument(dump);
+    dump->add_option("FILE", text_.file, "Where to; - is standard output")->required();
+    dump->add_option("--bytes", text_.bytes, "Only so many, from the start [all]");
+  }
+
+  void add_administration() {
+    add(app_, "pools", "List the pools and what they can do", [] { return PoolsCommand{}; });
+
+    auto* quota = add(app_, "quota", "List usage and limits; administrators set them",
+                      [] { return QuotaListCommand{}; });
+    quota->require_subcommand(0, 1);
+    add(*quota, "list", "List usage and limits", [] { return QuotaListCommand{}; });
+    auto* set = add(*quota, "set", "Replace the policy's limits, until cleared", [this] {
+      return QuotaSetCommand{quota_slot(text_), limits(text_)};
+    });
+    auto* clear = add(*quota, "clear", "Return to the policy's limits",
+                      [this] { return QuotaClearCommand{quota_slot(text_)}; });
+    for (CLI::App* command : {set, clear}) {
+      command->add_option("--user", text_.user, "A user's name or uid");
+      command->add_option("--group", text_.group, "A group's name or gid");
+      command->add_flag("--any", text_.any, "Every user that has no quota of its own");
+      command->add_option("--pool", text_.pool, "In this pool [over all pools]");
+    }
+    set->add_option("--bytes", text_.bytes, "For example 1G");
+    set->add_option("--regions", text_.regions);
+    set->add_option("--grants", text_.grants);
+    set->add_option("--connections", text_.connections);
+
+    auto* policy = app_.add_subcommand("policy", "Check and explain policy files; needs no broker");
+    policy->fallthrough();
+    policy->require_subcommand(1);
+    auto* check =
+        add(*policy, "check", "Check a policy file", [this] { return PolicyCheckCommand{text_.file}; });
+    check->add_option("FILE", text_.file)->required();
+    auto* explain =
+        add(*policy, "explain", "Which rule allows or denies VERB NAME, and on which line", [this] {
+          return PolicyExplainCommand{text_.user, text_.verb, text_.name, text_.policy, text_.pool};
+        });
+    explain->add_option("--as", text_.user, "The user who would ask")->required();
+    explain->add_option("VERB", text_.verb, "create, open, list, show, renew, revoke, ...")->required();
+    name_argument(explain);
+    explain->add_option("--policy", text_.policy,
+                        "The policy file [/etc/mapcap/policy.toml, else the default]");
+    explain->add_option("--pool", text_.pool, "Ask for this pool");
+
+    add(*policy, "default", "Print the policy that mapcapd uses when it is given none",
+        [] { return PolicyDefaultCommand{}; });
+
+    auto* doctor = app_.add_subcommand("doctor", "What this machine can enforce, and why not");
+    doctor->fallthrough();
+    auto* attack_option =
+        doctor
+            ->add_option("--attack", text_.attack,
+                         "Try every operation on a fresh grant of this region (its contents are overwritten "
+                         "and put back when --rights is rw)")
+            ->expected(0, 1);
+    doctor
+        ->add_flag("--memfd", text_.memfd, "With --attack: on a plain sealed memfd instead, which has holes")
+        ->needs(attack_option);
+    text_.rights = "ro";
+    doctor->add_option("--rights", text_.rights, "With --attack: ro or rw")->capture_default_str();
+    doctor->add_flag("--all", text_.all, "With --attack: print every operation, not only the findings");
+    doctor->add_option("--state", text_.state, "The daemon's state directory")->capture_default_str();
+    makers_.emplace(doctor, [this, attack_option]() -> Command {
+      if (attack_option->count() > 0) return attack(text_);
+      return DoctorCommand{text_.state};
+    });
+  }
+
+  CLI::App app_;
+  Common common_;
+  Text text_;
+  std::optional<std::vector<std::string>> program_;
+  std::map<const CLI::App*, Maker> makers_;
+};
+
+}  // namespace
+
+std::variant<Invocation, Finished> parse(int argc, const char* const* argv) {
+  return Parser().parse(split(argc, argv));
+}
+
+}  // namespace mapcap::cli

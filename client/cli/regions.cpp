@@ -1,0 +1,147 @@
+// create, list, show, renew, revoke
+#include <iostream>
+#include <optional>
+
+#include "client/cli/broker.h"
+#include "client/cli/commands.h"
+#include "client/cli/json.h"
+#include "client/cli/names.h"
+#include "client/cli/progress.h"
+#include "client/cli/table.h"
+#include "client/cli/text.h"
+#include "schema/units.h"
+
+namespace mapcap::cli {
+namespace {
+
+// A bar that appears with the first report.
+class Reported {
+ public:
+  explicit Reported(std::string what) : what_(std::move(what)) {}
+  void operator()(std::uint64_t done, std::uint64_t total) {
+    if (!bar_) bar_.emplace(what_, total);
+    bar_->set_total(total);
+    bar_->update(done);
+  }
+
+ private:
+  std::string what_;
+  std::optional<ProgressBar> bar_;
+};
+
+}  // namespace
+
+int perform(const Common& common, const CreateCommand& command) {
+  Client client = connect(common);
+  RegionInfo region;
+  {
+    Reported reported("preparing " + command.spec.name);
+    region = client.create(command.spec, std::ref(reported));
+  }
+  if (common.json) {
+    std::cout << json(region) << '\n';
+    return 0;
+  }
+  std::cout << "created " << region.name << ": " << size_text(region.size) << " in pool " << region.pool
+            << ", " << cache_text(region.cache) << ", " << to_string(region.seal) << ", "
+            << confinement_text(region.confinement) << ", " << lifetime_text(region.lifetime) << '\n';
+  return 0;
+}
+
+int perform(const Common& common, const ListCommand& command) {
+  const std::vector<RegionInfo> regions = connect(common).list(command.glob);
+  if (common.json) {
+    std::cout << json(regions) << '\n';
+    return 0;
+  }
+  Table table({{"NAME"},
+               {"OWNER"},
+               {"POOL"},
+               {"SIZE", Align::right},
+               {"CACHE"},
+               {"CONFINEMENT"},
+               {"LIFETIME"},
+               {"STATE"},
+               {"HELD", Align::right}});
+  for (const RegionInfo& region : regions) {
+    table.add({region.name, user_name(region.owner), region.pool, size_text(region.size),
+               std::string(to_string(region.cache.effective)), std::string(to_string(region.confinement)),
+               lifetime_text(region), std::string(to_string(region.state)), size_text(region.held)});
+  }
+  table.print(std::cout);
+  return 0;
+}
+
+int perform(const Common& common, const ShowCommand& command) {
+  const RegionDetails details = connect(common).show(command.name);
+  if (common.json) {
+    std::cout << json(details) << '\n';
+    return 0;
+  }
+  const RegionInfo& region = details.region;
+  const CacheStatus& cache = region.cache;
+  const auto line = [](std::string_view key, const std::string& value) {
+    std::cout << key << std::string(key.size() < 14 ? 14 - key.size() : 1, ' ') << value << '\n';
+  };
+  line("name", region.name);
+  line("id", std::to_string(region.id));
+  line("pool", region.pool);
+  line("owner",
+       user_name(region.owner) + ":" + group_name(region.group) + " " + schema::format_mode(region.mode));
+  line("size", size_text(region.size) + " (" + std::to_string(region.size) + " bytes)");
+  line("cache", cache_text(cache) + ", by " + std::string(to_string(cache.mechanism)) +
+                    (cache.verified ? ", verified" : ", not verified"));
+  line("durability", durability_text(region.durability));
+  line("confinement", confinement_text(region.confinement));
+  line("revoke", region.seal == SealKind::sealed ? "zeroes the memory; holders never fault"
+                                                 : "takes the mappings away; touching them is SIGBUS");
+  line("lifetime", lifetime_text(region));
+  line("created", time_text(region.created_unix));
+  line("state", std::string(to_string(region.state)));
+  line("held", size_text(region.held) + " charged to " + user_name(region.owner) + ", " +
+                   std::to_string(region.grants) + " grants alive");
+  if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");
+  for (const Holder& holder : details.holders) {
+    line("holder", user_name(holder.uid) + ": " + std::to_string(holder.count) + " " +
+                       std::string(to_string(holder.rights)));
+  }
+  return 0;
+}
+
+int perform(const Common& common, const RenewCommand& command) {
+  const RegionInfo region = connect(common).renew(command.name, command.ttl);
+  if (common.json) {
+    std::cout << json(region) << '\n';
+  } else {
+    std::cout << "renewed " << region.name << ": " << lifetime_text(region) << '\n';
+  }
+  return 0;
+}
+
+int perform(const Common& common, const RevokeCommand& command) {
+  Client client = connect(common);
+  Revoked revoked;
+  {
+    std::optional<WaitingLine> waiting;
+    if (command.drain) waiting.emplace("draining " + command.name, command.within);
+    Reported reported("revoking " + command.name);
+    RevokeOptions options{command.drain, command.within, [&](std::uint64_t done, std::uint64_t total) {
+                            if (waiting) waiting->stop();
+                            reported(done, total);
+                          }};
+    revoked = client.revoke(command.name, options);
+  }
+  if (common.json) {
+    std::cout << json(revoked) << '\n';
+    return 0;
+  }
+  std::cout << "revoked " << command.name;
+  if (revoked.held > 0) {
+    std::cout << ": " << size_text(revoked.held) << " stay charged until " << revoked.grants
+              << (revoked.grants == 1 ? " grant is" : " grants are") << " let go";
+  }
+  std::cout << '\n';
+  return 0;
+}
+
+}  // namespace mapcap::cli

@@ -1,0 +1,76 @@
+#include "client/cli/text.h"
+
+#include <array>
+#include <ctime>
+
+#include "client/cli/names.h"
+#include "schema/units.h"
+
+namespace mapcap::cli {
+
+std::string size_text(std::uint64_t bytes) {
+  return schema::format_bytes({bytes});
+}
+
+std::string lifetime_text(const Lifetime& lifetime) {
+  switch (lifetime.kind) {
+    case LifetimeKind::connection:
+      return "connection";
+    case LifetimeKind::persistent:
+      return "persistent";
+    case LifetimeKind::ttl:
+      break;
+  }
+  return "ttl:" + schema::format_duration_exact(lifetime.ttl);
+}
+
+std::string lifetime_text(const RegionInfo& region) {
+  std::string text = lifetime_text(region.lifetime);
+  if (region.remaining) text += " (" + schema::format_duration(*region.remaining) + " left)";
+  return text;
+}
+
+std::string cache_text(const CacheStatus& cache) {
+  std::string text(to_string(cache.effective));
+  text += " (effective";
+  if (cache.requested != cache.effective) {
+    text += "; " + std::string(to_string(cache.requested)) +
+            (cache.required ? " was required" : " was preferred");
+  }
+  return text + ")";
+}
+
+std::string durability_text(const Durability& durability) {
+  std::string text(to_string(durability.granularity));
+  text += " (" + std::string(to_string(durability.domain));
+  if (durability.map_sync) text += ", MAP_SYNC";
+  return text + ")";
+}
+
+std::string confinement_text(Confinement confinement) {
+  if (confinement == Confinement::sealed) return "sealed only (not mmap-only)";
+  return std::string(to_string(confinement)) + "-confined";
+}
+
+std::string subject_text(const QuotaSlot& slot) {
+  switch (slot.subject) {
+    case SubjectKind::user:
+      return "user " + user_name(slot.id);
+    case SubjectKind::group:
+      return "group " + group_name(slot.id);
+    case SubjectKind::any:
+      break;
+  }
+  return "any user";
+}
+
+std::string time_text(std::chrono::nanoseconds since_epoch) {
+  const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();
+  std::tm local{};
+  ::localtime_r(&seconds, &local);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &local);
+  return {text.data(), length};
+}
+
+}  // namespace mapcap::cli

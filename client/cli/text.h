@@ -1,0 +1,26 @@
+// Values as people read them.
+#pragma once
+
+#include <string>
+
+#include "mapcap/types.h"
+
+namespace mapcap::cli {
+
+std::string size_text(std::uint64_t bytes);
+/// "connection", "persistent", "ttl:1h".
+std::string lifetime_text(const Lifetime& lifetime);
+/// The same with what is left: "ttl:1h (42m left)".
+std::string lifetime_text(const RegionInfo& region);
+/// "wb (effective)", "wb (effective; wt was preferred)".
+std::string cache_text(const CacheStatus& cache);
+/// "none (volatile)", "cache-line (memory-controller)", "cache-line (memory-controller, MAP_SYNC)".
+std::string durability_text(const Durability& durability);
+/// "clone-confined", "sealed only: not mmap-only".
+std::string confinement_text(Confinement confinement);
+/// "user alice", "group dev", "any user".
+std::string subject_text(const QuotaSlot& slot);
+/// "2026-11-22 22:03:52".
+std::string time_text(std::chrono::nanoseconds since_epoch);
+
+}  // namespace mapcap::cli

@@ -1,0 +1,127 @@
+// fill, dump: files in and out through a mapping.
+//
+// The kernel copies (read(2) into the mapping, write(2) out of it): a region that is revoked meanwhile then
+// gives EFAULT instead of a SIGBUS.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iostream>
+#include <optional>
+
+#include "client/cli/broker.h"
+#include "client/cli/commands.h"
+#include "client/cli/json.h"
+#include "client/cli/progress.h"
+#include "client/cli/text.h"
+#include "client/convert.h"
+#include "mapcap/error.h"
+#include "mapcap/mapping.h"
+
+namespace mapcap::cli {
+namespace {
+
+// Large enough that system calls cost nothing, small enough that the bar moves.
+constexpr std::size_t kStep = 4U << 20U;
+
+[[noreturn]] void raise_copy(const std::string& what, const std::string& name, int error) {
+  if (error == EFAULT)
+    throw Error(ErrorCode::revoked,
+                name + " was revoked while it was being copied; nothing of it can be trusted");
+  raise(schema::io_error(what, error));
+}
+
+Fd open_file(const std::string& path, int flags, int standard) {
+  Fd fd(path == "-" ? ::fcntl(standard, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), flags | O_CLOEXEC, 0666));
+  if (!fd.valid()) raise(schema::io_error("open of " + path, errno));
+  return fd;
+}
+
+std::optional<std::uint64_t> regular_size(int fd) {
+  struct stat facts {};
+  if (::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) return std::nullopt;
+  const off_t at = std::max<off_t>(::lseek(fd, 0, SEEK_CUR), 0);
+  return static_cast<std::uint64_t>(std::max<off_t>(facts.st_size - at, 0));
+}
+
+[[noreturn]] void raise_too_large(const FillCommand& command, std::uint64_t size,
+                                  const std::string& file_size) {
+  throw Error(ErrorCode::invalid,
+              (command.file == "-" ? "standard input" : command.file) + " has " + file_size + " and " +
+                  command.name + " only " + size_text(size) + "; create a region of at least that size",
+              {{"size", std::to_string(size)}});
+}
+
+std::uint64_t fill(Mapping& mapping, int file, const FillCommand& command, ProgressBar& bar) {
+  const std::span<std::byte> memory = mapping.writable();
+  std::uint64_t done = 0;
+  while (done < memory.size()) {
+    const ssize_t got = ::read(file, memory.data() + done, std::min(kStep, memory.size() - done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) raise_copy("read of " + command.file, command.name, errno);
+    if (got == 0) return done;
+    mapping.flush(done, static_cast<std::size_t>(got));
+    done += static_cast<std::uint64_t>(got);
+    bar.update(done);
+  }
+  char more = 0;
+  if (::read(file, &more, 1) == 1) raise_too_large(command, memory.size(), "more bytes");
+  return done;
+}
+
+}  // namespace
+
+int perform(const Common& common, const FillCommand& command) {
+  const Fd file = open_file(command.file, O_RDONLY, STDIN_FILENO);
+  const auto file_size = regular_size(file.get());
+  const Grant grant = connect(common).open(command.name, Access::read_write);
+  if (file_size && *file_size > grant.size()) raise_too_large(command, grant.size(), size_text(*file_size));
+  Mapping mapping(grant);
+  Copied copied{command.name, 0, grant.size(), mapping.durability().granularity};
+  {
+    ProgressBar bar("filling " + command.name, file_size);
+    copied.bytes = fill(mapping, file.get(), command, bar);
+    mapping.drain();
+  }
+  if (common.json) {
+    std::cout << json(copied) << '\n';
+    return 0;
+  }
+  std::cout << "filled " << command.name << ": " << size_text(copied.bytes) << " of "
+            << size_text(copied.size)
+            << (copied.persisted == Granularity::none
+                    ? ", in volatile memory"
+                    : ", durable (" + std::string(to_string(copied.persisted)) + ")")
+            << '\n';
+  return 0;
+}
+
+int perform(const Common& common, const DumpCommand& command) {
+  const Grant grant = connect(common).open(command.name, Access::read_only);
+  const Mapping mapping(grant);
+  const std::uint64_t total = std::min<std::uint64_t>(command.bytes.value_or(grant.size()), grant.size());
+  const Fd file = open_file(command.file, O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
+  std::uint64_t done = 0;
+  {
+    ProgressBar bar("dumping " + command.name, total);
+    while (done < total) {
+      const ssize_t put =
+          ::write(file.get(), mapping.bytes().data() + done, std::min<std::uint64_t>(kStep, total - done));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) raise_copy("write to " + command.file, command.name, errno);
+      done += static_cast<std::uint64_t>(put);
+      bar.update(done);
+    }
+  }
+  if (command.file == "-") return 0;  // stdout is the data's
+  if (common.json) {
+    std::cout << json(Copied{command.name, done, grant.size(), Granularity::none}) << '\n';
+  } else {
+    std::cout << "dumped " << command.name << ": " << size_text(done) << " into " << command.file << '\n';
+  }
+  return 0;
+}
+
+}  // namespace mapcap::cli

@@ -1,0 +1,49 @@
+// What the running machine can do. Each probe asks the kernel for the thing itself where that leaves no
+// trace, and reads what the kernel says of itself where it does not; none changes anything. Used before the
+// daemon starts and by whoever wants to know beforehand.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace mapcap::schema::machine {
+
+enum class Presence : std::uint8_t {
+  present,
+  missing,
+  unknown,  ///< This user may not find out.
+};
+
+struct Fact {
+  Presence presence = Presence::unknown;
+  std::string found;   ///< What was seen, for people: "Linux 6.18.44".
+  std::string remedy;  ///< What to do; empty when present.
+};
+
+/// "Linux 6.18.44". missing below 6.1, the oldest that anything here was tried on.
+Fact kernel();
+/// CAP_SYS_ADMIN in the initial user namespace: FUSE mounts and backing files need it.
+Fact administrator();
+/// /dev/fuse, and an INIT that offers FUSE_PASSTHROUGH (Linux 6.9, CONFIG_FUSE_PASSTHROUGH). Asks the kernel
+/// by a mount that is attached nowhere and closed again; without CAP_SYS_ADMIN it reads the kernel's
+/// configuration.
+Fact fuse_passthrough();
+/// memfd_secret(2): Linux 5.14, and not disabled.
+Fact memfd_secret();
+/// FS_APPEND_FL on a memfd: keeps MADV_REMOVE from holders. Linux 6.6 for tmpfs.
+Fact append_flag();
+/// "bpf" among the active LSMs, and kernel BTF.
+Fact bpf_lsm();
+/// Transparent huge pages for shared memory.
+Fact huge_pages();
+/// More than one memory node.
+Fact numa();
+/// SO_PASSRIGHTS: the kernel refuses clients' descriptors for us (Linux 6.16). Without it they are not
+/// received.
+Fact refuses_descriptors();
+/// RLIMIT_NOFILE: one descriptor a region and a grant in flight.
+Fact descriptor_limit();
+/// A directory in which files can be made, or that can be made itself.
+Fact writable_directory(const std::string& path);
+
+}  // namespace mapcap::schema::machine
