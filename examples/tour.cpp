@@ -1,21 +1,22 @@
-// The steps of quickstart.sh that need a program: what a process does with a grant that `mapcap run` passed to it.
+// The steps of quickstart.sh that need a program: what a process does with a grant that `mapcap run` passed
+// to it.
 //
 //     tour bytes              the region's bytes on stdout, read through the mapping: pipe them to sha256sum
-//     tour refused            tries what a grant must refuse, a line each; exit status 1 when anything gets through
-//     tour await OFFSET WORD  waits (10 s) until WORD stands at OFFSET of the mapping
-//     tour store OFFSET WORD  stores WORD there
-//     tour hold FILE          touches FILE, then reads the mapping again and again until FILE is removed
+//     tour refused            tries what a grant must refuse, a line each; exit status 1 when anything gets
+//     through tour await OFFSET WORD  waits (10 s) until WORD stands at OFFSET of the mapping tour store
+//     OFFSET WORD  stores WORD there tour hold FILE          touches FILE, then reads the mapping again and
+//     again until FILE is removed
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <mapcap/mapcap.h>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <mapcap/mapcap.h>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -45,7 +46,8 @@ int bytes(const mapcap::Grant& grant) {
 bool refused(const char* what, const std::function<long()>& attempt) {
   const long result = attempt();
   const int failed = errno;
-  std::printf("   %-34s %s\n", what, result < 0 ? (std::string("refused: ") + std::strerror(failed)).c_str() : "GOT THROUGH");
+  std::printf("   %-34s %s\n", what,
+              result < 0 ? (std::string("refused: ") + std::strerror(failed)).c_str() : "GOT THROUGH");
   return result < 0;
 }
 
@@ -61,13 +63,17 @@ int try_everything(const mapcap::Grant& grant) {
   all &= refused("ftruncate(fd, 0)", [&] { return long{::ftruncate(fd, 0)}; });
   all &= refused("fallocate(fd, PUNCH_HOLE)",
                  [&] { return long{::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096)}; });
-  all &= refused("open(/proc/self/fd/N, O_RDONLY)", [&] { return long{::open(self.c_str(), O_RDONLY | O_CLOEXEC)}; });
-  all &= refused("open(/proc/self/fd/N, O_RDWR)", [&] { return long{::open(self.c_str(), O_RDWR | O_CLOEXEC)}; });
+  all &= refused("open(/proc/self/fd/N, O_RDONLY)",
+                 [&] { return long{::open(self.c_str(), O_RDONLY | O_CLOEXEC)}; });
+  all &= refused("open(/proc/self/fd/N, O_RDWR)",
+                 [&] { return long{::open(self.c_str(), O_RDWR | O_CLOEXEC)}; });
   all &= refused("fchmod(fd, 0666)", [&] { return long{::fchmod(fd, 0666)}; });
   if (grant.rights() == mapcap::Access::read_only) {
-    all &= refused("mprotect(mapping, PROT_WRITE)", [&] { return long{::mprotect(address, 4096, PROT_READ | PROT_WRITE)}; });
+    all &= refused("mprotect(mapping, PROT_WRITE)",
+                   [&] { return long{::mprotect(address, 4096, PROT_READ | PROT_WRITE)}; });
   }
-  all &= refused("mprotect(mapping, PROT_EXEC)", [&] { return long{::mprotect(address, 4096, PROT_READ | PROT_EXEC)}; });
+  all &= refused("mprotect(mapping, PROT_EXEC)",
+                 [&] { return long{::mprotect(address, 4096, PROT_READ | PROT_EXEC)}; });
   return all ? 0 : 1;
 }
 
@@ -95,7 +101,8 @@ int hold(const mapcap::Grant& grant, const char* file) {
   ::close(touched);
   unsigned long sum = 0;
   while (::access(file, F_OK) == 0) {
-    for (std::size_t at = 0; at < mapping.size(); at += 4096) sum += std::to_integer<unsigned long>(mapping.bytes()[at]);
+    for (std::size_t at = 0; at < mapping.size(); at += 4096)
+      sum += std::to_integer<unsigned long>(mapping.bytes()[at]);
     std::this_thread::sleep_for(10ms);
   }
   std::printf("   still reading after all of that (%lu)\n", sum);

@@ -17,7 +17,9 @@ constexpr std::uint32_t kAlice = 1001;
 constexpr std::uint32_t kBob = 1002;
 constexpr std::uint32_t kStaff = 50;
 
-Amount bytes(std::uint64_t count) { return {count, 1, 0, 0}; }
+Amount bytes(std::uint64_t count) {
+  return {count, 1, 0, 0};
+}
 
 QuotaRecord limit_bytes(SubjectKind subject, std::uint32_t id, const std::string& pool, std::uint64_t limit) {
   Limits limits;
@@ -35,7 +37,9 @@ std::string detail(const schema::Error& error, const std::string& key) {
 class QuotasTest : public testing::Test {
  protected:
   QuotasTest() { quotas.add_pool("dram", 1U << 20U); }
-  Result<Charge> take(std::uint32_t uid, std::uint64_t count) { return quotas.reserve({uid, kStaff, "dram"}, bytes(count)); }
+  Result<Charge> take(std::uint32_t uid, std::uint64_t count) {
+    return quotas.reserve({uid, kStaff, "dram"}, bytes(count));
+  }
   Quotas quotas;
 };
 
@@ -83,7 +87,8 @@ TEST_F(QuotasTest, AnyIsTheDefaultOfEachUserAndNotTheirSum) {
 }
 
 TEST_F(QuotasTest, AUsersOwnSlotReplacesAny) {
-  quotas.set_policy({limit_bytes(SubjectKind::any, 0, "", 10), limit_bytes(SubjectKind::user, kAlice, "", 4096)});
+  quotas.set_policy(
+      {limit_bytes(SubjectKind::any, 0, "", 10), limit_bytes(SubjectKind::user, kAlice, "", 4096)});
   EXPECT_TRUE(take(kAlice, 4096));
   EXPECT_FALSE(take(kBob, 11));
 }
@@ -99,10 +104,12 @@ TEST_F(QuotasTest, AGroupsMembersShareItsSlot) {
 }
 
 TEST_F(QuotasTest, TheFirstSlotInTheDocumentedOrderIsTheOneNamed) {
-  quotas.set_policy({limit_bytes(SubjectKind::user, kAlice, "dram", 1), limit_bytes(SubjectKind::user, kAlice, "", 1),
+  quotas.set_policy({limit_bytes(SubjectKind::user, kAlice, "dram", 1),
+                     limit_bytes(SubjectKind::user, kAlice, "", 1),
                      limit_bytes(SubjectKind::group, kStaff, "dram", 1)});
   EXPECT_EQ(detail(take(kAlice, 2).error(), "slot"), "user 1001 in pool dram");
-  quotas.set_policy({limit_bytes(SubjectKind::user, kAlice, "", 1), limit_bytes(SubjectKind::group, kStaff, "dram", 1)});
+  quotas.set_policy(
+      {limit_bytes(SubjectKind::user, kAlice, "", 1), limit_bytes(SubjectKind::group, kStaff, "dram", 1)});
   EXPECT_EQ(detail(take(kAlice, 2).error(), "slot"), "user 1001 over all pools");
 }
 

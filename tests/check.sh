@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Everything that must hold, on a fresh Debian 12: installs, builds, runs every test, and counts. Safe to repeat.
+#
+#     tests/check.sh [STAGE...]     all stages, or only those named: dev asan tsan fuzz tidy bench vm quickstart
+#
+# A test that needs what this machine lacks is skipped by name and reason. Ends with one line:
+#     N passed, N failed, N skipped
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+. tests/support/packages.sh
+become_root "$@"
+# shellcheck disable=SC2086
+install_packages $build_packages $test_packages
+
+stages=("$@")
+[ ${#stages[@]} -eq 0 ] && stages=(dev quickstart vm asan tsan fuzz tidy)
+results=$(mktemp -d /tmp/mapcap-check.XXXXXX)
+trap 'rm -rf "$results"' EXIT
+passed=0 failed=0 skipped=0
+began=$SECONDS
+
+# count NAME STATUS [REASON]: one check of this script's own.
+count() {
+  case $2 in
+    0) passed=$((passed + 1)); echo "ok   $1" ;;
+    77) skipped=$((skipped + 1)); echo "skip $1: ${3:-}" ;;
+    *) failed=$((failed + 1)); echo "FAIL $1" ;;
+  esac
+}
+# count_ctest NAME: adds up what ctest wrote about its tests, and names what failed or was skipped.
+count_ctest() {
+  local counts
+  counts=$(python3 - "$results/$1.xml" "$1" <<'PY'
+import sys, xml.etree.ElementTree as tree
+cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
+p = f = s = 0
+for case in cases:
+    status = case.get("status")
+    if status == "run": p += 1
+    elif status in ("notrun", "disabled", "skipped") or case.find("skipped") is not None:
+        s += 1
+        text = (case.findtext("system-out") or "")
+        at = text.find(": Skipped\n")
+        reason = text[at + 10:].strip().splitlines()[0] if at >= 0 else (case.find("skipped").get("message") if case.find("skipped") is not None else status)
+        print(f"skip {sys.argv[2]}: {case.get('name')}: {reason}", file=sys.stderr)
+    else:
+        f += 1
+        print(f"FAIL {sys.argv[2]}: {case.get('name')}", file=sys.stderr)
+print(p, f, s)
+PY
+  ) || { count "$1: reading ctest's result" 1; return; }
+  # shellcheck disable=SC2086
+  set -- $counts
+  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+launcher=()
+command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+# build PRESET [TARGET...]: progress on a terminal, a summary line elsewhere.
+build() {
+  local preset=$1; shift
+  cmake --preset "$preset" "${launcher[@]}" >"$results/$preset.cmake" 2>&1 || { cat "$results/$preset.cmake"; return 1; }
+  if [ -t 1 ]; then
+    cmake --build --preset "$preset" ${*:+--target "$@"}
+  else
+    cmake --build --preset "$preset" ${*:+--target "$@"} >"$results/$preset.build" 2>&1 || { grep -vE '^\[' "$results/$preset.build" | tail -n 60; return 1; }
+  fi
+}
+# test_build PRESET: builds and runs every test of a preset.
+test_build() {
+  say "$1: building"
+  build "$1" || { count "$1: build" 1; return; }
+  count "$1: build" 0
+  say "$1: testing"
+  ctest --test-dir "build/$1" --output-on-failure --no-tests=error --output-junit "$results/$1.xml" >"$results/$1.ctest" 2>&1 \
+    || grep -E '^(FAIL|\[  FAILED|.*(Failed|Timeout|Error))|^ *[0-9]+/.*\*\*\*|: Failure$|SUMMARY:|ERROR:' "$results/$1.ctest" | head -n 80
+  count_ctest "$1"
+}
+
+for stage in "${stages[@]}"; do
+  stage_began=$SECONDS
+  case $stage in
+    dev) test_build dev ;;
+    asan) test_build asan-ubsan ;;
+    tsan) test_build tsan ;;
+    quickstart)
+      say "quickstart"
+      if examples/quickstart.sh >"$results/quickstart" 2>&1 </dev/null; then count "quickstart" 0; else tail -n 40 "$results/quickstart"; count "quickstart" 1; fi
+      ;;
+    fuzz) test_build fuzz ;;
+    tidy)
+      say "clang-tidy"
+      [ -f build/dev/compile_commands.json ] || cmake --preset dev "${launcher[@]}" >/dev/null
+      git ls-files '*.cpp' | grep -vE '^tests/(vm|fuzz|bench)/' | grep -vE '\.bpf\.' |
+        xargs -P "$(nproc)" -n 1 clang-tidy -p build/dev --quiet >"$results/tidy" 2>/dev/null
+      status=$?
+      [ $status -eq 0 ] || grep -E 'error:|warning:' "$results/tidy" | sort -u | head -n 40
+      count "clang-tidy" $status
+      ;;
+    vm)
+      say "guest: real NVM, devdax, PCI BARs and BPF LSM"
+      build dev || { count "guest: build" 1; continue; }
+      MAPCAP_BUILD=$PWD/build/dev bash tests/vm/suite.sh 2>&1 | tee "$results/vm" | grep -E '^(ok|FAIL|skip)|passed,|^skip:'
+      last=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$results/vm" | tail -n 1)
+      if [ -n "$last" ]; then
+        # shellcheck disable=SC2086
+        set -- $(echo "$last" | grep -oE '[0-9]+')
+        passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + ${3:-0}))
+        [ "$2" -eq 0 ] || tail -n 60 "$results/vm"
+      elif grep -q '^skip:' "$results/vm"; then
+        count "guest" 77 "$(grep '^skip:' "$results/vm" | head -n 1)"
+      else
+        tail -n 60 "$results/vm"; count "guest: suite" 1
+      fi
+      set --
+      ;;
+    bench)
+      say "benchmarks"
+      build release || { count "bench: build" 1; continue; }
+      for bench in build/release/tests/bench/*_bench; do "$bench" --benchmark_min_time=0.2 || failed=$((failed + 1)); done
+      ;;
+    *) die "there is no stage $stage; there are dev asan tsan fuzz tidy bench vm quickstart" ;;
+  esac
+  echo "-- $stage took $((SECONDS - stage_began)) s"
+done
+
+say "all of it took $((SECONDS - began)) s"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
