@@ -40,7 +40,7 @@ std::string slot_name(SubjectKind subject, std::uint32_t id, const std::string& 
 }
 
 std::string quantity(const char* what, std::uint64_t value) {
-  return std::string_view(what) == "bytes" ? schema::format_bytes({value}) : std::to_string(value);
+  return std::string_view(what) == "bytes" ? schema::round_bytes({value}) : std::to_string(value);
 }
 
 schema::Error refusal(ErrorCode code, const std::string& slot, const char* what, std::uint64_t used,

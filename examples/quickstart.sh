@@ -93,7 +93,7 @@ sleep 0.3
 kill -9 "$broker"; wait "$broker" 2>/dev/null || true
 start_broker
 mapcap list
-mapcap run root/demo:ro -- "$bin/examples/tour" bytes | head -c 4096 | cmp - <(head -c 4096 "$file") || die "the region lost its contents"
+cmp -n 4096 "$file" <(mapcap run root/demo:ro -- "$bin/examples/tour" bytes) || die "the region lost its contents"
 rm "$work/holding"
 wait "${children[-1]}" || die "the mapping broke"
 children=()

@@ -117,6 +117,17 @@ std::string format_bytes(ByteCount bytes) {
   return std::to_string(bytes.value);
 }
 
+std::string round_bytes(ByteCount bytes) {
+  std::size_t unit = kByteUnits.size();
+  while (unit > 0 && bytes.value < (Wide{1} << (10 * unit))) --unit;
+  if (unit == 0) return std::to_string(bytes.value);
+  const Wide scale = Wide{1} << (10 * unit);
+  const auto tenths = static_cast<std::uint64_t>((Wide{bytes.value} * 10 + scale / 2) / scale);
+  std::string text = std::to_string(tenths / 10);
+  if (tenths % 10 != 0) text += "." + std::to_string(tenths % 10);
+  return text + kByteUnits[unit - 1];
+}
+
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   const auto refusal = [&](const char* why) {
     return error(ErrorCode::invalid,

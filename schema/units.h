@@ -38,6 +38,8 @@ Result<ByteCount> parse_bytes(std::string_view text);
 /// The largest unit in which the value is exact to a tenth ("64M", "1.5G"), else plain bytes ("4097"): for
 /// tables. parse_bytes takes it back unchanged up to 2^63-1.
 std::string format_bytes(ByteCount bytes);
+/// The largest unit, rounded to a tenth ("11.8G", "64M", "1023"): for people, where the exact number is told elsewhere.
+std::string round_bytes(ByteCount bytes);
 
 /// "500ms", "30s", "5m", "1h", "7d", largest first in a row "1h 5m" or "1h5m" (units d h m s ms us ns), also
 /// plain seconds "30". Errors: `invalid`, also above 100 years.

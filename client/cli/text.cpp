@@ -1,6 +1,7 @@
 #include "client/cli/text.h"
 
 #include <array>
+#include <cstdio>
 #include <ctime>
 
 #include "client/cli/names.h"
@@ -9,7 +10,25 @@
 namespace mapcap::cli {
 
 std::string size_text(std::uint64_t bytes) {
-  return schema::format_bytes({bytes});
+  return schema::round_bytes({bytes});
+}
+
+std::string size_phrase(std::uint64_t bytes) {
+  std::string text = size_text(bytes);
+  const bool plain = text.back() >= '0' && text.back() <= '9';
+  return plain ? text + (bytes == 1 ? " byte" : " bytes") : text;
+}
+
+std::string rounded_size(std::uint64_t bytes) {
+  constexpr std::string_view kUnits = "KMGTPE";
+  if (bytes < 1024) return std::to_string(bytes);
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  // 1023.5 would be printed as 1024 of the smaller unit.
+  for (value /= 1024; value >= 1023.5 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), value < 9.95 ? "%.1f%c" : "%.0f%c", value, kUnits[unit]);
+  return text.data();
 }
 
 std::string lifetime_text(const Lifetime& lifetime) {
