@@ -20,6 +20,7 @@ enum class Call32 : std::uint32_t {
   read = 3,
   write = 4,
   open = 5,
+  getpid = 20,
   ioctl = 54,
   fchmod = 94,
   pread64 = 180,
@@ -41,27 +42,31 @@ std::uint32_t low_address(const void* address) {
   return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(address));
 }
 
+// SAFETY: the i386 gate takes its arguments in these registers, and leaves r8 to r11 undefined. Faults on a
+// kernel without 32-bit calls.
+std::int32_t gate(Call32 call, std::array<std::uint32_t, 5> a) {
+  std::int64_t value = 0;
+  asm volatile("int $0x80"
+               : "=a"(value)
+               : "a"(static_cast<std::uint64_t>(call)), "b"(std::uint64_t{a[0]}), "c"(std::uint64_t{a[1]}),
+                 "d"(std::uint64_t{a[2]}), "S"(std::uint64_t{a[3]}), "D"(std::uint64_t{a[4]})
+               : "r8", "r9", "r10", "r11", "memory");
+  return static_cast<std::int32_t>(value);
+}
+
 struct Answer {
   bool available;
   long value;  // -1 with errno set
 };
 
-Answer call32(Call32 call, std::array<std::uint32_t, 5> a) {
-  std::int64_t value = 0;
-  const bool available = survives([&] {
-    // SAFETY: the i386 gate takes its arguments in these registers, and leaves r8 to r11 undefined.
-    asm volatile("int $0x80"
-                 : "=a"(value)
-                 : "a"(static_cast<std::uint64_t>(call)), "b"(std::uint64_t{a[0]}), "c"(std::uint64_t{a[1]}),
-                   "d"(std::uint64_t{a[2]}), "S"(std::uint64_t{a[3]}), "D"(std::uint64_t{a[4]})
-                 : "r8", "r9", "r10", "r11", "memory");
-  });
-  const auto answer = static_cast<std::int32_t>(value);
+Answer call32(Call32 call, std::array<std::uint32_t, 5> arguments) {
+  if (!survives([] { (void)gate(Call32::getpid, {}); })) return {false, -1};
+  const std::int32_t answer = gate(call, arguments);
   if (answer < 0 && answer > -4096) {
     errno = -answer;
-    return {available, -1};
+    return {true, -1};
   }
-  return {available, static_cast<long>(static_cast<std::uint32_t>(answer))};
+  return {true, static_cast<long>(static_cast<std::uint32_t>(answer))};
 }
 
 Attempt answered(const Answer& answer) {

@@ -24,32 +24,32 @@ constexpr int kSetDelegation = 1024 + 16;
 void add_commands(Family& family) {
   struct Command {
     const char* name;
-    int command;
     long argument;
+    int command;
     Rule rule;
   };
   // A lease would let the holder delay, or learn of, every open by the owner.
   constexpr Command kCommands[] = {
-      {"F_GETFD", F_GETFD, 0, Rule::allowed},
-      {"F_SETFD", F_SETFD, 0, Rule::allowed},
-      {"F_GETFL", F_GETFL, 0, Rule::allowed},
-      {"F_SETFL O_APPEND", F_SETFL, O_APPEND, Rule::harmless},
-      {"F_SETFL O_DIRECT", F_SETFL, O_DIRECT, Rule::harmless},
-      {"F_SETFL O_NOATIME", F_SETFL, O_NOATIME, Rule::harmless},
-      {"F_SETFL O_ASYNC", F_SETFL, O_ASYNC, Rule::harmless},
-      {"F_SETFL O_NONBLOCK", F_SETFL, O_NONBLOCK, Rule::harmless},
-      {"F_GETOWN", F_GETOWN, 0, Rule::harmless},
-      {"F_SETSIG", F_SETSIG, 10, Rule::harmless},
-      {"F_GETSIG", F_GETSIG, 0, Rule::harmless},
-      {"F_GETLEASE", F_GETLEASE, 0, Rule::harmless},
-      {"F_SETLEASE F_RDLCK", F_SETLEASE, F_RDLCK, Rule::private_inode},
-      {"F_SETLEASE F_WRLCK", F_SETLEASE, F_WRLCK, Rule::private_inode},
-      {"F_NOTIFY", F_NOTIFY, DN_MODIFY | DN_ACCESS | DN_MULTISHOT, Rule::refused},
-      {"F_GETPIPE_SZ", F_GETPIPE_SZ, 0, Rule::refused},
-      {"F_SETPIPE_SZ", F_SETPIPE_SZ, 65536, Rule::refused},
-      {"F_GET_SEALS", F_GET_SEALS, 0, Rule::harmless},
-      {"F_DUPFD_QUERY", kDupQuery, 0, Rule::harmless},
-      {"F_CREATED_QUERY", kCreatedQuery, 0, Rule::harmless},
+      {"F_GETFD", 0, F_GETFD, Rule::allowed},
+      {"F_SETFD", 0, F_SETFD, Rule::allowed},
+      {"F_GETFL", 0, F_GETFL, Rule::allowed},
+      {"F_SETFL O_APPEND", O_APPEND, F_SETFL, Rule::harmless},
+      {"F_SETFL O_DIRECT", O_DIRECT, F_SETFL, Rule::harmless},
+      {"F_SETFL O_NOATIME", O_NOATIME, F_SETFL, Rule::harmless},
+      {"F_SETFL O_ASYNC", O_ASYNC, F_SETFL, Rule::harmless},
+      {"F_SETFL O_NONBLOCK", O_NONBLOCK, F_SETFL, Rule::harmless},
+      {"F_GETOWN", 0, F_GETOWN, Rule::harmless},
+      {"F_SETSIG", 10, F_SETSIG, Rule::harmless},
+      {"F_GETSIG", 0, F_GETSIG, Rule::harmless},
+      {"F_GETLEASE", 0, F_GETLEASE, Rule::harmless},
+      {"F_SETLEASE F_RDLCK", F_RDLCK, F_SETLEASE, Rule::private_inode},
+      {"F_SETLEASE F_WRLCK", F_WRLCK, F_SETLEASE, Rule::private_inode},
+      {"F_NOTIFY", DN_MODIFY | DN_ACCESS | DN_MULTISHOT, F_NOTIFY, Rule::refused},
+      {"F_GETPIPE_SZ", 0, F_GETPIPE_SZ, Rule::refused},
+      {"F_SETPIPE_SZ", 65536, F_SETPIPE_SZ, Rule::refused},
+      {"F_GET_SEALS", 0, F_GET_SEALS, Rule::harmless},
+      {"F_DUPFD_QUERY", 0, kDupQuery, Rule::harmless},
+      {"F_CREATED_QUERY", 0, kCreatedQuery, Rule::harmless},
   };
   for (const Command& command : kCommands) {
     family.add(command.name, command.rule, [command](const Context& c) {

@@ -152,8 +152,9 @@ Outcome judge(const Operation& operation, const Target& target, const std::optio
                   .damage = {}};
   if (!status) {
     outcome.note = "hung and was killed";
-  } else if (WIFSIGNALED(*status)) {
-    outcome.note = std::string("died of ") + strsignal(WTERMSIG(*status));
+  } else if (!report.written && WIFSIGNALED(*status)) {
+    const char* signal_name = sigdescr_np(WTERMSIG(*status));
+    outcome.note = std::string("died of ") + (signal_name != nullptr ? signal_name : "a signal");
   } else if (!report.written) {
     outcome.note = "ended with status " + std::to_string(WEXITSTATUS(*status)) + " before it was done";
   } else {

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csetjmp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -86,24 +85,15 @@ std::byte* map_region(const Context& context) {
   return map(context, context.writable() ? PROT_READ | PROT_WRITE : PROT_READ);
 }
 
-namespace {
-
-sigjmp_buf g_after_fault;
-
-void leave_fault(int) {
-  siglongjmp(g_after_fault, 1);
-}
-
-}  // namespace
-
 bool survives(const std::function<void()>& touch) {
-  struct sigaction action {};
-  action.sa_handler = leave_fault;
-  sigaction(SIGBUS, &action, nullptr);
-  sigaction(SIGSEGV, &action, nullptr);
-  if (sigsetjmp(g_after_fault, 1) != 0) return false;
-  touch();
-  return true;
+  const pid_t pid = fork();
+  if (pid < 0) return false;
+  if (pid == 0) {
+    for (const int number : {SIGBUS, SIGSEGV}) signal(number, SIG_DFL);
+    touch();
+    _exit(0);
+  }
+  return wait_for(pid) == 0;
 }
 
 bool readable(const std::byte* address) {

@@ -141,7 +141,8 @@ void add_seals(std::vector<Operation>& all);  // last: seals cannot be taken off
 [[nodiscard]] std::byte* map_region(const Context& context);
 [[nodiscard]] std::byte* map(const Context& context, int protection, int flags = MAP_SHARED);
 
-// False when `touch` faults. It must hold nothing that a jump out of it would leak.
+// Whether `touch` ends without a fault. It runs in a child, which shares the mappings of the region but not
+// private memory.
 [[nodiscard]] bool survives(const std::function<void()>& touch);
 
 // Reads or writes one byte; false when that faults.

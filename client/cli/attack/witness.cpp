@@ -3,19 +3,19 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <cstring>
-#include <functional>
+
+#include "client/cli/attack/operation.h"
 
 namespace mapcap::attack {
 namespace {
 
 constexpr std::size_t kHeadLength = 64 * 1024;
+// The tail is one page.
+constexpr std::size_t kTransferLength = kHeadLength + 64 * 1024;
 
 std::byte pattern_at(std::size_t index) {
   // Never 0 or 0xff, so that zeros read from elsewhere, and complemented zeros, are not taken for the
@@ -23,28 +23,12 @@ std::byte pattern_at(std::size_t index) {
   return static_cast<std::byte>(1 + (index * 2654435761U >> 11U) % 254);
 }
 
-// Runs `body` in a child, so that a SIGBUS of a truncated region ends the child only. True when it ended
-// well.
-bool survives(const std::function<void()>& body) {
-  const pid_t pid = fork();
-  if (pid < 0) return false;
-  if (pid == 0) {
-    for (const int number : {SIGBUS, SIGSEGV}) signal(number, SIG_DFL);
-    body();
-    _exit(0);
-  }
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 }  // namespace
 
 Witness::Witness(const Target& target) : target_(target) {
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   const std::uint64_t head = std::min<std::uint64_t>(target.size, kHeadLength);
-  transfer_length_ = kHeadLength;
+  transfer_length_ = kTransferLength;
   // SAFETY: anonymous memory, owned by this object until its end.
   void* transfer = mmap(nullptr, transfer_length_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (transfer != MAP_FAILED) transfer_ = static_cast<std::byte*>(transfer);
@@ -58,8 +42,7 @@ Witness::Witness(const Target& target) : target_(target) {
 }
 
 Witness::~Witness() {
-  for (Window* window : {&head_, &tail_}) {
-    if (window->address == nullptr) continue;
+  for (const Window* window : mapped_windows()) {
     if (target_.rights == schema::Access::read_write) write_back(*window, window->original);
     munmap(window->address, window->original.size());
   }
@@ -75,21 +58,41 @@ void Witness::watch(Window& window, std::uint64_t offset, std::size_t length) {
   if (address == MAP_FAILED || transfer_ == nullptr) return;
   window.address = static_cast<std::byte*>(address);
   window.original.resize(length);
-  if (!copy_out(window, window.original)) {
+  if (!copy_out({&window})) {
     munmap(address, length);
     window = {};
     return;
   }
+  window.original = window.now;
   window.expected = window.original;
   if (!writable) return;
   for (std::size_t i = 0; i < length; ++i) window.expected[i] = pattern_at(offset + i);
   write_back(window, window.expected);
 }
 
-bool Witness::copy_out(const Window& window, std::span<std::byte> into) {
-  if (!survives([&] { std::memcpy(transfer_, window.address, into.size()); })) return false;
-  std::memcpy(into.data(), transfer_, into.size());
+bool Witness::copy_out(const std::vector<Window*>& windows) {
+  const bool whole = survives([&] {
+    std::byte* into = transfer_;
+    for (const Window* window : windows) {
+      std::memcpy(into, window->address, window->original.size());
+      into += window->original.size();
+    }
+  });
+  if (!whole) return false;
+  const std::byte* from = transfer_;
+  for (Window* window : windows) {
+    window->now.assign(from, from + window->original.size());
+    from += window->original.size();
+  }
   return true;
+}
+
+std::vector<Witness::Window*> Witness::mapped_windows() {
+  std::vector<Window*> windows;
+  for (Window* window : {&head_, &tail_}) {
+    if (window->address != nullptr) windows.push_back(window);
+  }
+  return windows;
 }
 
 void Witness::write_back(const Window& window, std::span<const std::byte> bytes) {
@@ -104,14 +107,11 @@ void Witness::remember_attributes() {
 
 Witness::Change Witness::observe() {
   Change change;
-  for (const Window* window : {&head_, &tail_}) {
-    if (window->address == nullptr) continue;
-    std::vector<std::byte> now(window->expected.size());
-    if (!copy_out(*window, now)) {
-      change.other += "mapping faults; ";
-    } else if (now != window->expected) {
-      change.contents = true;
-    }
+  const std::vector<Window*> windows = mapped_windows();
+  if (copy_out(windows)) {
+    for (const Window* window : windows) change.contents |= window->now != window->expected;
+  } else {
+    change.other += "mapping faults; ";
   }
   struct stat now {};
   if (fstat(target_.fd, &now) == 0) {
@@ -154,13 +154,11 @@ void Witness::restore(const Change& change) {
   (void)ftruncate(target_.fd, attributes_.st_size);
   (void)fchmod(target_.fd, attributes_.st_mode & 07777U);
   (void)fchown(target_.fd, attributes_.st_uid, attributes_.st_gid);
-  for (Window* window : {&head_, &tail_}) {
-    if (window->address == nullptr) continue;
-    if (target_.rights == schema::Access::read_write) {
-      write_back(*window, window->expected);
-    } else {
-      (void)copy_out(*window, window->expected);
-    }
+  const std::vector<Window*> windows = mapped_windows();
+  if (target_.rights == schema::Access::read_write) {
+    for (const Window* window : windows) write_back(*window, window->expected);
+  } else if (copy_out(windows)) {
+    for (Window* window : windows) window->expected = window->now;
   }
   remember_attributes();
 }

@@ -45,10 +45,13 @@ class Witness {
     std::byte* address = nullptr;
     std::vector<std::byte> original;
     std::vector<std::byte> expected;
+    std::vector<std::byte> now;
   };
 
   void watch(Window& window, std::uint64_t offset, std::size_t length);
-  [[nodiscard]] bool copy_out(const Window& window, std::span<std::byte> into);
+  [[nodiscard]] std::vector<Window*> mapped_windows();
+  // Fills `now` of each; false when one of them faults.
+  [[nodiscard]] bool copy_out(const std::vector<Window*>& windows);
   void write_back(const Window& window, std::span<const std::byte> bytes);
   void remember_attributes();
   void differs_in_seals(std::string& text) const;
