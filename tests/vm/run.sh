@@ -151,7 +151,7 @@ pwd > "$rig/cwd"
 [ -n "$memory" ] || memory=$((hmem ? 1536 : 1024))
 machine=q35 sets=base
 # maxcpus=1: under TCG a processor may execute an instruction that another one is patching, which
-# killed about one boot in fifteen; /init switches the second processor on when patching is over.
+# killed a few boots in a hundred; /init switches the second processor on when patching is over.
 # no_timer_check: on a busy host the timer seems dead to the I/O APIC's test, which panics.
 words="console=ttyS0 maxcpus=1 no_timer_check panic=-1 quiet mitigations=off audit=0 nowatchdog tsc=reliable $append"
 devices=()
