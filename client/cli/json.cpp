@@ -5,6 +5,7 @@
 #include "client/cli/doctor.h"
 #include "client/cli/names.h"
 #include "client/cli/text.h"
+#include "schema/units.h"
 
 namespace mapcap::cli {
 namespace {
@@ -37,7 +38,7 @@ ordered_json value_of(const RegionInfo& region) {
       {"owner_name", user_name(region.owner)},
       {"group", region.group},
       {"group_name", group_name(region.group)},
-      {"mode", region.mode},
+      {"mode", schema::format_mode(region.mode)},
       {"size", region.size},
       {"cache",
        {{"requested", to_string(region.cache.requested)},

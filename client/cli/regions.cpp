@@ -137,7 +137,7 @@ int perform(const Common& common, const RevokeCommand& command) {
   }
   std::cout << "revoked " << command.name;
   if (revoked.held > 0) {
-    std::cout << ": " << size_text(revoked.held) << " stay charged until " << revoked.grants
+    std::cout << ": " << size_phrase(revoked.held) << " stay charged until " << revoked.grants
               << (revoked.grants == 1 ? " grant is" : " grants are") << " let go";
   }
   std::cout << '\n';

@@ -26,9 +26,11 @@ std::string rounded_size(std::uint64_t bytes) {
   std::size_t unit = 0;
   // 1023.5 would be printed as 1024 of the smaller unit.
   for (value /= 1024; value >= 1023.5 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), value < 9.95 ? "%.1f%c" : "%.0f%c", value, kUnits[unit]);
-  return text.data();
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), value < 99.95 ? "%.1f" : "%.0f", value);
+  std::string text(digits.data());
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text + kUnits[unit];
 }
 
 std::string lifetime_text(const Lifetime& lifetime) {

@@ -77,7 +77,7 @@ int perform(const Common& common, const FillCommand& command) {
   const Fd file = open_file(command.file, O_RDONLY, STDIN_FILENO);
   const auto file_size = regular_size(file.get());
   const Grant grant = connect(common).open(command.name, Access::read_write);
-  if (file_size && *file_size > grant.size()) raise_too_large(command, grant.size(), size_text(*file_size));
+  if (file_size && *file_size > grant.size()) raise_too_large(command, grant.size(), size_phrase(*file_size));
   Mapping mapping(grant);
   Copied copied{command.name, 0, grant.size(), mapping.durability().granularity};
   {
@@ -89,7 +89,7 @@ int perform(const Common& common, const FillCommand& command) {
     std::cout << json(copied) << '\n';
     return 0;
   }
-  std::cout << "filled " << command.name << ": " << size_text(copied.bytes) << " of "
+  std::cout << "filled " << command.name << ": " << size_phrase(copied.bytes) << " of "
             << size_text(copied.size)
             << (copied.persisted == Granularity::none
                     ? ", in volatile memory"
@@ -119,7 +119,7 @@ int perform(const Common& common, const DumpCommand& command) {
   if (common.json) {
     std::cout << json(Copied{command.name, done, grant.size(), Granularity::none}) << '\n';
   } else {
-    std::cout << "dumped " << command.name << ": " << size_text(done) << " into " << command.file << '\n';
+    std::cout << "dumped " << command.name << ": " << size_phrase(done) << " into " << command.file << '\n';
   }
   return 0;
 }
