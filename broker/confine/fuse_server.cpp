@@ -67,7 +67,8 @@ void FuseServer::handle(const fuse_in_header& header, Payload body) {
       forget_batch(body);
       return;
     case FUSE_INTERRUPT:
-      interrupt(body);
+      // Everything is answered soon, at the latest after Throttle::kLongest. Answering earlier would let a
+      // flooder out of its wait by signals.
       return;
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
@@ -260,18 +261,6 @@ void FuseServer::forget_batch(Payload body) {
     const auto one = wire::take<fuse_forget_one>(body);
     if (!one) return;
     forget(one->nodeid, one->nlookup);
-  }
-}
-
-void FuseServer::interrupt(Payload body) {
-  // Everything is answered at once but what is held back: let that go, so that a killed holder dies now.
-  const auto in = wire::take<fuse_interrupt_in>(body);
-  if (!in) return;
-  for (auto held = held_.begin(); held != held_.end(); ++held) {
-    if (held->second.header.unique != in->unique) continue;
-    held_.erase(held);
-    reply(in->unique, EINTR);
-    return;
   }
 }
 

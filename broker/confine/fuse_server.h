@@ -75,7 +75,6 @@ class FuseServer {
   void stat_filesystem(const fuse_in_header& header);
   void forget(std::uint64_t node, std::uint64_t lookups);
   void forget_batch(Payload body);
-  void interrupt(Payload body);
 
   /// False when the kernel no longer wants the answer: the caller was interrupted, or the connection ended.
   bool reply(std::uint64_t unique, int error_number, Payload payload = {});

@@ -18,11 +18,11 @@ class Throttle {
  public:
   using Time = std::chrono::nanoseconds;  ///< Since some fixed point; monotonic.
 
-  /// About a twentieth of one CPU. A program that reads all attributes of 1000 grants at once stays in the
-  /// burst.
-  static constexpr std::int64_t kRate = 10'000;
-  static constexpr std::int64_t kBurst = 8'000;
-  /// A fatal signal waits for a held answer: so it is never held for longer.
+  /// Requests a second: a few hundredths of one CPU.
+  static constexpr std::int64_t kRate = 4'000;
+  /// Requests: a program that reads all attributes of 500 grants at once is not held up.
+  static constexpr std::int64_t kBurst = 4'000;
+  /// A fatal signal waits for a held answer, and a flooder has only as many answers held as it has threads.
   static constexpr Time kLongest = std::chrono::milliseconds(50);
 
   /// Charges `uid` one request; returns how long to hold the answer back, 0 to kLongest.

@@ -41,6 +41,7 @@ class UntrackedConfiner : public Confiner {
   /// Whether this kind of memory can be confined so; may prepare it.
   virtual schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) = 0;
   virtual schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) = 0;
+  [[nodiscard]] bool attached(schema::RegionId region) const { return attached_.contains(region.value); }
 
  private:
   std::unordered_map<std::uint64_t, schema::UniqueFd> attached_;  ///< By region.

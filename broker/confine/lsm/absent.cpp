@@ -1,0 +1,14 @@
+// Stands in for the confiner where the build machine lacked what its programs are compiled with.
+#include "broker/confine/lsm/lsm.h"
+
+namespace mapcap::broker::confine {
+
+std::string lsm_unavailable() {
+  return "not built in: no " MAPCAP_LSM_MISSING " when mapcapd was built";
+}
+
+schema::Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions&) {
+  return schema::error(schema::ErrorCode::unsupported, lsm_unavailable());
+}
+
+}  // namespace mapcap::broker::confine

@@ -1,0 +1,11 @@
+// The compiled mapcap_lsm.bpf.c. Its source is written by embed.cmake.
+#pragma once
+
+#include <span>
+
+namespace mapcap::broker::confine::lsm {
+
+/// An ELF object for libbpf; lives as long as the process.
+std::span<const unsigned char> object();
+
+}  // namespace mapcap::broker::confine::lsm

@@ -1,0 +1,34 @@
+// The LSM programs: compiled in, loaded and attached once, pinned, and found again by the next broker.
+//
+//     PINS/marks-1, PINS/brokers-1     the maps; the number is the layout of their entries
+//     PINS/links-FINGERPRINT/HOOK      one link a hook, of the object with that fingerprint
+//
+// A broker with other programs attaches its own beside the old ones, on the same maps, and then drops the
+// old: at no moment is a marked file unconfined.
+#pragma once
+
+#include <string>
+
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::broker::confine::lsm {
+
+struct Maps {
+  schema::UniqueFd marks;    ///< Inode storage: a file with an entry is confined.
+  schema::UniqueFd brokers;  ///< Task storage: a process whose leader has an entry is exempt.
+};
+
+/// Loads every program that this kernel has a hook for, and lets go of them again. Errors: `unsupported`.
+schema::Result<void> try_programs();
+
+/// Errors: `unsupported` where the kernel refuses, `denied` where `pins` is not root's own, `io`.
+schema::Result<Maps> find_or_attach(const std::string& pins);
+
+/// Confines the file. Idempotent. Errors: `io`.
+schema::Result<void> mark(const Maps& maps, schema::BorrowedFd file);
+
+/// Exempts the calling process, all its threads, until it ends. Errors: `io`.
+schema::Result<void> exempt_this_process(const Maps& maps);
+
+}  // namespace mapcap::broker::confine::lsm

@@ -1,0 +1,290 @@
+// What the keeper answers, request by request: the kernel's part is played through a socket pair.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "broker/confine/fuse_server.h"
+#include "broker/confine/keeper_wire.h"
+#include "schema/channel.h"
+
+namespace mapcap::broker::confine {
+namespace {
+
+using schema::Access;
+using schema::RegionId;
+
+constexpr GrantId kGrant = 0x7001'0000'0000'0002;
+
+struct Answer {
+  bool any = false;
+  int error = 0;
+  std::vector<std::byte> body;
+
+  template <typename T>
+  [[nodiscard]] T as() const {
+    T value{};
+    EXPECT_EQ(body.size(), sizeof value);
+    std::memcpy(&value, body.data(), std::min(sizeof value, body.size()));
+    return value;
+  }
+  [[nodiscard]] std::string text() const {
+    std::string copy(body.size(), '\0');
+    std::memcpy(copy.data(), body.data(), body.size());
+    return copy;
+  }
+};
+
+class FuseServerTest : public testing::Test {
+ protected:
+  FuseServerTest()
+      : page_(std::move(IssuingPage::create().value())),
+        ends_(std::move(schema::socket_pair().value())),
+        server_(ends_.second.borrow(), page_) {}
+
+  static Opening opening(GrantId grant = kGrant, Access rights = Access::read_write) {
+    Label label{"bob/x", {8192}, rights, "uc", "wb", "page block-device", "clone", 1000};
+    return {grant, RegionId{5}, 9, {8192}, rights, 1000, encode_label(label).value()};
+  }
+
+  struct Caller {
+    std::uint32_t uid = 0;
+    std::uint32_t tid = static_cast<std::uint32_t>(::gettid());
+  };
+  static Caller stranger() { return {1000, 4242}; }
+
+  /// One request through the server; the answer, if it gave one.
+  Answer ask(std::uint32_t opcode, std::uint64_t node, const Caller& caller, const wire::Bytes& body = {}) {
+    fuse_in_header header{};
+    header.len = static_cast<std::uint32_t>(sizeof header + body.size());
+    header.opcode = opcode;
+    header.unique = ++unique_;
+    header.nodeid = node;
+    header.uid = caller.uid;
+    header.pid = caller.tid;
+    wire::Bytes packet;
+    wire::append(packet, header);
+    packet.insert(packet.end(), body.begin(), body.end());
+    EXPECT_EQ(::send(ends_.first.get(), packet.data(), packet.size(), 0),
+              static_cast<ssize_t>(packet.size()));
+    EXPECT_EQ(server_.serve(2), FuseServer::Served::drained);
+    return answer();
+  }
+
+  Answer answer() {
+    Answer got;
+    std::array<std::byte, 4096> buffer{};
+    const ssize_t size = ::recv(ends_.first.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (size < 0) return got;
+    fuse_out_header out{};
+    EXPECT_GE(static_cast<std::size_t>(size), sizeof out);
+    std::memcpy(&out, buffer.data(), sizeof out);
+    EXPECT_EQ(out.len, static_cast<std::uint32_t>(size));
+    EXPECT_EQ(out.unique, unique_);
+    got.any = true;
+    got.error = -out.error;
+    got.body.assign(buffer.begin() + sizeof out, buffer.begin() + size);
+    return got;
+  }
+
+  template <typename T>
+  static wire::Bytes body_of(const T& value, std::string_view text = {}) {
+    wire::Bytes bytes;
+    wire::append(bytes, value);
+    for (const char c : text) bytes.push_back(static_cast<std::byte>(c));
+    return bytes;
+  }
+
+  void issue() {
+    page_.let_open(opening());
+    const Answer opened = ask(FUSE_TMPFILE, FUSE_ROOT_ID, {});
+    page_.clear();
+    ASSERT_TRUE(opened.any);
+    ASSERT_EQ(opened.error, 0);
+  }
+
+  IssuingPage page_;
+  std::pair<schema::UniqueFd, schema::UniqueFd> ends_;
+  FuseServer server_;
+  std::uint64_t unique_ = 0;
+};
+
+TEST_F(FuseServerTest, IssuingThreadOpensPassthroughWithDirectIo) {
+  page_.let_open(opening());
+  const Answer opened = ask(FUSE_TMPFILE, FUSE_ROOT_ID, {});
+  struct Both {
+    fuse_entry_out entry;
+    fuse::OpenOut open;
+  };
+  const auto out = opened.as<Both>();
+  EXPECT_EQ(out.entry.nodeid, kGrant);
+  EXPECT_EQ(out.entry.attr.size, 8192U);
+  EXPECT_EQ(out.entry.attr.mode, 0100600U);
+  EXPECT_EQ(out.entry.attr.uid, 0U);
+  EXPECT_EQ(out.open.backing_id, 9);
+  EXPECT_EQ(out.open.open_flags, fuse::kDirectIo | fuse::kOpenPassthrough | fuse::kNoFlush);
+  EXPECT_EQ(server_.nodes().at(kGrant).region, RegionId{5});
+}
+
+// Promise 1: uid and thread id, and only while the slot is open.
+TEST_F(FuseServerTest, NobodyElseOpens) {
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, EPERM) << "no slot is open";
+  page_.let_open(opening());
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {1000, Caller{}.tid}).error, EPERM) << "a recycled thread id";
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {0, Caller{}.tid + 1}).error, EPERM) << "another process of root";
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {0, 0}).error, EPERM) << "a thread of another pid namespace";
+  EXPECT_TRUE(server_.nodes().empty());
+}
+
+// Promise 2
+TEST_F(FuseServerTest, IssuingThreadReopensItsOwnNodeReadOnlyAndNothingElse) {
+  issue();
+  fuse_open_in read{};
+  read.flags = O_RDONLY;
+  fuse_open_in write{};
+  write.flags = O_RDWR;
+  EXPECT_EQ(ask(FUSE_OPEN, kGrant, {}, body_of(read)).error, EPERM) << "the slot is closed";
+  page_.let_open(opening(kGrant + 1));
+  EXPECT_EQ(ask(FUSE_OPEN, kGrant, {}, body_of(read)).error, EPERM) << "another grant's slot";
+  page_.let_open(opening());
+  EXPECT_EQ(ask(FUSE_OPEN, kGrant, {}, body_of(write)).error, EPERM);
+  EXPECT_EQ(ask(FUSE_OPEN, kGrant, stranger(), body_of(read)).error, EPERM);
+  EXPECT_EQ(ask(FUSE_OPEN, kGrant, {}).error, EPERM) << "a request that ends early";
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, EPERM) << "the grant exists";
+  const Answer opened = ask(FUSE_OPEN, kGrant, {}, body_of(read));
+  EXPECT_EQ(opened.error, 0);
+  EXPECT_EQ(opened.as<fuse::OpenOut>().backing_id, 9);
+}
+
+TEST_F(FuseServerTest, EveryOtherRequestIsRefused) {
+  issue();
+  for (std::uint32_t opcode = 1; opcode < 100; ++opcode) {
+    switch (opcode) {
+      case FUSE_FORGET:
+      case FUSE_BATCH_FORGET:
+      case FUSE_INTERRUPT:
+        EXPECT_FALSE(ask(opcode, kGrant, stranger()).any) << opcode;
+        break;
+      case FUSE_GETATTR:
+      case FUSE_STATFS:
+      case FUSE_RELEASE:
+      case FUSE_RELEASEDIR:
+      case FUSE_DESTROY:
+      case FUSE_LISTXATTR:
+        EXPECT_EQ(ask(opcode, kGrant, stranger()).error, 0) << opcode;
+        break;
+      case FUSE_GETXATTR:
+        EXPECT_EQ(ask(opcode, kGrant, stranger()).error, ENODATA);
+        break;
+      case FUSE_POLL:
+      case FUSE_LSEEK:
+      case FUSE_SETXATTR:
+      case FUSE_REMOVEXATTR:
+      case FUSE_FLUSH:
+      case fuse::kStatxOpcode:
+        EXPECT_EQ(ask(opcode, kGrant, stranger()).error, ENOSYS) << opcode;
+        break;
+      default:
+        EXPECT_EQ(ask(opcode, kGrant, stranger()).error, EPERM) << opcode;
+    }
+  }
+}
+
+TEST_F(FuseServerTest, GrantIsReleasedWhenAllItsLookupsAreForgotten) {
+  issue();
+  ask(FUSE_FORGET, kGrant, {}, body_of(fuse_forget_in{1}));
+  EXPECT_EQ(server_.take_released(), std::vector<GrantId>{kGrant});
+  EXPECT_TRUE(server_.nodes().empty());
+  ask(FUSE_FORGET, kGrant, {}, body_of(fuse_forget_in{1}));
+  EXPECT_TRUE(server_.take_released().empty()) << "once";
+  EXPECT_EQ(server_.last_grant(), kGrant) << "an id is never used again";
+}
+
+TEST_F(FuseServerTest, BatchThatEndsEarlyForgetsWhatItNames) {
+  issue();
+  wire::Bytes batch = body_of(fuse_batch_forget_in{3, 0});
+  wire::append(batch, fuse_forget_one{kGrant, 1});
+  ask(FUSE_BATCH_FORGET, 0, {}, batch);
+  EXPECT_EQ(server_.take_released(), std::vector<GrantId>{kGrant});
+}
+
+TEST_F(FuseServerTest, AttributeNamesNeedNoNulAndUnknownOnesAreAbsent) {
+  issue();
+  const fuse_getxattr_in room{.size = 64, .padding = 0};
+  EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room, "system.mapcap.size")).text(), "8192");
+  EXPECT_EQ(
+      ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room, std::string_view("system.mapcap.name\0x", 20)))
+          .text(),
+      "bob/x");
+  EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room, "system.mapcap.nam")).error, ENODATA);
+  EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room)).error, ENODATA);
+  EXPECT_EQ(ask(FUSE_GETXATTR, kGrant + 7, stranger(), body_of(room, "system.mapcap.size")).error, ENODATA);
+}
+
+TEST_F(FuseServerTest, FloodersAnswerIsHeldBackAndThenGiven) {
+  issue();
+  for (int i = 0; i < Throttle::kBurst; ++i) ask(FUSE_READ, kGrant, stranger());
+  // The bucket refills while it is emptied: go on until an answer stays out.
+  bool held = false;
+  for (int i = 0; i < 100'000 && !held; ++i) held = !ask(FUSE_READ, kGrant, stranger()).any;
+  ASSERT_TRUE(held);
+  ASSERT_TRUE(server_.next_due());
+  EXPECT_LE(*server_.next_due() - FuseServer::now(), Throttle::kLongest);
+  server_.answer_held(FuseServer::now() + Throttle::kLongest);
+  const Answer late = answer();
+  EXPECT_TRUE(late.any);
+  EXPECT_EQ(late.error, EPERM);
+  // Meanwhile the issuing thread does not wait.
+  page_.let_open(opening(kGrant + 1));
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
+}
+
+TEST_F(FuseServerTest, AnswerThatNobodyTakesMakesNoNode) {
+  page_.let_open(opening());
+  fuse_in_header header{};
+  header.len = sizeof header;
+  header.opcode = FUSE_TMPFILE;
+  header.nodeid = FUSE_ROOT_ID;
+  header.pid = static_cast<std::uint32_t>(::gettid());
+  ASSERT_EQ(::send(ends_.first.get(), &header, sizeof header, 0), static_cast<ssize_t>(sizeof header));
+  ::shutdown(ends_.first.get(), SHUT_RD);  // The kernel's ENOENT for a caller that was interrupted.
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignore, nullptr);
+  server_.serve(1);
+  EXPECT_TRUE(server_.nodes().empty());
+}
+
+TEST_F(FuseServerTest, GrantsOfARegionShareOneLabel) {
+  for (GrantId grant = kGrant; grant < kGrant + 3; ++grant) {
+    page_.let_open(opening(grant, grant == kGrant ? Access::read_only : Access::read_write));
+    ASSERT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
+  }
+  EXPECT_EQ(server_.nodes().at(kGrant).label.use_count(), 3);
+}
+
+TEST(Label, TooLongTextsAreRefused) {
+  Label label;
+  label.name = std::string(255, 'a');
+  ASSERT_TRUE(encode_label(label));
+  EXPECT_TRUE(valid_label(encode_label(label).value()));
+  label.name.push_back('a');
+  ASSERT_FALSE(encode_label(label));
+  EXPECT_EQ(encode_label(label).error().code, schema::ErrorCode::invalid);
+}
+
+TEST(Label, EveryTruncationIsInvalid) {
+  const std::string blob =
+      encode_label({"n", {1}, Access::read_only, "wb", "wb", "none", "clone", 0}).value();
+  for (std::size_t length = 0; length < blob.size(); ++length) {
+    EXPECT_FALSE(valid_label(std::string_view(blob).substr(0, length))) << length;
+  }
+  EXPECT_FALSE(valid_label(blob + "x"));
+}
+
+}  // namespace
+}  // namespace mapcap::broker::confine
