@@ -4,6 +4,7 @@
 #include <systemd/sd-daemon.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 
 namespace mapcap::broker {
 
+using namespace std::chrono_literals;
 using confine::HeldMemory;
 using schema::BorrowedFd;
 using schema::RegionId;
@@ -34,14 +36,22 @@ bool parse_stored_name(std::string_view name, RegionId& region) {
 
 }  // namespace
 
-Custody::Custody(confine::Keeper& keeper, Worker& worker)
+Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
     : keeper_(keeper),
+      loop_(loop),
       worker_(worker),
       has_store_(std::getenv("NOTIFY_SOCKET") != nullptr) {
 }  // NOLINT(concurrency-mt-unsafe): nobody sets it.
 
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
-  MAPCAP_CO_TRY_VOID(keeper_.hold(region, fd));
+  // A keeper that dies is replaced within milliseconds: nobody need hear of it.
+  Result<void> held = keeper_.hold(region, fd);
+  for (std::chrono::nanoseconds pause = 10ms;
+       !held && held.error().code == schema::ErrorCode::unavailable && pause < 2s; pause *= 2) {
+    co_await loop_.sleep(pause);
+    held = keeper_.hold(region, fd);
+  }
+  if (!held) co_return held.error();
   if (has_store_) {
     // On the worker: the service manager's socket may be full, and it waits.
     (void)co_await worker_.run([region, fd] {

@@ -13,10 +13,11 @@ namespace mapcap::broker {
 
 class Custody {
  public:
-  Custody(confine::Keeper& keeper, Worker& worker);
+  Custody(confine::Keeper& keeper, Loop& loop, Worker& worker);
 
   /// When it returns, the memory outlives the broker. The fd store is used where a service manager listens
-  /// ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors: `unavailable` from the keeper.
+  /// ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors: `unavailable` when no keeper
+  /// answers within 2.5 s.
   Task<schema::Result<void>> hold(schema::RegionId region, schema::BorrowedFd fd);
   void drop(schema::RegionId region);
 
@@ -31,6 +32,7 @@ class Custody {
 
  private:
   confine::Keeper& keeper_;
+  Loop& loop_;
   Worker& worker_;
   bool has_store_;
 };

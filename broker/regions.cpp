@@ -22,6 +22,11 @@ using schema::UniqueFd;
 
 namespace {
 
+/// Pauses between attempts to issue while a keeper is being replaced: 10 ms, doubled up to 1.28 s, 2.5 s in
+/// all.
+constexpr std::chrono::nanoseconds kFirstRetry = 10ms;
+constexpr std::chrono::nanoseconds kLastRetry = 2s;
+
 constexpr std::uint64_t kLargestRegion = std::numeric_limits<std::int64_t>::max();
 
 ledger::Strength strength_of(const RegionRecord& record) {
@@ -233,8 +238,14 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   schema::Granted granted;
   granted.rights = ask.grant.value_or(Access::read_only);
   if (ask.grant) {
-    MAPCAP_CO_TRY(confine::Issued issued, co_await issue(record.id, caller.subject, *ask.grant));
-    delivery.fd = std::move(issued.fd);
+    Result<confine::Issued> issued = co_await issue(record.id, caller.subject, *ask.grant);
+    if (!issued) {
+      // Undone before the refusal goes out, so that the name is free when the client asks again.
+      delivery.undo.disarm();
+      (void)co_await reclaim_.revoke(record.id, {});
+      co_return issued.error();
+    }
+    delivery.fd = std::move(issued.value().fd);
     granted.with_fd = true;
   }
   granted.region = describe(*parts_.directory.find(record.id));
@@ -292,7 +303,9 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({uid, holder.gid(), region->record.pool}, one));
   confine::Confiner& confiner = *region->pool->confiner;
-  MAPCAP_CO_TRY_VOID(confiner.attach(id, region->extent.fd(), region->record.size));
+  Result<void> attached_first = confiner.attach(id, region->extent.fd(), region->record.size);
+  if (!attached_first && attached_first.error().code != ErrorCode::unavailable)
+    co_return attached_first.error();
 
   confine::Label label;
   label.name = region->record.name;
@@ -303,8 +316,17 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.durability = durability_text(region->pool->facts().durability);
   label.confinement = to_string(confiner.kind());
   label.holder_uid = uid;
+  // A keeper that dies is replaced within milliseconds, and the new one issues: nobody need hear of it.
   ++region->issuing;
-  Result<confine::Issued> issued = co_await confiner.issue(id, std::move(label));
+  Result<confine::Issued> issued = co_await confiner.issue(id, label);
+  for (auto pause = kFirstRetry;
+       !issued && issued.error().code == ErrorCode::unavailable && pause < kLastRetry; pause *= 2) {
+    co_await parts_.loop.sleep(pause);
+    region = parts_.directory.find(id);
+    if (region->record.state != RegionState::live) break;
+    Result<void> attached = confiner.attach(id, region->extent.fd(), region->record.size);
+    if (attached) issued = co_await confiner.issue(id, label);
+  }
   region = parts_.directory.find(id);
   --region->issuing;
   region->changed->notify();

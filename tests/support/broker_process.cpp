@@ -236,13 +236,22 @@ CommandResult mapcap(const BrokerProcess& broker, std::vector<std::string> argum
 }
 
 std::vector<pid_t> stuck_processes() {
-  std::vector<pid_t> stuck;
+  auto in_uninterruptible_sleep = [](pid_t pid) {
+    return read_all("/proc/" + std::to_string(pid) + "/status").find("State:\tD") != std::string::npos;
+  };
+  std::vector<pid_t> suspects;
   for_each_process([&](pid_t pid) {
-    const std::string base = "/proc/" + std::to_string(pid);
-    if (read_all(base + "/status").find("State:\tD") == std::string::npos) return;
-    if (!read_all(base + "/cmdline").empty()) stuck.push_back(pid);  // Kernel threads have none.
+    const std::string command = read_all("/proc/" + std::to_string(pid) + "/cmdline");
+    const bool ours = command.find("mapcap") != std::string::npos;
+    if (ours && in_uninterruptible_sleep(pid)) suspects.push_back(pid);
   });
-  return stuck;
+  // Anybody may sleep so for the moment that a page takes to be written; stuck is who still does two seconds
+  // later.
+  for (auto waited = 0ms; waited < 2s && !suspects.empty(); waited += 50ms) {
+    std::this_thread::sleep_for(50ms);
+    std::erase_if(suspects, [&](pid_t pid) { return !in_uninterruptible_sleep(pid); });
+  }
+  return suspects;
 }
 
 }  // namespace mapcap::test

@@ -70,7 +70,7 @@ CommandResult mapcap(const BrokerProcess& broker, std::vector<std::string> argum
 CommandResult run_command(const std::vector<std::string>& command,
                           const std::vector<std::string>& environment = {}, uid_t uid = 0);
 
-/// Processes in uninterruptible sleep that mention `needle` in their command line.
+/// Processes of this project that stay in uninterruptible sleep for two seconds.
 std::vector<pid_t> stuck_processes();
 
 }  // namespace mapcap::test
