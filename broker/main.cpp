@@ -74,7 +74,7 @@ Result<void> serve(const Config& config) {
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;
-  Custody custody(*keeper, worker);
+  Custody custody(*keeper, loop, worker);
   FileClones clones(*keeper, quotas, worker);
   lifetime::SystemClock clock;
   FairGate gate(loop);

@@ -1,0 +1,98 @@
+// One of every message, with no field at its default: for the codec's tests and as the fuzzer's seeds.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "schema/request.h"
+
+namespace mapcap::schema::examples {
+
+/// Nothing in it is a default, so that a forgotten field shows.
+inline RegionInfo full_region() {
+  RegionInfo region;
+  region.id = RegionId{7};
+  region.name = "alice/buffer-1";
+  region.pool = "dram";
+  region.owner = 1000;
+  region.group = 100;
+  region.mode = 0640;
+  region.size = 64_MiB;
+  region.cache = {CacheMode::write_combining, true, CacheMode::uncached, CacheMechanism::platform, true};
+  region.durability = {Granularity::cache_line, PersistenceDomain::memory_controller, true};
+  region.confinement = Confinement::lsm;
+  region.seal = SealKind::revocable;
+  region.lifetime = {LifetimeKind::ttl, std::chrono::hours(1)};
+  region.created_unix_ns = 1'700'000'000'000'000'000;
+  region.remaining_ns = 3'599'000'000'000;
+  region.state = RegionState::quarantined;
+  region.grants = 3;
+  region.held = 32_MiB;
+  region.bad_blocks = 2;
+  return region;
+}
+
+/// Every kind of request, with and without what is optional.
+inline std::vector<Request> all_requests() {
+  Create full{"alice/a",
+              64_MiB,
+              "pmem",
+              {CacheMode::write_through, true},
+              {LifetimeKind::ttl, std::chrono::hours(1)},
+              0664,
+              0U,
+              SealKind::revocable,
+              Access::read_write};
+  const Limits limits{1, 0, std::nullopt, 18'446'744'073'709'551'615ULL};
+  return {
+      {1, Hello{2, 5, "tool 1.0", std::string("\0\1\2\3\4\5\6\7\xff\t\n\v\f\r\x0e\x0f", 16)}},
+      {2, Hello{}},
+      {3, full},
+      {4, Create{}},
+      {5, Open{"alice/a", Access::read_write}},
+      {6, List{"alice/**", "alice/b", 17}},
+      {7, Show{"alice/a"}},
+      {8, Renew{"alice/a", std::chrono::nanoseconds(1)}},
+      {9, Revoke{"alice/a", false, std::chrono::nanoseconds(0)}},
+      {10, Revoke{"alice/a", true, std::chrono::seconds(30)}},
+      {11, Pools{}},
+      {12, Quota{"user 1000"}},
+      {13, QuotaSet{SubjectKind::group, 100, "dram", limits}},
+      {14, QuotaClear{SubjectKind::user, 1000, ""}},
+      {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write}},
+  };
+}
+
+/// Every kind of reply and notice.
+inline std::vector<FromBroker> all_answers() {
+  const PoolInfo pool{"dram",
+                      "memory",
+                      64_MiB,
+                      1_MiB,
+                      4,
+                      4_KiB,
+                      Confinement::clone,
+                      "no BPF LSM",
+                      {SealKind::sealed, SealKind::revocable},
+                      {CacheMode::write_back, CacheMode::uncached},
+                      {Granularity::byte, PersistenceDomain::cpu_cache, true}};
+  const QuotaInfo quota{SubjectKind::user, 1000, "dram", {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true};
+  return {
+      Reply{1, error(ErrorCode::over_quota, "too much", {{"asked", "2"}, {"limit", "1"}})},
+      Reply{2, Welcome{1, 3, "mapcapd 0.1.0", std::string(16, '\0'), std::chrono::seconds(5), true}},
+      Reply{3, Granted{full_region(), Access::read_write, true}},
+      Reply{4, Listing{{full_region(), RegionInfo{}, full_region()}, "alice/c"}},
+      Reply{5, Listing{}},
+      Reply{6, Shown{full_region(), {{1000, Access::read_write, 2}, {0, Access::read_only, 1}}}},
+      Reply{7, Renewed{full_region()}},
+      Reply{8, Revoked{5_MiB, 6}},
+      Reply{9, PoolList{{pool, PoolInfo{}}}},
+      Reply{10, QuotaList{{quota, QuotaInfo{}}, "more"}},
+      Reply{11, Done{}},
+      Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
+      Notice{},
+  };
+}
+
+}  // namespace mapcap::schema::examples
