@@ -121,8 +121,15 @@ std::string round_bytes(ByteCount bytes) {
   std::size_t unit = kByteUnits.size();
   while (unit > 0 && bytes.value < (Wide{1} << (10 * unit))) --unit;
   if (unit == 0) return std::to_string(bytes.value);
-  const Wide scale = Wide{1} << (10 * unit);
-  const auto tenths = static_cast<std::uint64_t>((Wide{bytes.value} * 10 + scale / 2) / scale);
+  const auto in_tenths = [&] {
+    const Wide scale = Wide{1} << (10 * unit);
+    return static_cast<std::uint64_t>((Wide{bytes.value} * 10 + scale / 2) / scale);
+  };
+  std::uint64_t tenths = in_tenths();
+  if (tenths >= 10240 && unit < kByteUnits.size()) {  // 1024K is 1M
+    ++unit;
+    tenths = in_tenths();
+  }
   std::string text = std::to_string(tenths / 10);
   if (tenths % 10 != 0) text += "." + std::to_string(tenths % 10);
   return text + kByteUnits[unit - 1];

@@ -46,7 +46,7 @@ int perform(const Common& common, const PoolsCommand&) {
                {"CACHE"},
                {"DURABILITY"}});
   for (const PoolInfo& pool : pools) {
-    table.add({pool.name, pool.backing, rounded_size(pool.capacity), rounded_size(pool.used),
+    table.add({pool.name, pool.backing, size_text(pool.capacity), size_text(pool.used),
                std::to_string(pool.regions), size_text(pool.granule),
                std::string(to_string(pool.confinement)), joined(pool.seals), joined(pool.cache_modes),
                durability_text(pool.durability)});

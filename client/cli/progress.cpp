@@ -47,13 +47,13 @@ void ProgressBar::draw(std::uint64_t done) {
     const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(*total_));
     const auto full = static_cast<std::size_t>(part * static_cast<double>(kBarWidth));
     line += '[' + std::string(full, '#') + std::string(kBarWidth - full, ' ') + "] " +
-            std::to_string(static_cast<int>(part * 100)) + "%  " + rounded_size(done) + " of " +
-            rounded_size(*total_);
+            std::to_string(static_cast<int>(part * 100)) + "%  " + size_text(done) + " of " +
+            size_text(*total_);
   } else {
-    line += rounded_size(done);
+    line += size_text(done);
   }
   if (seconds > 0.2)
-    line += "  " + rounded_size(static_cast<std::uint64_t>(static_cast<double>(done) / seconds)) + "/s";
+    line += "  " + size_text(static_cast<std::uint64_t>(static_cast<double>(done) / seconds)) + "/s";
   std::fputs(line.c_str(), stderr);
   shown_ = true;
 }

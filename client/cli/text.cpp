@@ -1,7 +1,6 @@
 #include "client/cli/text.h"
 
 #include <array>
-#include <cstdio>
 #include <ctime>
 
 #include "client/cli/names.h"
@@ -17,20 +16,6 @@ std::string size_phrase(std::uint64_t bytes) {
   std::string text = size_text(bytes);
   const bool plain = text.back() >= '0' && text.back() <= '9';
   return plain ? text + (bytes == 1 ? " byte" : " bytes") : text;
-}
-
-std::string rounded_size(std::uint64_t bytes) {
-  constexpr std::string_view kUnits = "KMGTPE";
-  if (bytes < 1024) return std::to_string(bytes);
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  // 1023.5 would be printed as 1024 of the smaller unit.
-  for (value /= 1024; value >= 1023.5 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  std::array<char, 32> digits{};
-  std::snprintf(digits.data(), digits.size(), value < 99.95 ? "%.1f" : "%.0f", value);
-  std::string text(digits.data());
-  if (text.ends_with(".0")) text.resize(text.size() - 2);
-  return text + kUnits[unit];
 }
 
 std::string lifetime_text(const Lifetime& lifetime) {

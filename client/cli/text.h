@@ -7,12 +7,10 @@
 
 namespace mapcap::cli {
 
-/// Exact, and short where that is possible: "64M", "4097".
+/// To a tenth of the largest unit: "64M", "11.8G", "1023". The exact number is in --json and in `show`.
 std::string size_text(std::uint64_t bytes);
-/// The same in a sentence: "64M", "4097 bytes".
+/// The same in a sentence: "64M", "1023 bytes".
 std::string size_phrase(std::uint64_t bytes);
-/// To three digits, for what nobody will type again: "11.8G", "123K".
-std::string rounded_size(std::uint64_t bytes);
 /// "connection", "persistent", "ttl:1h".
 std::string lifetime_text(const Lifetime& lifetime);
 /// The same with what is left: "ttl:1h (42m left)".

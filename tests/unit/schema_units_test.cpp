@@ -85,8 +85,15 @@ TEST(Bytes, AreShownInTheLargestUnitThatIsExactToATenth) {
 
 TEST(Bytes, AreRoundedToATenthOfTheLargestUnitForPeople) {
   const std::pair<std::uint64_t, const char*> cases[] = {
-      {0, "0"}, {1023, "1023"}, {1025, "1K"}, {1536, "1.5K"}, {64ULL << 20U, "64M"}, {162565256, "155M"},
+      {0, "0"},
+      {1023, "1023"},
+      {1025, "1K"},
+      {1536, "1.5K"},
+      {64ULL << 20U, "64M"},
+      {162565256, "155M"},
       {12638253056, "11.8G"},
+      {(1U << 20U) - 1, "1M"},
+      {~0ULL, "16E"},
   };
   for (const auto& [value, text] : cases) EXPECT_EQ(round_bytes({value}), text);
 }
