@@ -1,0 +1,180 @@
+// What keeps mapcapd from starting is said in one sentence that says what to do; nothing is half started.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/broker_process.h"
+
+namespace mapcap::test {
+namespace {
+
+using testing::HasSubstr;
+
+class StartupTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: it starts mapcapd";
+    std::string pattern = "/tmp/mapcap-startup.XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    ::chmod(directory_.c_str(), 0755);
+  }
+  void TearDown() override {
+    if (!directory_.empty()) std::filesystem::remove_all(directory_);
+  }
+
+  [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  void write(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
+
+  /// Starts mapcapd, which must refuse within the deadline of run_command's caller.
+  CommandResult refused(std::vector<std::string> arguments, uid_t uid = 0) {
+    arguments.insert(arguments.begin(), {"timeout", "10", MAPCAPD_PATH});
+    const bool has_state = std::find(arguments.begin(), arguments.end(), "--state") != arguments.end();
+    const bool has_socket = std::find(arguments.begin(), arguments.end(), "--socket") != arguments.end();
+    if (!has_state) arguments.insert(arguments.end(), {"--state", path("state")});
+    if (!has_socket) arguments.insert(arguments.end(), {"--socket", path("socket")});
+    CommandResult result = run_command(arguments, {}, uid);
+    EXPECT_EQ(result.status, 1) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1)
+        << "not one sentence: " << result.err;
+    return result;
+  }
+  CommandResult refused_policy(const std::string& text) {
+    write("policy.toml", text);
+    return refused({"--policy", path("policy.toml")});
+  }
+
+  std::string directory_;
+};
+
+TEST_F(StartupTest, AnUnprivilegedUserIsToldToBeRoot) {
+  EXPECT_THAT(refused({}, 65534).err, HasSubstr("as root"));
+}
+
+TEST_F(StartupTest, AMissingCapabilityIsNamed) {
+  const CommandResult result = run_command({"setpriv", "--bounding-set=-sys_admin", MAPCAPD_PATH, "--state",
+                                            path("state"), "--socket", path("socket")});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("CAP_SYS_ADMIN"));
+}
+
+TEST_F(StartupTest, AStateDirectoryThatOthersMayWriteIsRefused) {
+  ASSERT_EQ(::mkdir(path("state").c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(path("state").c_str(), 0777), 0);
+  EXPECT_THAT(refused({}).err, HasSubstr("writable by nobody else"));
+}
+
+TEST_F(StartupTest, AStateDirectoryThatIsAFileOrCannotBeMadeIsNamed) {
+  write("file", "x");
+  EXPECT_THAT(refused({"--state", path("file")}).err, HasSubstr(path("file")));
+  EXPECT_THAT(refused({"--state", path("no/such/parent")}).err, HasSubstr("make its parent"));
+  EXPECT_THAT(refused({"--state", "/proc/mapcap"}).err, HasSubstr("/proc/mapcap"));
+}
+
+TEST_F(StartupTest, ASocketPathInUseTooLongOrTakenByAFileIsRefused) {
+  BrokerProcess other;
+  other.start();
+  EXPECT_THAT(refused({"--socket", other.socket()}).err, HasSubstr("another broker serves"));
+  EXPECT_THAT(refused({"--socket", path(std::string(200, 's'))}).err, HasSubstr("1 to 107 bytes"));
+  write("file", "x");
+  EXPECT_THAT(refused({"--socket", path("file")}).err, HasSubstr("is no socket"));
+  EXPECT_TRUE(std::filesystem::exists(path("file"))) << "somebody's file was removed";
+}
+
+TEST_F(StartupTest, ASecondBrokerOnTheSameStateIsRefusedAndTheFirstGoesOn) {
+  BrokerProcess first;
+  first.start();
+  EXPECT_THAT(refused({"--state", first.state()}).err, HasSubstr("another mapcapd uses"));
+  EXPECT_NO_THROW(first.connect().pools());
+}
+
+TEST_F(StartupTest, AStaleSocketOfADeadBrokerIsReplaced) {
+  BrokerProcess broker;
+  broker.start();
+  broker.kill_broker();
+  EXPECT_TRUE(std::filesystem::exists(broker.socket()));
+  broker.start();
+  EXPECT_NO_THROW(broker.connect().pools());
+}
+
+TEST_F(StartupTest, AForeignLedgerIsRefusedAndLeftAsItIs) {
+  ASSERT_EQ(::mkdir(path("state").c_str(), 0700), 0);
+  write("state/ledger", std::string(8192, 'x'));
+  EXPECT_THAT(refused({}).err, HasSubstr("ledger"));
+  std::ifstream file(path("state/ledger"));
+  const std::string left((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(left, std::string(8192, 'x'));
+}
+
+TEST_F(StartupTest, APolicyErrorNamesFileLineAndColumn) {
+  const std::string where = path("policy.toml") + ":";
+  EXPECT_THAT(refused_policy("[pool.dram]\nbacking = \"memory\"\ncapacity = \"1G\"\nnonsense = 1\n").err,
+              HasSubstr(where + "4:1"));
+  EXPECT_THAT(refused_policy("[pool.dram\n").err, HasSubstr(where + "1:"));
+  EXPECT_THAT(refused_policy("[pool.dram]\nbacking = \"memory\"\ncapacity = \"a lot\"\n").err,
+              HasSubstr(where + "3:"));
+}
+
+TEST_F(StartupTest, APoolLargerThanTheMachinesMemoryIsRefusedWithItsLine) {
+  const CommandResult result = refused_policy("[pool.dram]\nbacking = \"memory\"\ncapacity = \"1000T\"\n");
+  EXPECT_THAT(result.err, HasSubstr("more than this machine's memory"));
+  EXPECT_THAT(result.err, HasSubstr("policy.toml:1"));
+}
+
+TEST_F(StartupTest, ARecordInAPoolThatThePolicyNoLongerHasIsNotForgotten) {
+  BrokerProcess broker;
+  broker.start();
+  RegionSpec wanted;
+  wanted.name = "root/kept";
+  wanted.size = 4096;
+  wanted.lifetime = Lifetime::persistent();
+  broker.connect().create(wanted);
+  broker.kill_broker();
+  write("policy.toml", "[pool.other]\nbacking = \"memory\"\ncapacity = \"1G\"\n");
+  const CommandResult result = refused({"--policy", path("policy.toml"), "--state", broker.state()});
+  EXPECT_THAT(result.err, HasSubstr("root/kept"));
+  EXPECT_THAT(result.err, HasSubstr("pool dram"));
+  broker.start();
+  EXPECT_EQ(broker.connect().list().size(), 1U);
+}
+
+TEST_F(StartupTest, WrongUsageEndsWithStatus2) {
+  EXPECT_EQ(run_command({MAPCAPD_PATH, "--no-such-option"}).status, 2);
+  EXPECT_EQ(run_command({MAPCAP_PATH, "no-such-command"}).status, 2);
+  EXPECT_EQ(run_command({MAPCAP_PATH, "create"}).status, 2);
+  EXPECT_EQ(run_command({MAPCAPD_PATH, "--version"}).status, 0);
+}
+
+TEST_F(StartupTest, CheckLedgerChangesNothingAndSaysWhatItFound) {
+  BrokerProcess broker;
+  broker.start();
+  RegionSpec wanted;
+  wanted.name = "root/counted";
+  wanted.size = 4096;
+  wanted.lifetime = Lifetime::persistent();
+  broker.connect().create(wanted);
+  broker.kill_broker();
+  const CommandResult sound = run_command({MAPCAPD_PATH, "--check-ledger", "--state", broker.state()});
+  EXPECT_EQ(sound.status, 0) << sound.err;
+  EXPECT_THAT(sound.out, HasSubstr("1 regions"));
+  EXPECT_EQ(run_command({MAPCAPD_PATH, "--check-ledger", "--state", path("nowhere")}).status, 1);
+}
+
+TEST_F(StartupTest, DoctorSaysBeforehandWhatTheBrokerWouldSay) {
+  const CommandResult well = run_command({MAPCAP_PATH, "doctor"}, {"MAPCAP_SOCKET=" + path("socket")});
+  EXPECT_THAT(well.out, HasSubstr("passthrough"));
+  const CommandResult unprivileged =
+      run_command({MAPCAP_PATH, "doctor"}, {"MAPCAP_SOCKET=" + path("socket")}, 65534);
+  EXPECT_EQ(unprivileged.status, 1) << unprivileged.out;
+}
+
+}  // namespace
+}  // namespace mapcap::test
