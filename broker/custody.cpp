@@ -40,8 +40,8 @@ Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
     : keeper_(keeper),
       loop_(loop),
       worker_(worker),
-      has_store_(std::getenv("NOTIFY_SOCKET") != nullptr) {
-}  // NOLINT(concurrency-mt-unsafe): nobody sets it.
+      // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+      has_store_(std::getenv("NOTIFY_SOCKET") != nullptr) {}
 
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
   // A keeper that dies is replaced within milliseconds: nobody need hear of it.

@@ -3,6 +3,7 @@
 #include <systemd/sd-daemon.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 namespace mapcap::broker {
@@ -10,8 +11,9 @@ namespace mapcap::broker {
 namespace {
 
 void line(const char* priority, const std::string& text) {
-  std::fprintf(stderr, "%smapcapd: %s\n", ::getenv("JOURNAL_STREAM") != nullptr ? priority : "",
-               text.c_str());
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+  static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
+  std::fprintf(stderr, "%smapcapd: %s\n", journal ? priority : "", text.c_str());
 }
 
 }  // namespace
