@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "broker/confine/lsm/lsm.h"
 #include "broker/pool/memory.h"
 
 namespace mapcap::broker {
@@ -60,6 +61,11 @@ Choice take(Confiners& confiners, Confinement wanted) {
       if (!confiners.clone_unavailable.empty()) return {nullptr, "clone: " + confiners.clone_unavailable};
       return {&confiners.clone, ""};
     case Confinement::lsm:
+      if (!confiners.lsm && confiners.lsm_unavailable.empty()) {
+        auto made = confine::make_lsm();
+        if (made) confiners.lsm = std::move(made.value());
+        if (!made) confiners.lsm_unavailable = made.error().sentence;
+      }
       if (!confiners.lsm) return {nullptr, "lsm: " + confiners.lsm_unavailable};
       return {confiners.lsm.get(), ""};
     case Confinement::native:

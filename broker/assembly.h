@@ -15,8 +15,9 @@ struct Confiners {
   std::string clone_unavailable;  ///< Empty, or why this machine has none.
   std::unique_ptr<confine::Confiner> native;
   std::unique_ptr<confine::Confiner> sealed;
-  std::unique_ptr<confine::Confiner> lsm;  ///< Null where it is not available.
-  std::string lsm_unavailable;
+  /// Made when the first pool is to have it, since its programs cost every process of the machine.
+  std::unique_ptr<confine::Confiner> lsm;
+  std::string lsm_unavailable;  ///< Why that failed.
 };
 
 /// Promise 1: a pool whose machine cannot enforce mmap-only is refused, with the reason, unless its policy

@@ -67,9 +67,12 @@ Result<void> serve(const Config& config) {
              ledger::Ledger::open(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
 
-  Confiners confiners{
-      keeper->clone(), keeper->clone_unavailable(), confine::make_native(), confine::make_sealed(), nullptr,
-      "not built in"};
+  Confiners confiners{keeper->clone(),
+                      keeper->clone_unavailable(),
+                      confine::make_native(),
+                      confine::make_sealed(),
+                      nullptr,
+                      {}};
   MAPCAP_TRY(ServedPools pools, open_pools(*config.policy, confiners, loop));
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);

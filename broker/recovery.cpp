@@ -107,6 +107,11 @@ void Regions::recover_one(RegionRecord record, UniqueFd memory) {
       spawn(record_in_background(parts_.ledger, record));
     }
   }
+  if (record.state != RegionState::lost && region->pool->confiner->kind() == schema::Confinement::lsm) {
+    // The inode's mark may be gone (the programs were unpinned) while descriptors of it are out.
+    Result<void> confined = region->pool->confiner->attach(record.id, region->extent.fd(), record.size);
+    if (!confined) parts_.report.reclaim_failed(record.name, confined.error());
+  }
   if (record.state != RegionState::lost) {
     const Amount cost{record.size.value, 1, 0, 0};
     region->charge = parts_.quotas.restore({record.owner, record.group, record.pool}, cost);

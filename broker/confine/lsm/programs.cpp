@@ -69,11 +69,11 @@ using Link = std::unique_ptr<bpf_link, LetGo>;
 schema::Error refused(const std::string& what, int failed) {
   if (failed == EPERM || failed == EACCES) {
     return schema::error(ErrorCode::unsupported,
-                         what +
-                             " is not permitted: mapcapd needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and "
-                             "a kernel that is not locked down to confidentiality");
+                         "the kernel does not permit " + what +
+                             ": mapcapd needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and a kernel that is "
+                             "not locked down; else use another confinement");
   }
-  return schema::error(ErrorCode::unsupported, "this kernel refuses " + what + " (errno " +
+  return schema::error(ErrorCode::unsupported, "the kernel refuses " + what + " (errno " +
                                                    std::to_string(failed) +
                                                    "); use another confinement, or another kernel");
 }
