@@ -55,11 +55,11 @@ Result<void> serve(const Config& config) {
   keeper_options.state_directory = config.state;
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
+  Loop loop;  // Outlives all that waits on it; starts no thread.
   MAPCAP_TRY(std::unique_ptr<confine::Keeper> keeper, confine::Keeper::adopt_or_start(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges());
 
   // Threads from here on.
-  Loop loop;
   Worker ledger_worker(loop, 1);
   Worker worker(loop, kWorkers);
   keeper->attach(loop);

@@ -332,8 +332,10 @@ TEST_F(BadInputTest, APeerThatNeverReadsFillsItsOwnSocketAndNothingElse) {
     }
     EXPECT_EQ(unread, 20) << "the broker took 10,000 requests from a peer that reads nothing";
   }
+#ifndef MAPCAP_SANITIZED  // A sanitizer keeps freed memory for a while.
   // Each connection may cost one request, one reply of at most 64 KiB and its bookkeeping.
   EXPECT_LT(resident(), before + 20 * 512 + 8192) << "KiB";
+#endif
   for (const RegionInfo& region : setup.list("root/listed-*")) setup.revoke(region.name);
 }
 
