@@ -1,0 +1,196 @@
+// A ttl across clock steps, suspend and reboots; connections and their grace; turns.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "broker/fair_gate.h"
+#include "broker/lifetime/clock.h"
+#include "broker/lifetime/connections.h"
+#include "broker/lifetime/expiry.h"
+#include "tests/support/loop_harness.h"
+
+namespace mapcap::broker::lifetime {
+namespace {
+
+using namespace std::chrono_literals;
+using schema::RegionId;
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+
+class FakeClock final : public Clock {
+ public:
+  [[nodiscard]] std::int64_t boot_ns() const override { return boot; }
+  [[nodiscard]] std::int64_t unix_ns() const override { return unix; }
+  std::int64_t boot = 1000 * kSecond;
+  std::int64_t unix = 1'700'000'000 * kSecond;
+};
+
+const ledger::BootId kThisBoot{1};
+const ledger::BootId kNextBoot{2};
+
+class TtlTest : public testing::Test {
+ protected:
+  TtlTest() { start_ttl(record, 1h, kThisBoot, clock); }
+  FakeClock clock;
+  ledger::RegionRecord record;
+};
+
+TEST_F(TtlTest, AStepOfTheWallClockForwardOrBackChangesNothingWithinABoot) {
+  clock.boot += 600 * kSecond;
+  for (const std::int64_t step : {-100'000 * kSecond, 100'000 * kSecond}) {
+    clock.unix += step;
+    EXPECT_EQ(remaining(record, kThisBoot, clock), 50min);
+  }
+}
+
+TEST_F(TtlTest, SuspendCountsBecauseTheBootClockGoesOn) {
+  clock.boot += 3599 * kSecond;
+  EXPECT_EQ(remaining(record, kThisBoot, clock), 1s);
+  clock.boot += 10'000 * kSecond;
+  EXPECT_EQ(remaining(record, kThisBoot, clock), 0s);
+}
+
+TEST_F(TtlTest, AcrossAReBootTheWallClockDecides) {
+  clock.boot = 5 * kSecond;
+  clock.unix += 1800 * kSecond;
+  EXPECT_EQ(remaining(record, kNextBoot, clock), 30min);
+  EXPECT_EQ(record.boot, kNextBoot);
+  clock.boot += 60 * kSecond;
+  EXPECT_EQ(remaining(record, kNextBoot, clock), 29min) << "the record was not rebased on the new boot";
+}
+
+TEST_F(TtlTest, AWallClockSetBackWhileTheMachineWasOffCannotImmortaliseARegion) {
+  clock.boot = 5 * kSecond;
+  clock.unix -= 1'000'000 * kSecond;
+  EXPECT_EQ(remaining(record, kNextBoot, clock), 1h);
+}
+
+TEST_F(TtlTest, AWallClockSetForwardWhileTheMachineWasOffEndsItAtOnceAndNeverBelowZero) {
+  clock.boot = 5 * kSecond;
+  clock.unix += 1'000'000 * kSecond;
+  EXPECT_EQ(remaining(record, kNextBoot, clock), 0s);
+}
+
+class ExpiryTest : public testing::Test {
+ protected:
+  test::LoopHarness harness;
+  SystemClock clock;
+  std::vector<std::uint64_t> expired;
+  std::vector<std::uint64_t> warned;
+  Expiry expiry{harness.loop,
+                clock,
+                {[this](RegionId id) { expired.push_back(id.value); },
+                 [this](RegionId id, std::chrono::nanoseconds) { warned.push_back(id.value); }}};
+
+  static Task<int> wait(Loop& loop, std::chrono::nanoseconds time) {
+    co_await loop.sleep(time);
+    co_return 0;
+  }
+  void pass(std::chrono::nanoseconds time) { harness.run(wait(harness.loop, time)); }
+};
+
+TEST_F(ExpiryTest, RegionsEndInTheOrderOfTheirTimesWhateverTheOrderOfScheduling) {
+  expiry.schedule(RegionId{3}, 30ms);
+  expiry.schedule(RegionId{1}, 10ms);
+  expiry.schedule(RegionId{2}, 20ms);
+  pass(60ms);
+  EXPECT_THAT(expired, testing::ElementsAre(1, 2, 3));
+}
+
+TEST_F(ExpiryTest, RenewingReplacesAndForgettingRemoves) {
+  expiry.schedule(RegionId{1}, 10ms);
+  expiry.schedule(RegionId{2}, 10ms);
+  expiry.schedule(RegionId{1}, 1h);
+  expiry.forget(RegionId{2});
+  pass(40ms);
+  EXPECT_THAT(expired, testing::IsEmpty());
+}
+
+TEST_F(ExpiryTest, AWarningComesAheadButNotForATtlThatIsShorterThanIt) {
+  expiry.set_warning(20ms);
+  expiry.schedule(RegionId{1}, 40ms);
+  expiry.schedule(RegionId{2}, 10ms);
+  pass(30ms);
+  EXPECT_THAT(warned, testing::ElementsAre(1));
+  EXPECT_THAT(expired, testing::ElementsAre(2));
+  pass(40ms);
+  EXPECT_THAT(expired, testing::ElementsAre(2, 1));
+  EXPECT_THAT(warned, testing::ElementsAre(1));
+}
+
+class ConnectionsTest : public ExpiryTest {
+ protected:
+  ConnectionsTest() { connections.set_grace(20ms); }
+  std::vector<std::uint64_t> ended;
+  Connections connections{harness.loop, [this](RegionId id) { ended.push_back(id.value); }};
+};
+
+TEST_F(ConnectionsTest, RegionsEndAfterTheGracePeriod) {
+  const Token token = connections.open(1000);
+  connections.enrol(token, RegionId{7});
+  connections.closed(token);
+  pass(5ms);
+  EXPECT_THAT(ended, testing::IsEmpty());
+  pass(40ms);
+  EXPECT_THAT(ended, testing::ElementsAre(7));
+}
+
+TEST_F(ConnectionsTest, WhoComesBackInTimeKeepsThem) {
+  const Token token = connections.open(1000);
+  connections.enrol(token, RegionId{7});
+  connections.closed(token);
+  EXPECT_TRUE(connections.resume(token, 1000));
+  pass(40ms);
+  EXPECT_THAT(ended, testing::IsEmpty());
+}
+
+TEST_F(ConnectionsTest, ATokenIsGoodForItsUserOnceAndOnlyWhileNobodyUsesIt) {
+  const Token token = connections.open(1000);
+  connections.enrol(token, RegionId{7});
+  EXPECT_FALSE(connections.resume(token, 1000)) << "it is connected";
+  connections.closed(token);
+  EXPECT_FALSE(connections.resume(token, 1001)) << "another user";
+  EXPECT_FALSE(connections.resume(Token{}, 1000)) << "nobody's token";
+  EXPECT_TRUE(connections.resume(token, 1000));
+  EXPECT_FALSE(connections.resume(token, 1000)) << "twice";
+}
+
+TEST_F(ConnectionsTest, AfterARestartTheGracePeriodBeginsAnew) {
+  const Token token{9};
+  connections.restore(token, 1000, RegionId{7});
+  EXPECT_TRUE(connections.resume(token, 1000));
+  connections.closed(token);
+  pass(40ms);
+  EXPECT_THAT(ended, testing::ElementsAre(7));
+}
+
+TEST_F(ConnectionsTest, ACreateThatEndsAfterItsConnectionDidEndsToo) {
+  const Token token = connections.open(1000);
+  connections.closed(token);
+  connections.enrol(token, RegionId{7});
+  pass(5ms);
+  EXPECT_THAT(ended, testing::ElementsAre(7));
+}
+
+class FairGateTest : public ExpiryTest {
+ protected:
+  FairGate gate{harness.loop};
+  std::vector<uid_t> served;
+
+  static Task<void> request(FairGate& gate, uid_t uid, std::vector<uid_t>& served, Loop& loop) {
+    FairGate::Turn turn = co_await gate.turn(uid);
+    served.push_back(uid);
+    co_await loop.yield();
+  }
+};
+
+TEST_F(FairGateTest, AFloodersQueueDelaysAnotherUserByOneRequestOnly) {
+  for (int i = 0; i < 1000; ++i) spawn(request(gate, 1, served, harness.loop));
+  spawn(request(gate, 2, served, harness.loop));
+  pass(50ms);
+  ASSERT_EQ(served.size(), 1001U);
+  const auto other = std::find(served.begin(), served.end(), 2U) - served.begin();
+  EXPECT_LE(other, 2) << "the other user waited for " << other << " requests of the flooder";
+}
+
+}  // namespace
+}  // namespace mapcap::broker::lifetime
