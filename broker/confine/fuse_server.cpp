@@ -39,7 +39,7 @@ FuseServer::Time FuseServer::now() {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
-FuseServer::Served FuseServer::serve(std::size_t limit) {
+FuseServer::Served FuseServer::serve(std::size_t limit, Time now) {
   for (std::size_t i = 0; i < limit; ++i) {
     const ssize_t got = ::read(device_.get(), buffer_.data(), buffer_.size());
     if (got < 0) {
@@ -52,13 +52,13 @@ FuseServer::Served FuseServer::serve(std::size_t limit) {
     std::span<const std::byte> request(buffer_.data(), static_cast<std::size_t>(got));
     const auto header = wire::take<fuse_in_header>(request);
     if (!header || header->len != static_cast<std::size_t>(got)) return Served::ended;
-    handle(*header, request);
+    handle(*header, request, now);
     if (ended_) return Served::ended;
   }
   return Served::more;
 }
 
-void FuseServer::handle(const fuse_in_header& header, Payload body) {
+void FuseServer::handle(const fuse_in_header& header, Payload body, Time now) {
   switch (header.opcode) {
     case FUSE_FORGET:
       if (const auto in = wire::take<fuse_forget_in>(body)) forget(header.nodeid, in->nlookup);
@@ -86,11 +86,10 @@ void FuseServer::handle(const fuse_in_header& header, Payload body) {
     if (header.opcode == FUSE_OPEN) return open_node(header, body);
     if (header.opcode == FUSE_GETATTR) return get_attributes(header);
   }
-  const Time at = now();
-  const Time hold = throttle_.charge(header.uid, at);
+  const Time hold = throttle_.charge(header.uid, now);
   if (hold == Time::zero()) return handle_holder(header, body);
   const std::size_t keep = std::min(body.size(), kMostHeldBody);
-  held_.emplace(at + hold, Held{header, {body.begin(), body.begin() + static_cast<std::ptrdiff_t>(keep)}});
+  held_.emplace(now + hold, Held{header, {body.begin(), body.begin() + static_cast<std::ptrdiff_t>(keep)}});
 }
 
 void FuseServer::handle_holder(const fuse_in_header& header, Payload body) {

@@ -46,8 +46,8 @@ class FuseServer {
   /// Both outlive the server. `device` is non-blocking and INIT has been answered on its connection.
   FuseServer(schema::BorrowedFd device, const IssuingPage& page) : device_(device), page_(page) {}
 
-  /// Answers at most `limit` requests.
-  Served serve(std::size_t limit);
+  /// Answers at most `limit` requests, charging them at `now`.
+  Served serve(std::size_t limit, Time now);
 
   /// Sends the answers that were held back until now.
   void answer_held(Time now);
@@ -65,7 +65,7 @@ class FuseServer {
  private:
   using Payload = std::span<const std::byte>;
 
-  void handle(const fuse_in_header& header, Payload body);
+  void handle(const fuse_in_header& header, Payload body, Time now);
   void handle_holder(const fuse_in_header& header, Payload body);
   void open_tmpfile(const fuse_in_header& header);
   void open_node(const fuse_in_header& header, Payload body);

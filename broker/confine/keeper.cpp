@@ -2,6 +2,7 @@
 #include "broker/confine/keeper.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -130,6 +131,10 @@ class KeeperClient final : public Keeper {
 
   /// Forks a keeper and waits for it.
   Result<void> begin() {
+    // A later keeper is forked by a broker that has dropped CAP_SYS_NICE: this lets it have the same
+    // priority.
+    const rlimit nice{30, 30};
+    ::setrlimit(RLIMIT_NICE, &nice);
     MAPCAP_TRY(KeeperHandle handle, fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle));
     auto inventory = receive_inventory(handle, options_.kill_after);
     if (!inventory) {

@@ -87,8 +87,9 @@ class KeeperProcess {
 
   void serve_fuse() {
     if (!device_.valid()) return;
-    fuse_.answer_held(FuseServer::now());
-    if (fuse_.serve(kBatch) == FuseServer::Served::ended) {
+    const FuseServer::Time now = FuseServer::now();
+    fuse_.answer_held(now);
+    if (fuse_.serve(kBatch, now) == FuseServer::Served::ended) {
       // Aborted from outside. Grants keep mapping; memory is still held until a broker takes it over.
       device_.reset();
       queue(wire::packet({Kind::ended}));

@@ -281,7 +281,11 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
     if (why == ErrorCode::timed_out) signal_keeper(keeper.process.borrow(), SIGKILL);
     pollfd gone{keeper.process.get(), POLLIN, 0};
     if (::poll(&gone, 1, kDeathPatienceMs) == 1) return none;
-    return inventory.error();
+    return error(
+        ErrorCode::unsupported,
+        "the keeper of this state directory (pid " + std::to_string(keeper.pid) +
+            ") refuses this mapcapd, probably as one of another version; start that version, or kill "
+            "the keeper, which loses its volatile regions");
   }
   if (inventory.value().fuse_alive && keeper.clone.device.valid()) {
     MAPCAP_TRY(IssuingPage page, IssuingPage::map(std::move(inventory.value().page)));

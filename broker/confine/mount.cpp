@@ -119,8 +119,9 @@ Result<void> answer_init(BorrowedFd device, std::chrono::seconds request_timeout
   reply.minor = std::min(init.minor, fuse::kMinor);
   reply.flags = static_cast<std::uint32_t>(chosen);
   reply.flags2 = static_cast<std::uint32_t>(chosen >> 32U);
-  reply.max_background = 1;
-  reply.congestion_threshold = 1;
+  // Only releases are asked in the background: many closing holders at once should not queue for one another.
+  reply.max_background = 64;
+  reply.congestion_threshold = 48;
   reply.max_write = 4096;
   reply.time_gran = 1;
   // Two, the most there is: backings may lie on overlayfs, and nothing may be stacked on top of a grant.

@@ -1,6 +1,8 @@
 // Who outlives whom: grants, keeper, broker.
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -353,6 +355,71 @@ TEST_F(KeeperLife, IdleKeeperEndsAndTheNextBrokerStartsAnother) {
   ASSERT_NE(second, nullptr);
   EXPECT_FALSE(second->adopted());
   second->shut_down();
+}
+
+/// What an administrator can do to any FUSE connection: /sys/fs/fuse/connections/N/abort. Through a mount of
+/// its own, which nobody sees.
+bool abort_connection_of(BorrowedFd grant) {
+  struct stat status {};
+  if (::fstat(grant.get(), &status) != 0) return false;
+  const UniqueFd context(::fsopen("fusectl", FSOPEN_CLOEXEC));
+  if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
+  const UniqueFd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  const std::string path = std::to_string(minor(status.st_dev)) + "/abort";
+  const UniqueFd file(::openat(mount.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
+  return ::write(file.get(), "1", 1) == 1;
+}
+
+TEST_F(KeeperLife, AbortedConnectionIsReplacedUnderALivingBroker) {
+  REQUIRE_CLONES();
+  drive([&](Loop& loop) -> Task<void> {
+    auto keeper = start();
+    CO_ASSERT(keeper != nullptr);
+    keeper->attach(loop);
+    int replaced = 0;
+    keeper->on_replaced([&] { ++replaced; });
+    const UniqueFd fd = memory(kSize);
+    auto before = co_await attach_and_issue(*keeper, RegionId{1}, fd.borrow(), Access::read_write);
+    CO_ASSERT(before);
+    CO_ASSERT(abort_connection_of(before.value().fd.borrow()));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return replaced == 1; }));
+    int* still = map(before.value().fd.borrow());
+    EXPECT_NE(still, nullptr) << "old grants go on mapping";
+    auto after = co_await attach_and_issue(*keeper, RegionId{1}, fd.borrow(), Access::read_write);
+    EXPECT_TRUE(after);
+    keeper->shut_down();
+  });
+}
+
+TEST_F(KeeperLife, MemoryOutlivesAConnectionThatIsAbortedWhileNoBrokerLives) {
+  REQUIRE_CLONES();
+  StandIn first(options, 1, 2);
+  auto given = first.next();
+  ASSERT_TRUE(given);
+  ASSERT_TRUE(first.next());
+  int* bytes = map(given->fd.borrow());
+  ASSERT_NE(bytes, nullptr);
+  bytes[0] = 99;
+  ASSERT_TRUE(first.kill());
+  ASSERT_TRUE(abort_connection_of(given->fd.borrow()));
+  drive([&](Loop& loop) -> Task<void> {
+    auto keeper = start();
+    CO_ASSERT(keeper != nullptr);
+    EXPECT_NE(keeper->pid(), given->told.keeper);
+    keeper->attach(loop);
+    std::vector<HeldMemory> held = keeper->take_held();
+    CO_ASSERT(held.size() == 2);
+    EXPECT_TRUE(keeper->take_live_grants().empty()) << "nobody will tell of their end";
+    const auto one = std::find_if(held.begin(), held.end(),
+                                  [](const HeldMemory& memory) { return memory.region == RegionId{1}; });
+    CO_ASSERT(one != held.end());
+    auto issued = co_await attach_and_issue(*keeper, RegionId{1}, one->fd.borrow(), Access::read_only);
+    CO_ASSERT(issued);
+    void* again = ::mmap(nullptr, kSize.value, PROT_READ, MAP_SHARED, issued.value().fd.get(), 0);
+    CO_ASSERT(again != MAP_FAILED);
+    EXPECT_EQ(*static_cast<int*>(again), 99);
+    keeper->shut_down();
+  });
 }
 
 // Style: every step is failed once; afterwards the descriptors are what they were.
