@@ -45,7 +45,7 @@ skip() {
 
 kernel=6.12 nvdimm=none nvdimm_size=1G disk= ivshmem=0 pmr=0 hmem=0 memory= append= timeout=600
 cut_after= cut_on= results= command=()
-boot_deadline=300 boot_tries=3 # Seconds: a boot takes 7 to 15 on an idle machine, 45 on a busy one.
+boot_deadline=300 boot_tries=3 # Seconds: a boot takes 7 to 15 on an idle machine, 80 on a busy one.
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -132,7 +132,8 @@ mkdir "$rig"
 
 pwd > "$rig/cwd"
 {
-    echo "export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+    # The system's directories first: a look-up that fails goes to the host and back.
+    echo "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
     echo "export MAPCAP_VM=$here MAPCAP_VM_CACHE=$cache"
     for name in $(compgen -e); do
         case $name in

@@ -12,7 +12,7 @@
 # A case is a bash script whose head says where it runs:
 #   # vm: OPTIONS          options of run.sh; a case with several such lines runs once in each guest
 #   # vm: host             it runs on the host, and calls run.sh itself (tests of power cuts)
-#   # vm-timeout: SECONDS  default 120
+#   # vm-timeout: SECONDS  default 300, since a busy host makes a guest ten times slower
 # Exit status 0 passes, 77 skips (last line "skip: REASON"), anything else fails. Cases with the same
 # options share a boot, in the order of their names: see guest/lib.sh for what they may rely on.
 
@@ -72,7 +72,7 @@ trap 'rm -rf "$work"' EXIT
 run_on_host() { # CASE
     local status=0 limit
     limit=$(sed -n 's/^# vm-timeout: *//p' "$here/cases/$1.sh")
-    timeout --kill-after=10 "${limit:-120}" bash "$here/cases/$1.sh" > "$work/log" 2>&1 || status=$?
+    timeout --kill-after=10 "${limit:-300}" bash "$here/cases/$1.sh" > "$work/log" 2>&1 || status=$?
     report "$status" "$1" "$(grep -a -E '^(skip|fail): ' "$work/log" | tail -n 1 || echo "exit status $status")"
     [ "$status" = 0 ] || [ "$status" = 77 ] || sed 's/^/  | /' "$work/log"
 }
@@ -84,7 +84,7 @@ run_in_guest() { # OPTIONS CASE...
     local left=" $* "
     for name in "$@"; do
         limit=$(sed -n 's/^# vm-timeout: *//p' "$here/cases/$name.sh")
-        total=$((total + ${limit:-120} + 10))
+        total=$((total + ${limit:-300} + 10))
     done
     read -ra boot <<< "$options"
     rm -rf "$work/results"

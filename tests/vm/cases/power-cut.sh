@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # A power cut keeps what was made durable on the NVDIMM and loses what was not, and boots again.
 # vm: host
-# vm-timeout: 400
+# vm-timeout: 1200
 set -euo pipefail
 disk=$(mktemp "$MAPCAP_VM_CACHE/power-cut.XXXXXX")
 trap 'rm -f "$disk"' EXIT
 truncate -s 512M "$disk"
 
 status=0
-"$MAPCAP_VM/run.sh" --nvdimm label --keep-disk "$disk" --kill-on "now or never" --timeout 120 -- bash -c '
+"$MAPCAP_VM/run.sh" --nvdimm label --keep-disk "$disk" --kill-on "now or never" --timeout 400 -- bash -c '
     . "$MAPCAP_VM/guest/lib.sh"
     "$guest/labels.sh"
     "$guest/fsdax.sh" ext4 192M
@@ -19,13 +19,13 @@ status=0
     sync
     echo late > /mnt/pmem/never-synced
     echo "now or never"
-    sleep 60
+    sleep 300
     echo "the power was not cut"
 ' || status=$?
 [ "$status" = 77 ] && exit 77
 [ "$status" = 137 ] || { echo "fail: the first boot ended with $status, not with a power cut"; exit 1; }
 
-"$MAPCAP_VM/run.sh" --nvdimm label --keep-disk "$disk" --timeout 120 -- bash -c '
+"$MAPCAP_VM/run.sh" --nvdimm label --keep-disk "$disk" --timeout 400 -- bash -c '
     . "$MAPCAP_VM/guest/lib.sh"
     "$guest/fsdax.sh" again ext4
     "$probe" expect /mnt/pmem/synced synced || fail "what was synced before the power cut is gone"

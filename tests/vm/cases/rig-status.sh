@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh tells apart a command's own exit status, a guest that died, a timeout and a power cut.
 # vm: host
-# vm-timeout: 400
+# vm-timeout: 1200
 set -uo pipefail
 run() { "$MAPCAP_VM/run.sh" "$@"; }
 expect() { # STATUS WHAT: compares with the last status

@@ -1,7 +1,10 @@
 # Sourced by the guest's helper scripts and by the cases. Needs bash, as root, in the guest.
 
 set -euo pipefail
-PATH=$PATH:$MAPCAP_VM_CACHE/tools/sbin:$MAPCAP_VM_CACHE/tools/usr/sbin
+case $PATH in
+*"$MAPCAP_VM_CACHE/tools"*) ;;
+*) PATH=$PATH:$MAPCAP_VM_CACHE/tools/sbin:$MAPCAP_VM_CACHE/tools/usr/sbin ;;
+esac
 guest=$MAPCAP_VM/guest
 probe=$MAPCAP_VM_CACHE/probe
 
