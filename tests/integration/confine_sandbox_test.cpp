@@ -1,4 +1,4 @@
-// Issue 4: a forbidden system call ends the keeper.
+// A forbidden system call ends the keeper.
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
