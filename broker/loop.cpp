@@ -2,11 +2,11 @@
 
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include <boost/asio/basic_signal_set.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <ctime>
 #include <map>
 
@@ -17,6 +17,10 @@ namespace asio = boost::asio;
 namespace mapcap::broker {
 
 namespace {
+
+// Bound to the one context, not to any_io_executor: no type erasure on the way of each wake-up.
+using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
+using SignalSet = asio::basic_signal_set<asio::io_context::executor_type>;
 
 std::int64_t boottime_ns() {
   timespec now{};
@@ -34,10 +38,10 @@ struct Loop::Timer::State {
 struct Loop::Implementation {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
-  asio::signal_set signals{context};
+  SignalSet signals{context};
   std::function<void(int)> on_signal;
   std::multimap<std::int64_t, std::weak_ptr<Timer::State>> due;
-  asio::posix::stream_descriptor clock{context};
+  Descriptor clock{context};
 
   Implementation() {
     int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -47,14 +51,13 @@ struct Loop::Implementation {
   }
 
   void watch_clock() {
-    clock.async_wait(
-        asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& failed) {
-          if (failed) return;
-          std::uint64_t expirations = 0;
-          [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
-          fire();
-          watch_clock();
-        });
+    clock.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failed) {
+      if (failed) return;
+      std::uint64_t expirations = 0;
+      [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
+      fire();
+      watch_clock();
+    });
   }
 
   void fire() {
@@ -123,7 +126,7 @@ Loop::Timer Loop::after(std::chrono::nanoseconds delay, std::function<void()> wo
 
 struct Loop::Watch::State {
   explicit State(asio::io_context& context) : descriptor(context) {}
-  asio::posix::stream_descriptor descriptor;
+  Descriptor descriptor;
   bool cancelled = false;
 };
 
@@ -158,8 +161,7 @@ void Loop::Watch::wait(Direction direction, std::coroutine_handle<> waiting, boo
     asio::post(state_->descriptor.get_executor(), [done] { done({}); });
     return;
   }
-  state_->descriptor.async_wait(direction == Direction::read ? asio::posix::stream_descriptor::wait_read
-                                                             : asio::posix::stream_descriptor::wait_write,
+  state_->descriptor.async_wait(direction == Direction::read ? Descriptor::wait_read : Descriptor::wait_write,
                                 done);
 }
 

@@ -18,7 +18,6 @@ using schema::LifetimeKind;
 using schema::RegionId;
 using schema::RegionState;
 using schema::Result;
-using schema::UniqueFd;
 
 namespace {
 
