@@ -1,8 +1,11 @@
 #include "broker/assembly.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "broker/confine/lsm/lsm.h"
+#include "broker/page_attribute/page_attribute.h"
+#include "broker/pool/dax_file.h"
 #include "broker/pool/memory.h"
 
 namespace mapcap::broker {
@@ -21,6 +24,14 @@ ByteCount machine_memory() {
   return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
 }
 
+/// Every memfd of a kernel is mapped alike: one is looked at.
+bool memory_is_write_back() {
+  const schema::UniqueFd fd(::memfd_create("mapcap-cache", MFD_CLOEXEC));
+  if (!fd.valid() || ::ftruncate(fd.get(), schema::kPageSize) != 0) return false;
+  const Result<schema::CacheMode> mode = page_attribute::mapped_from(fd.borrow());
+  return mode && mode.value() == schema::CacheMode::write_back;
+}
+
 ByteCount resolve(const policy::Capacity& capacity, ByteCount whole) {
   if (const auto* percent = std::get_if<policy::Percent>(&capacity)) {
     return {whole.value / 100 * percent->value / schema::kPageSize * schema::kPageSize};
@@ -28,7 +39,23 @@ ByteCount resolve(const policy::Capacity& capacity, ByteCount whole) {
   return std::get<ByteCount>(capacity);
 }
 
-Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings) {
+Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement) {
+  pool::DaxFileOptions options;
+  options.name = settings.name;
+  options.path = settings.path;
+  if (settings.capacity) {
+    if (const auto* percent = std::get_if<policy::Percent>(&*settings.capacity)) {
+      options.capacity = percent->value;
+    } else {
+      options.capacity = std::get<ByteCount>(*settings.capacity);
+    }
+  }
+  options.seals = settings.seals;
+  options.confinement = confinement;
+  return pool::open_dax_file(std::move(options));
+}
+
+Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, Confinement confinement) {
   switch (settings.backing) {
     case Backing::memory: {
       pool::MemoryOptions options;
@@ -39,9 +66,11 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings) {
       options.huge = settings.huge;
       options.secret = settings.secret;
       options.numa_node = settings.numa;
+      options.cache_verified = memory_is_write_back();
       return pool::open_memory(std::move(options));
     }
     case Backing::dax_file:
+      return open_dax_file(settings, confinement);
     case Backing::dax_device:
     case Backing::pci_bar:
       break;
@@ -129,7 +158,7 @@ Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiner
   for (const PoolSettings& settings : policy.pools()) {
     auto served = std::make_unique<ServedPool>();
     MAPCAP_TRY(Choice choice, choose(settings, confiners));
-    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings);
+    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind());
     if (!opened) {
       schema::Error error = opened.error();
       error.sentence = settings.where + ": " + error.sentence;

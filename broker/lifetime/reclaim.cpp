@@ -127,6 +127,7 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
     region = parts_.directory.find(id);
     if (region->grants.empty() && region->issuing == 0) {
       if (!region->untracked) co_return;
+      region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
       Result<bool> held = region->pool->pool->held(region->extent);
       if (held && !held.value()) co_return;
       co_await parts_.loop.sleep(kProbeEvery);
@@ -223,6 +224,7 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
       co_await changed->wait();
       region = parts_.directory.find(id);
     }
+    region->pool->confiner->detach(id);
     Result<bool> held = region->pool->pool->held(region->extent);
     if (held && !held.value()) co_return;
     if (!held) parts_.report.reclaim_failed(region->record.name, held.error());
@@ -232,7 +234,6 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
 
 Task<bool> Reclaim::free(RegionId id) {
   Region* region = parts_.directory.find(id);
-  region->pool->confiner->detach(id);
   if (region->record.volatile_memory) parts_.custody.drop(id);
   pool::Pool& pool = *region->pool->pool;
   auto scrub = [&pool, &extent = region->extent] { return pool.free(extent, nullptr); };

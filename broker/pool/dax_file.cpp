@@ -1,0 +1,334 @@
+#include "broker/pool/dax_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <mutex>
+#include <set>
+
+#include "broker/pool/bad_blocks.h"
+#include "broker/pool/persistence.h"
+#include "broker/pool/region_files.h"
+#include "broker/pool/truncate.h"
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
+namespace mapcap::broker::pool {
+
+using schema::BorrowedFd;
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::Result;
+using schema::SealKind;
+using schema::UniqueFd;
+
+namespace {
+
+/// Files that overlap bad blocks before the pool gives a create up.
+constexpr int kDamagedInARow = 8;
+/// Each attempt leaves its number to a leftover that could not be removed; more than one never happens.
+constexpr std::uint64_t kAttempts = 8;
+/// A wait for a pin that has outlasted the deadline once, or while another is waited for: one file's pins
+/// must not keep the worker from everybody else's regions.
+constexpr std::chrono::milliseconds kShortWait{50};
+
+class DaxFilePool final : public Pool {
+ public:
+  DaxFilePool(DaxFileOptions options, Facts facts, RegionFiles files, std::filesystem::path device)
+      : options_(std::move(options)),
+        facts_(std::move(facts)),
+        files_(std::move(files)),
+        bad_blocks_(std::move(device)) {}
+
+  [[nodiscard]] const Facts& facts() const override { return facts_; }
+  [[nodiscard]] bool quick() const override { return false; }
+
+  Result<Extent> carve(const Carving& carving, const Progress& progress) override {
+    MAPCAP_TRY_VOID(free_discarded());
+    std::uint64_t number = carving.id.value;
+    for (int damaged = 0; damaged <= kDamagedInARow; ++damaged) {
+      MAPCAP_TRY(UniqueFd fd, make(number));
+      Result<bool> healthy = fill(fd.borrow(), number, carving.size, progress);
+      if (healthy && healthy.value()) {
+        Result<UniqueFd> kept = files_.open(number);
+        if (kept) return Extent(*this, std::move(kept.value()), carving.size, number);
+        healthy = kept.error();
+      }
+      if (!healthy) {
+        undo(number);
+        return healthy.error();
+      }
+    }
+    return schema::error(ErrorCode::io, "pool " + options_.name +
+                                            ": its device has bad blocks wherever the region would lie; see "
+                                            "its badblocks in sysfs");
+  }
+
+  Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd) override {
+    remember(record.extent);  // Whatever is wrong with it, it is not the sweep's.
+    MAPCAP_TRY(UniqueFd fd, files_.open(record.extent));
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's file", errno);
+    const bool whole = static_cast<std::uint64_t>(status.st_size) == record.size.value;
+    if (record.state == schema::RegionState::live && !whole) {
+      return schema::error(ErrorCode::lost, "the file of region " + record.name + " has " +
+                                                std::to_string(status.st_size) + " bytes, its record says " +
+                                                std::to_string(record.size.value));
+    }
+    Extent extent(*this, std::move(fd), record.size, record.extent);
+    extent.keep();
+    return extent;
+  }
+
+  Result<void> cut(Extent& extent, SealKind) override { return truncate(extent.fd(), extent.word()); }
+
+  Result<bool> held(const Extent& extent) override {
+    // A write lease on a read-only description is granted when nobody else has the file open or mapped. The
+    // extent's own is the only one that the broker keeps, and reclaim has detached the confiner's.
+    const int fd = extent.fd().get();
+    // Root may open the file at this moment; the default signal would end the broker.
+    ::fcntl(fd, F_SETSIG, SIGURG);
+    if (::fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+      ::fcntl(fd, F_SETLEASE, F_UNLCK);
+      return false;
+    }
+    if (errno == EAGAIN || errno == EBUSY) return true;
+    return schema::io_error("the lease probe on a region's file", errno);
+  }
+
+  Result<void> free(Extent& extent, const Progress&) override {
+    // A power cut may have brought back what cut() took.
+    MAPCAP_TRY_VOID(truncate(extent.fd(), extent.word()));
+    MAPCAP_TRY_VOID(files_.unlink(extent.word()));
+    forget(extent.word());
+    extent.take_fd().reset();
+    return schema::ok();
+  }
+
+  void discard(Extent& extent) noexcept override {
+    extent.take_fd().reset();
+    const std::lock_guard lock(mutex_);
+    discarded_.insert(extent.word());
+  }
+
+  Result<void> free_discarded() override {
+    std::set<std::uint64_t> numbers;
+    {
+      const std::lock_guard lock(mutex_);
+      numbers.swap(discarded_);
+    }
+    Result<void> all = schema::ok();
+    for (const std::uint64_t number : numbers) {
+      // Never granted, so nobody pins it.
+      if (Result<void> gone = files_.unlink(number); !gone) {
+        all = gone;
+        const std::lock_guard lock(mutex_);
+        discarded_.insert(number);
+      }
+    }
+    return all;
+  }
+
+  Result<void> sweep() override {
+    MAPCAP_TRY(const std::vector<std::uint64_t> found, files_.list());
+    Result<void> all = schema::ok();
+    for (const std::uint64_t number : found) {
+      if (remembered(number)) continue;
+      if (Result<void> gone = remove_leftover(number); !gone) all = gone;
+    }
+    return all;
+  }
+
+  std::uint32_t bad_blocks(const Extent& extent) override {
+    std::uint64_t sectors = 0;
+    for (const ByteRange& range : bad_blocks_.in(extent.fd())) sectors += range.size / kSector;
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(sectors, ~0U));
+  }
+
+ private:
+  /// A new file; `number` becomes the one that it got.
+  Result<UniqueFd> make(std::uint64_t& number) {
+    for (std::uint64_t attempt = 1;; ++attempt) {
+      Result<UniqueFd> made = files_.make(number);
+      if (made || made.error().code != ErrorCode::exists || attempt == kAttempts) return made;
+      number = (number & ~0ULL >> 8U) | attempt << 56U;
+    }
+  }
+
+  /// False: the file lay on bad blocks, which have been set aside.
+  Result<bool> fill(BorrowedFd fd, std::uint64_t number, ByteCount size, const Progress& progress) {
+    MAPCAP_TRY_VOID(files_.allocate(fd, size));
+    const std::vector<ByteRange> damaged = bad_blocks_.in(fd);
+    if (!damaged.empty()) {
+      MAPCAP_TRY_VOID(files_.set_aside(fd, number, size, damaged));
+      return false;
+    }
+    MAPCAP_TRY_VOID(files_.write_zeros(fd, size, progress));
+    MAPCAP_TRY_VOID(files_.sync(fd));
+    return true;
+  }
+
+  /// After a failed carve.
+  void undo(std::uint64_t number) {
+    if (files_.unlink(number)) return;
+    const std::lock_guard lock(mutex_);
+    discarded_.insert(number);
+  }
+
+  Result<void> truncate(BorrowedFd fd, std::uint64_t number) {
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's file", errno);
+    if (status.st_size == 0) return schema::ok();  // The size changes last, after all pins were waited for.
+    MAPCAP_TRY_VOID(set_append_only(fd, AppendOnly::off));
+    MAPCAP_TRY(const UniqueFd writable, files_.open_for_writing(number));
+    const bool patient = !outlasted(number) && !waiting_.exchange(true);
+    const std::chrono::seconds for_size(status.st_size >> 32U);  // 0.2 ms per MiB of touched pages
+    Result<void> done =
+        truncate_within(writable.borrow(), (patient ? options_.cut_deadline : kShortWait) + for_size);
+    if (patient) waiting_ = false;
+    if (!done && done.error().code == ErrorCode::timed_out) {
+      const std::lock_guard lock(mutex_);
+      outlasted_.insert(number);
+    }
+    return done;
+  }
+
+  Result<void> remove_leftover(std::uint64_t number) {
+    MAPCAP_TRY(const UniqueFd fd, files_.open(number));
+    // It may have been granted under a ledger that is gone, so it is truncated first like any other.
+    MAPCAP_TRY_VOID(truncate(fd.borrow(), number));
+    return files_.unlink(number);
+  }
+
+  void remember(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    recorded_.insert(number);
+  }
+  void forget(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    recorded_.erase(number);
+    outlasted_.erase(number);
+  }
+  bool remembered(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    return recorded_.contains(number);
+  }
+  bool outlasted(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    return outlasted_.contains(number);
+  }
+
+  DaxFileOptions options_;
+  Facts facts_;
+  RegionFiles files_;
+  BadBlocks bad_blocks_;
+  std::atomic<bool> waiting_ = false;  ///< A truncation may take its whole deadline.
+  std::mutex mutex_;
+  std::set<std::uint64_t> recorded_;   ///< Files that records named at start.
+  std::set<std::uint64_t> discarded_;  ///< Files of carvings that were undone.
+  std::set<std::uint64_t> outlasted_;  ///< Files whose pins have passed a deadline.
+};
+
+/// The directory, locked for this broker.
+Result<UniqueFd> claim_directory(const DaxFileOptions& options) {
+  const std::string where = "pool " + options.name + ": ";
+  UniqueFd directory(::open(options.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid() && errno == ENOENT) {
+    return schema::error(ErrorCode::not_found, where + "its path " + options.path +
+                                                   " does not exist; mount its filesystem and make it with "
+                                                   "install -d -m 0700 " +
+                                                   options.path);
+  }
+  if (!directory.valid() && (errno == ENOTDIR || errno == ELOOP)) {
+    return schema::error(ErrorCode::invalid, where + "its path " + options.path + " is not a directory");
+  }
+  if (!directory.valid()) return schema::io_error(where + "opening its path " + options.path, errno);
+  struct stat status {};
+  if (::fstat(directory.get(), &status) != 0) return schema::io_error(where + "fstat of its path", errno);
+  if (status.st_uid != ::geteuid() || (status.st_mode & 077U) != 0) {
+    return schema::error(ErrorCode::invalid, where + "its path " + options.path + " belongs to user " +
+                                                 std::to_string(status.st_uid) + " with mode " +
+                                                 schema::format_mode(status.st_mode & 0777U) +
+                                                 "; it must be root's alone: chown root " + options.path +
+                                                 " && chmod 0700 " + options.path);
+  }
+  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) {
+    return schema::error(ErrorCode::busy, where + "another mapcapd serves " + options.path);
+  }
+  return directory;
+}
+
+Result<ByteCount> capacity_of(const DaxFileOptions& options, BorrowedFd directory) {
+  struct statfs filesystem {};
+  const std::string where = "pool " + options.name + ": ";
+  if (::fstatfs(directory.get(), &filesystem) != 0)
+    return schema::io_error(where + "statfs of its path", errno);
+  const ByteCount whole{static_cast<std::uint64_t>(filesystem.f_blocks) *
+                        static_cast<std::uint64_t>(filesystem.f_frsize)};
+  if (!options.capacity) return ByteCount{whole.value / schema::kPageSize * schema::kPageSize};
+  if (const auto* percent = std::get_if<std::uint32_t>(&*options.capacity)) {
+    return ByteCount{whole.value / 100 * *percent / schema::kPageSize * schema::kPageSize};
+  }
+  const ByteCount asked = std::get<ByteCount>(*options.capacity);
+  if (asked > whole) {
+    return schema::error(ErrorCode::invalid, where + "capacity " + schema::format_bytes(asked) +
+                                                 " is more than the " + schema::format_bytes(whole) +
+                                                 " of the filesystem of " + options.path +
+                                                 "; lower it in the policy");
+  }
+  return asked;
+}
+
+Result<void> check_filesystem(const DaxFileOptions& options, std::int64_t filesystem) {
+  if (filesystem == EXT4_SUPER_MAGIC || filesystem == XFS_SUPER_MAGIC || filesystem == TMPFS_MAGIC) {
+    return schema::ok();
+  }
+  return schema::error(ErrorCode::invalid,
+                       "pool " + options.name + ": its path " + options.path +
+                           " is on a filesystem that cannot hold regions; use ext4 or XFS, "
+                           "mounted with -o dax on persistent memory");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Pool>> open_dax_file(DaxFileOptions options) {
+  MAPCAP_TRY(UniqueFd directory, claim_directory(options));
+  struct statfs filesystem {};
+  struct stat status {};
+  if (::fstatfs(directory.get(), &filesystem) != 0 || ::fstat(directory.get(), &status) != 0) {
+    return schema::io_error("pool " + options.name + ": statfs of its path", errno);
+  }
+  MAPCAP_TRY_VOID(check_filesystem(options, filesystem.f_type));
+  Result<FileFacts> examined = examine_directory(directory.borrow());
+  if (!examined) {
+    schema::Error error = examined.error();
+    error.sentence = "pool " + options.name + " (" + options.path + "): " + error.sentence;
+    return error;
+  }
+  Facts facts;
+  MAPCAP_TRY(facts.capacity, capacity_of(options, directory.borrow()));
+  facts.name = options.name;
+  facts.backing = "dax-file";
+  facts.seals = {SealKind::revocable};
+  facts.cache_modes = {schema::CacheMode::write_back};
+  facts.durability = examined.value().durability;
+  // The clone's files are not the filesystem's own, and the kernel refuses MAP_SYNC on them.
+  if (options.confinement == schema::Confinement::clone) facts.durability.map_sync = false;
+  facts.volatile_memory = false;
+  RegionFiles files(std::move(directory), "pool " + options.name + " (" + options.path + ")", options.fault);
+  auto device = sysfs_of(DeviceKind::block, status.st_dev);
+  return std::unique_ptr<Pool>(std::make_unique<DaxFilePool>(
+      std::move(options), std::move(facts), std::move(files), device.value_or(std::filesystem::path())));
+}
+
+}  // namespace mapcap::broker::pool

@@ -1,0 +1,169 @@
+#include "broker/pool/region_files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+
+namespace mapcap::broker::pool {
+
+using schema::BorrowedFd;
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::Result;
+using schema::UniqueFd;
+
+namespace {
+
+constexpr std::string_view kRegionPrefix = "region-";
+/// One pwrite: large enough to cost nothing a byte, small enough to tell progress by.
+constexpr std::uint64_t kChunk = 4U << 20U;
+
+std::string name_of(FileKind kind, std::uint64_t number) {
+  std::array<char, 32> text{};
+  const char* prefix = kind == FileKind::region ? kRegionPrefix.data() : "damaged-";
+  std::snprintf(text.data(), text.size(), "%s%016" PRIx64, prefix, number);
+  return text.data();
+}
+
+/// Nothing for names that name_of(region) never made.
+std::optional<std::uint64_t> number_of(std::string_view name) {
+  if (!name.starts_with(kRegionPrefix) || name.size() != kRegionPrefix.size() + 16) return std::nullopt;
+  name.remove_prefix(kRegionPrefix.size());
+  std::uint64_t number = 0;
+  const auto [rest, failure] = std::from_chars(name.data(), name.data() + name.size(), number, 16);
+  if (failure != std::errc() || rest != name.data() + name.size()) return std::nullopt;
+  if (name_of(FileKind::region, number).substr(kRegionPrefix.size()) != name) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+Result<void> RegionFiles::may(std::string_view call) const {
+  const int fault = fault_ ? fault_(call) : 0;
+  if (fault != 0) return failed(call, fault);
+  return schema::ok();
+}
+
+schema::Error RegionFiles::failed(std::string_view what, int error) const {
+  if (error == ENOSPC || error == EDQUOT) {
+    return schema::error(ErrorCode::pool_full, where_ + ": its filesystem has no room left for the region",
+                         {{"call", std::string(what)}, {"errno", std::to_string(error)}});
+  }
+  return schema::io_error(where_ + ": " + std::string(what), error);
+}
+
+Result<UniqueFd> RegionFiles::make(std::uint64_t number) const {
+  MAPCAP_TRY_VOID(may("make"));
+  const std::string name = name_of(FileKind::region, number);
+  UniqueFd fd(
+      ::openat(directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (fd.valid()) return fd;
+  if (errno == EEXIST) return schema::error(ErrorCode::exists, where_ + " already has a file " + name);
+  return failed("making a file", errno);
+}
+
+Result<UniqueFd> RegionFiles::open(std::uint64_t number) const {
+  const std::string name = name_of(FileKind::region, number);
+  UniqueFd fd(::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.valid()) return fd;
+  if (errno == ENOENT) return schema::error(ErrorCode::lost, where_ + " has no file " + name + " any more");
+  return failed("opening " + name, errno);
+}
+
+Result<UniqueFd> RegionFiles::open_for_writing(std::uint64_t number) const {
+  MAPCAP_TRY_VOID(may("open for writing"));
+  const std::string name = name_of(FileKind::region, number);
+  UniqueFd fd(::openat(directory_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return failed("opening " + name, errno);
+  return fd;
+}
+
+Result<void> RegionFiles::allocate(BorrowedFd fd, ByteCount size) const {
+  MAPCAP_TRY_VOID(may("allocate"));
+  int done = 0;
+  do {
+    done = ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size.value));
+  } while (done != 0 && errno == EINTR);
+  if (done != 0) return failed("allocating a region", errno);
+  return schema::ok();
+}
+
+Result<void> RegionFiles::write_zeros(BorrowedFd fd, ByteCount size, const Progress& progress) const {
+  static const std::vector<std::byte> zeros(kChunk);
+  for (std::uint64_t done = 0; done < size.value;) {
+    MAPCAP_TRY_VOID(may("write"));
+    const std::uint64_t step = std::min(kChunk, size.value - done);
+    const ssize_t written = ::pwrite(fd.get(), zeros.data(), step, static_cast<off_t>(done));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return failed("writing a region's zeros", written < 0 ? errno : EIO);
+    done += static_cast<std::uint64_t>(written);
+    if (progress) progress({done}, size);
+  }
+  return schema::ok();
+}
+
+Result<void> RegionFiles::sync(BorrowedFd fd) const {
+  MAPCAP_TRY_VOID(may("sync"));
+  if (::fsync(fd.get()) != 0) return failed("fsync of a region's file", errno);
+  MAPCAP_TRY_VOID(may("sync directory"));
+  if (::fsync(directory_.get()) != 0) return failed("fsync of the directory", errno);
+  return schema::ok();
+}
+
+Result<void> RegionFiles::set_aside(BorrowedFd fd, std::uint64_t number, ByteCount size,
+                                    const std::vector<ByteRange>& damaged) const {
+  std::uint64_t healthy = 0;
+  const auto give_back = [&](std::uint64_t to) -> Result<void> {
+    if (to > healthy && ::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                    static_cast<off_t>(healthy), static_cast<off_t>(to - healthy)) != 0) {
+      return failed("giving back what is not damaged", errno);
+    }
+    return schema::ok();
+  };
+  MAPCAP_TRY_VOID(may("set aside"));
+  for (const ByteRange& range : damaged) {
+    MAPCAP_TRY_VOID(give_back(range.offset / schema::kPageSize * schema::kPageSize));
+    const std::uint64_t end = range.offset + range.size;
+    healthy = std::max(healthy, (end + schema::kPageSize - 1) / schema::kPageSize * schema::kPageSize);
+  }
+  MAPCAP_TRY_VOID(give_back(size.value));
+  if (::renameat(directory_.get(), name_of(FileKind::region, number).c_str(), directory_.get(),
+                 name_of(FileKind::damaged, number).c_str()) != 0) {
+    return failed("renaming a damaged file", errno);
+  }
+  return sync(fd);
+}
+
+Result<void> RegionFiles::unlink(std::uint64_t number) const {
+  MAPCAP_TRY_VOID(may("unlink"));
+  const std::string name = name_of(FileKind::region, number);
+  if (::unlinkat(directory_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+    return failed("removing " + name, errno);
+  }
+  MAPCAP_TRY_VOID(may("sync directory"));
+  if (::fsync(directory_.get()) != 0) return failed("fsync of the directory", errno);
+  return schema::ok();
+}
+
+Result<std::vector<std::uint64_t>> RegionFiles::list() const {
+  std::vector<std::uint64_t> numbers;
+  std::error_code error;
+  // The descriptor, not the path: the directory may have been moved since.
+  const std::string path = "/proc/self/fd/" + std::to_string(directory_.get());
+  std::filesystem::directory_iterator entry(path, error);
+  const std::filesystem::directory_iterator end;
+  for (; !error && entry != end; entry.increment(error)) {
+    if (const auto number = number_of(entry->path().filename().string())) numbers.push_back(*number);
+  }
+  if (error) return failed("listing the directory", error.value());
+  return numbers;
+}
+
+}  // namespace mapcap::broker::pool

@@ -1,0 +1,62 @@
+// The files of a dax-file pool: names, and the calls on them that can fail.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "broker/pool/bad_blocks.h"
+#include "broker/pool/pool.h"
+
+namespace mapcap::broker::pool {
+
+/// What a file of the pool is, as its name says.
+enum class FileKind : std::uint8_t { region, damaged };
+
+/// Thread-safe: nothing changes but the directory.
+class RegionFiles {
+ public:
+  using Fault = std::function<int(std::string_view call)>;
+  /// `where`: "pool NAME (PATH)", for messages.
+  RegionFiles(schema::UniqueFd directory, std::string where, Fault fault)
+      : directory_(std::move(directory)), where_(std::move(where)), fault_(std::move(fault)) {}
+
+  [[nodiscard]] schema::BorrowedFd directory() const { return directory_.borrow(); }
+
+  /// A new, empty file. Errors: `exists`, `io`, `pool_full`.
+  schema::Result<schema::UniqueFd> make(std::uint64_t number) const;
+  /// Errors: `lost` when there is none, `io`.
+  schema::Result<schema::UniqueFd> open(std::uint64_t number) const;
+  /// The same file for changing it. Errors: `io`.
+  schema::Result<schema::UniqueFd> open_for_writing(std::uint64_t number) const;
+
+  /// Allocates [0, size). Errors: `pool_full`, `io`.
+  schema::Result<void> allocate(schema::BorrowedFd fd, schema::ByteCount size) const;
+  /// Writes zeros over [0, size): on DAX with non-temporal stores, by the kernel, where a damaged sector is
+  /// an error and not a signal. Errors: `pool_full`, `io`.
+  schema::Result<void> write_zeros(schema::BorrowedFd fd, schema::ByteCount size,
+                                   const Progress& progress) const;
+  /// File and directory are durable when it returns. Errors: `io`.
+  schema::Result<void> sync(schema::BorrowedFd fd) const;
+
+  /// Keeps the damaged parts allocated under a name of their own, so that no file gets them, and gives the
+  /// rest back. Errors: `io`.
+  schema::Result<void> set_aside(schema::BorrowedFd fd, std::uint64_t number, schema::ByteCount size,
+                                 const std::vector<ByteRange>& damaged) const;
+
+  /// Removes the name durably; none is no error. Errors: `io`.
+  schema::Result<void> unlink(std::uint64_t number) const;
+
+  /// Numbers of all files of regions. Errors: `io`.
+  [[nodiscard]] schema::Result<std::vector<std::uint64_t>> list() const;
+
+ private:
+  schema::Result<void> may(std::string_view call) const;
+  [[nodiscard]] schema::Error failed(std::string_view what, int error) const;
+
+  schema::UniqueFd directory_;
+  std::string where_;
+  Fault fault_;
+};
+
+}  // namespace mapcap::broker::pool
