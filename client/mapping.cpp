@@ -45,7 +45,7 @@ Mapping::Mapping(const Grant& grant, Access rights)
   address_ = static_cast<std::byte*>(address);
   try {
     stores_ = std::make_unique<Stores>(
-        Stores::Memory{address_, size_, grant.fd(), durability_, cache_, grant.info().cache.mechanism});
+        Stores::Memory{address_, size_, durability_, cache_, grant.info().cache.mechanism});
   } catch (...) {
     ::munmap(address_, size_);
     throw;
@@ -72,7 +72,6 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 }
 
 Mapping::~Mapping() {
-  stores_.reset();  // libpmem2 forgets the range before the addresses can belong to somebody else
   if (address_ != nullptr) ::munmap(address_, size_);
 }
 

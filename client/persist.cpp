@@ -1,7 +1,11 @@
 // The only includer of libpmem2 in the client.
 //
-// The map is built with pmem2_map_from_existing and the granularity that the broker attests: for a clone of a
-// DAX file libpmem2 itself would see an ordinary file and conclude `page`. Which means are used:
+// The granularity is the one that the broker attests: for a clone of a DAX file libpmem2 itself would see an
+// ordinary file and conclude `page`. pmem2_map_from_existing believes what it is told, and the functions that
+// a map then gives depend on its granularity only, never on its range. So one page a granularity is made into
+// a map, once a process, and every mapping uses its functions. A map a region would do the same, but
+// libpmem2 1.12.1 leaks for each map that is made from an existing one and deleted (measured: 144 bytes).
+// Which means are used:
 //
 //   granularity   cache mode                      flush        drain
 //   none          wb                              nothing      nothing
@@ -15,9 +19,9 @@
 #include <libpmem2.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
 #include "client/convert.h"
 #include "client/stores.h"
@@ -26,19 +30,37 @@
 #include "schema/units.h"
 
 namespace mapcap {
+
+struct Mapping::Stores::Means {
+  pmem2_flush_fn flush;
+  pmem2_drain_fn drain;
+  pmem2_memcpy_fn copy;
+  pmem2_memset_fn set;
+};
+
 namespace {
 
 [[noreturn]] void raise_pmem2(const char* call) {
   throw Error(ErrorCode::io, std::string(call) + ": " + pmem2_errormsg());
 }
 
-// libpmem2 takes regular files and devdax. It needs the source of an existing map only for deep flushes,
-// which are not used here, so anything else (a PCI BAR) passes as anonymous memory of the same size.
-pmem2_source* make_source(int fd, std::size_t size) {
+// The map lives as long as the process, like the page that it is of.
+pmem2_map* map_of_one_page(std::byte* page, pmem2_granularity granularity) {
   pmem2_source* source = nullptr;
-  if (pmem2_source_from_fd(&source, fd) == 0) return source;
-  if (pmem2_source_from_anon(&source, size) == 0) return source;
-  raise_pmem2("pmem2_source_from_anon");
+  if (pmem2_source_from_anon(&source, schema::kPageSize) != 0) raise_pmem2("pmem2_source_from_anon");
+  pmem2_map* map = nullptr;
+  // SAFETY: the page is static, so it outlives the map; nothing is ever stored to it through the map.
+  const int failed = pmem2_map_from_existing(&map, source, page, schema::kPageSize, granularity);
+  pmem2_source_delete(&source);
+  if (failed != 0) raise_pmem2("pmem2_map_from_existing");
+  return map;
+}
+
+template <pmem2_granularity granularity>
+pmem2_map* the_map() {
+  alignas(schema::kPageSize) static std::array<std::byte, schema::kPageSize> page;
+  static pmem2_map* const map = map_of_one_page(page.data(), granularity);
+  return map;
 }
 
 void check(Touch touch) {
@@ -48,29 +70,28 @@ void check(Touch touch) {
 
 }  // namespace
 
-Mapping::Stores::Stores(const Memory& memory) : address_(memory.address), size_(memory.size) {
-  const bool discipline = memory.mechanism == CacheMechanism::store_discipline;
+const Mapping::Stores::Means* Mapping::Stores::means_for(const Memory& memory) {
+  const auto means_of = [](pmem2_map* map) {
+    return Means{pmem2_get_flush_fn(map), pmem2_get_drain_fn(map), pmem2_get_memcpy_fn(map),
+                 pmem2_get_memset_fn(map)};
+  };
   const Granularity granularity = memory.durability.granularity;
-  msync_ = granularity == Granularity::page;
-  std::optional<pmem2_granularity> lines;
-  if (granularity == Granularity::cache_line || discipline) {
-    lines = PMEM2_GRANULARITY_CACHE_LINE;
-  } else if (granularity == Granularity::byte || memory.cache != CacheMode::write_back) {
-    lines = PMEM2_GRANULARITY_BYTE;
+  if (granularity == Granularity::cache_line || memory.mechanism == CacheMechanism::store_discipline) {
+    static const Means lines = means_of(the_map<PMEM2_GRANULARITY_CACHE_LINE>());
+    return &lines;
   }
-  if (!lines) return;
-  pmem2_source* source = make_source(memory.fd, memory.size);
-  // SAFETY: [address, address + size) was mapped by our caller, who keeps it mapped until after our
-  // destructor.
-  const int failed = pmem2_map_from_existing(&pmem_, source, memory.address, memory.size, *lines);
-  pmem2_source_delete(&source);
-  if (failed != 0) raise_pmem2("pmem2_map_from_existing");
+  if (granularity == Granularity::byte || memory.cache != CacheMode::write_back) {
+    static const Means fences = means_of(the_map<PMEM2_GRANULARITY_BYTE>());
+    return &fences;
+  }
+  return nullptr;
 }
 
-Mapping::Stores::~Stores() {
-  // Forgets an existing map without unmapping it.
-  if (pmem_ != nullptr) pmem2_map_delete(&pmem_);
-}
+Mapping::Stores::Stores(const Memory& memory)
+    : address_(memory.address),
+      size_(memory.size),
+      msync_(memory.durability.granularity == Granularity::page),
+      means_(means_for(memory)) {}
 
 void Mapping::Stores::sync(std::byte* begin, std::size_t length) const {
   const std::size_t head = reinterpret_cast<std::uintptr_t>(begin) % schema::kPageSize;
@@ -78,25 +99,21 @@ void Mapping::Stores::sync(std::byte* begin, std::size_t length) const {
   if (::msync(begin - head, length + head, MS_SYNC) != 0) raise(schema::io_error("msync of a region", errno));
 }
 
-void Mapping::Stores::flush(std::byte* begin, std::size_t length) {
+void Mapping::Stores::flush(std::byte* begin, std::size_t length) const {
   if (length == 0) return;
-  if (pmem_ != nullptr) {
-    const auto flush_lines = pmem2_get_flush_fn(pmem_);
-    check(guarded({address_, size_}, [&]() noexcept { flush_lines(begin, length); }));
-  }
+  if (means_ != nullptr) check(guarded({address_, size_}, [&]() noexcept { means_->flush(begin, length); }));
   if (msync_) sync(begin, length);
 }
 
-void Mapping::Stores::drain() {
-  if (pmem_ != nullptr) pmem2_get_drain_fn(pmem_)();
+void Mapping::Stores::drain() const {
+  if (means_ != nullptr) means_->drain();
 }
 
-void Mapping::Stores::copy(std::byte* begin, const std::byte* source, std::size_t length) {
+void Mapping::Stores::copy(std::byte* begin, const std::byte* source, std::size_t length) const {
   if (length == 0) return;
-  const auto copy_lines = pmem_ != nullptr ? pmem2_get_memcpy_fn(pmem_) : nullptr;
   check(guarded({address_, size_}, [&]() noexcept {
-    if (copy_lines != nullptr) {
-      copy_lines(begin, source, length, 0);
+    if (means_ != nullptr) {
+      means_->copy(begin, source, length, 0);
     } else {
       std::memcpy(begin, source, length);
     }
@@ -104,14 +121,14 @@ void Mapping::Stores::copy(std::byte* begin, const std::byte* source, std::size_
   if (msync_) sync(begin, length);
 }
 
-void Mapping::Stores::set(std::byte* begin, std::byte value, std::size_t length) {
+void Mapping::Stores::set(std::byte* begin, std::byte value, std::size_t length) const {
   if (length == 0) return;
-  const auto set_lines = pmem_ != nullptr ? pmem2_get_memset_fn(pmem_) : nullptr;
+  const int byte = std::to_integer<int>(value);
   check(guarded({address_, size_}, [&]() noexcept {
-    if (set_lines != nullptr) {
-      set_lines(begin, std::to_integer<int>(value), length, 0);
+    if (means_ != nullptr) {
+      means_->set(begin, byte, length, 0);
     } else {
-      std::memset(begin, std::to_integer<int>(value), length);
+      std::memset(begin, byte, length);
     }
   }));
   if (msync_) sync(begin, length);

@@ -2,11 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 
 #include "mapcap/mapping.h"
-
-struct pmem2_map;
 
 namespace mapcap {
 
@@ -16,7 +13,6 @@ class Mapping::Stores {
   struct Memory {
     std::byte* address = nullptr;
     std::size_t size = 0;
-    int fd = -1;  ///< Looked at during construction only.
     Durability durability;
     CacheMode cache = CacheMode::write_back;
     CacheMechanism mechanism = CacheMechanism::page_attribute;
@@ -24,24 +20,24 @@ class Mapping::Stores {
 
   /// Errors: `io` with libpmem2's message.
   explicit Stores(const Memory& memory);
-  ~Stores();
-  Stores(const Stores&) = delete;
-  Stores& operator=(const Stores&) = delete;
 
-  /// The range is within the mapping. Errors: `io`, `revoked`.
-  void flush(std::byte* begin, std::size_t length);
-  void drain();
+  /// Ranges are within the mapping. Errors: `io`, `revoked`.
+  void flush(std::byte* begin, std::size_t length) const;
+  void drain() const;
   /// Copy or set, flush and drain in one.
-  void copy(std::byte* begin, const std::byte* source, std::size_t length);
-  void set(std::byte* begin, std::byte value, std::size_t length);
+  void copy(std::byte* begin, const std::byte* source, std::size_t length) const;
+  void set(std::byte* begin, std::byte value, std::size_t length) const;
 
  private:
+  struct Means;
+  static const Means* means_for(const Memory& memory);
   void sync(std::byte* begin, std::size_t length) const;
 
   std::byte* address_;
   std::size_t size_;
-  bool msync_ = false;         ///< Page granularity.
-  pmem2_map* pmem_ = nullptr;  ///< Where lines are flushed or stores are fenced; else null.
+  bool msync_;  ///< Page granularity.
+  const Means*
+      means_;  ///< Where lines are flushed or stores are fenced; else null. Lives as long as the process.
 };
 
 }  // namespace mapcap
