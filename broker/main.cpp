@@ -142,7 +142,8 @@ int run(int argc, char** argv) {
   }
   Result<void> served = serve(config);
   std::fprintf(stderr, "mapcapd: %s\n", served.error().sentence.c_str());
-  return 1;
+  std::fflush(nullptr);
+  ::_exit(1);  // Tasks that already wait on the loop have nobody left to unwind them.
 }
 
 }  // namespace

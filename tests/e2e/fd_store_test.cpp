@@ -147,9 +147,9 @@ class FdStoreTest : public testing::Test {
       Client client = place_.connect();
       body(client);
     }
-    if (signal == SIGKILL) place_.kill_keeper();
     ::kill(service, signal);
     ::waitpid(service, nullptr, 0);
+    if (signal == SIGKILL) place_.kill_keeper();  // Last, or the broker would fork another.
     EXPECT_TRUE(soon([&] { return place_.keeper_pid() == 0; })) << "the keeper outlived an orderly end";
   }
 
@@ -180,8 +180,7 @@ TEST_F(FdStoreTest, RegionsComeBackWithTheirContentsAfterARestartOfTheWholeServi
           }
           EXPECT_EQ(client.pools().front().used, 65536U);
           client.revoke(wanted.name);
-          EXPECT_TRUE(soon([&] { return manager.stored() == 0; }))
-              << "a revoked region stayed in the store";
+          EXPECT_TRUE(soon([&] { return manager.stored() == 0; })) << "a revoked region stayed in the store";
         },
         signal);
   }

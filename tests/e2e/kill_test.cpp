@@ -59,6 +59,7 @@ class Worker {
     ConnectOptions options;
     options.deadline = 15s;
     options.reconnect_within = 15s;
+    options.wait_for_broker = 15s;
     client_.emplace(broker.connect(options));
   }
 
@@ -262,6 +263,11 @@ TEST_P(KillTest, WhatWasAcknowledgedIsThereAndNothingElse) {
   BrokerProcess broker(open_policy(), plan.state_parent);
   broker.start();
   start_workers(broker);
+  for (const Books& books : shared_->books) {
+    for (int i = 0; i < 4000 && books.operations == 0 && books.failures == 0; ++i)
+      std::this_thread::sleep_for(5ms);
+  }
+  expect_nobody_failed();
   std::mt19937 random(7);  // Fixed: the moments differ anyway with the machine's speed.
   bool memory_survived = true;
   for (int round = 0; round < plan.rounds; ++round) {
