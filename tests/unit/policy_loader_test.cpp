@@ -119,6 +119,9 @@ TEST_P(AfterAGoodPool, IsAnErrorWithItsPosition) {
 
 constexpr Mistake kMistakes[] = {
     {"Syntax", "[[rule]\n", "p.toml:4:"},
+    {"HeaderCutShort", "[\n", "p.toml:4:2: "},  // toml++ 3.3.0 would end the process
+    {"LetterOutsideAscii", "[broker]\ngrace = 5\xc3\xa9\n", "p.toml:5:10: "},  // undefined in toml++ 3.3.0
+    {"HeaderOfThree", "[[[x]]]\n", "p.toml:4:3: "},
     {"DuplicateKey", "[broker]\ngrace=1\ngrace=2\n", "p.toml:6:"},
     {"UnknownSection", "[pools]\n",
      "p.toml:4:2: policy: unknown key \"pools\"; known are broker, pool, rule, quota"},
