@@ -22,8 +22,9 @@ class Throttle {
   static constexpr std::int64_t kRate = 4'000;
   /// Requests: a program that reads all attributes of 500 grants at once is not held up.
   static constexpr std::int64_t kBurst = 4'000;
-  /// A fatal signal waits for a held answer, and a flooder has only as many answers held as it has threads.
-  static constexpr Time kLongest = std::chrono::milliseconds(50);
+  /// A flooder that is killed waits for its held answers, so none is held for ever; up to kLongest * kRate
+  /// threads of one uid are kept to the rate.
+  static constexpr Time kLongest = std::chrono::milliseconds(500);
 
   /// Charges `uid` one request; returns how long to hold the answer back, 0 to kLongest.
   Time charge(std::uint32_t uid, Time now) {

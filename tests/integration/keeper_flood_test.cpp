@@ -96,13 +96,13 @@ TEST_F(KeeperFlood, EightFloodersAreHeldToTheirRateAndIssuingGoesOn) {
 
         const Percentiles calm = co_await measure_issuing(loop, *keeper, Access::read_write);
         const Percentiles calm_ro = co_await measure_issuing(loop, *keeper, Access::read_only);
-        const Flood flood(grant.value().fd.borrow());
         const auto begin = std::chrono::steady_clock::now();
+        const Flood flood(grant.value().fd.borrow());
         co_await loop.sleep(std::chrono::milliseconds(1000));  // Past the burst.
         const Percentiles flooded = co_await measure_issuing(loop, *keeper, Access::read_write);
         const Percentiles flooded_ro = co_await measure_issuing(loop, *keeper, Access::read_only);
-        const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - begin;
         const auto refused = static_cast<double>(flood.refused());
+        const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - begin;
         std::printf("issue rw: p50 %.0f us, p99 %.0f us; under flood: p50 %.0f us, p99 %.0f us\n", calm.p50,
                     calm.p99, flooded.p50, flooded.p99);
         std::printf("issue ro: p50 %.0f us, p99 %.0f us; under flood: p50 %.0f us, p99 %.0f us\n",
