@@ -62,7 +62,7 @@ struct Options {
   uid_t uid = 65534;
   gid_t gid = 65534;
   // How long one operation may take before it is killed and called inconclusive.
-  std::chrono::milliseconds patience{5000};
+  std::chrono::milliseconds patience{10000};
   // Only operations whose "family/operation" contains this; empty means all.
   std::string only;
   // Called after each operation, for a progress display; may be empty.

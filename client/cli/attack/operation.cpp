@@ -127,7 +127,7 @@ int scratch_file(std::size_t bytes, int extra_flags) {
   const std::string name = "file-" + std::to_string(getpid()) + "-" + std::to_string(next++);
   const int fd = open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | extra_flags, 0600);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
-    std::fprintf(stderr, "attack: cannot make a scratch file: %s\n", std::strerror(errno));
+    std::fprintf(stderr, "attack: cannot make a scratch file: %s\n", strerrordesc_np(errno));
     _exit(122);
   }
   return fd;

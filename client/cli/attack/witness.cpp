@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,8 +15,6 @@ namespace mapcap::attack {
 namespace {
 
 constexpr std::size_t kHeadLength = 64 * 1024;
-// The tail is one page.
-constexpr std::size_t kTransferLength = kHeadLength + 64 * 1024;
 
 std::byte pattern_at(std::size_t index) {
   // Never 0 or 0xff, so that zeros read from elsewhere, and complemented zeros, are not taken for the
@@ -28,7 +27,7 @@ std::byte pattern_at(std::size_t index) {
 Witness::Witness(const Target& target) : target_(target) {
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   const std::uint64_t head = std::min<std::uint64_t>(target.size, kHeadLength);
-  transfer_length_ = kTransferLength;
+  transfer_length_ = kHeadLength;
   // SAFETY: anonymous memory, owned by this object until its end.
   void* transfer = mmap(nullptr, transfer_length_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (transfer != MAP_FAILED) transfer_ = static_cast<std::byte*>(transfer);
@@ -51,14 +50,14 @@ Witness::~Witness() {
 
 void Witness::watch(Window& window, std::uint64_t offset, std::size_t length) {
   const bool writable = target_.rights == schema::Access::read_write;
-  // SAFETY: a fresh mapping of the borrowed fd; it is touched only through copy_out and write_back, which run
-  // in a child and so survive a region that shrinks under it.
+  // SAFETY: a fresh mapping of the borrowed fd; it is touched only through copy_out and write_back, which
+  // survive a region that shrinks under it.
   void* address = mmap(nullptr, length, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, target_.fd,
                        static_cast<off_t>(offset));
   if (address == MAP_FAILED || transfer_ == nullptr) return;
   window.address = static_cast<std::byte*>(address);
   window.original.resize(length);
-  if (!copy_out({&window})) {
+  if (!copy_out(window)) {
     munmap(address, length);
     window = {};
     return;
@@ -71,19 +70,19 @@ void Witness::watch(Window& window, std::uint64_t offset, std::size_t length) {
 }
 
 bool Witness::copy_out(const std::vector<Window*>& windows) {
-  const bool whole = survives([&] {
-    std::byte* into = transfer_;
-    for (const Window* window : windows) {
-      std::memcpy(into, window->address, window->original.size());
-      into += window->original.size();
-    }
-  });
-  if (!whole) return false;
-  const std::byte* from = transfer_;
-  for (Window* window : windows) {
-    window->now.assign(from, from + window->original.size());
-    from += window->original.size();
-  }
+  return std::all_of(windows.begin(), windows.end(), [this](Window* window) { return copy_out(*window); });
+}
+
+bool Witness::copy_out(Window& window) {
+  const std::size_t length = window.original.size();
+  window.now.resize(length);
+  // Copying by system call fails where the mapping would fault, and so costs no child in the usual case.
+  // Device memory cannot be copied so: then a child touches it.
+  const iovec from{window.address, length};
+  const iovec to{window.now.data(), length};
+  if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) == static_cast<ssize_t>(length)) return true;
+  if (!survives([&] { std::memcpy(transfer_, window.address, length); })) return false;
+  std::memcpy(window.now.data(), transfer_, length);
   return true;
 }
 

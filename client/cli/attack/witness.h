@@ -52,6 +52,7 @@ class Witness {
   [[nodiscard]] std::vector<Window*> mapped_windows();
   // Fills `now` of each; false when one of them faults.
   [[nodiscard]] bool copy_out(const std::vector<Window*>& windows);
+  [[nodiscard]] bool copy_out(Window& window);
   void write_back(const Window& window, std::span<const std::byte> bytes);
   void remember_attributes();
   void differs_in_seals(std::string& text) const;
