@@ -106,6 +106,7 @@ class MemoryPool final : public Pool {
     facts_.granule = {options_.huge ? 2U << 20U : schema::kPageSize};
     facts_.seals = options_.seals;
     facts_.cache_modes = {schema::CacheMode::write_back};
+    facts_.cache_verified = options_.cache_verified && !options_.secret;
     facts_.volatile_memory = true;
   }
 

@@ -20,6 +20,7 @@ struct MemoryOptions {
   bool huge = false;    ///< Transparent huge pages, through a detached tmpfs with huge=always.
   bool secret = false;  ///< memfd_secret: not even in the kernel's direct map.
   std::optional<std::uint32_t> numa_node;
+  bool cache_verified = false;  ///< Somebody saw in the page table that memory is mapped write-back.
 };
 
 /// Errors: `invalid` when the capacity exceeds the machine's memory, the NUMA node does not exist or the

@@ -1,4 +1,4 @@
-// The compiled mapcap_lsm.bpf.c. Its source is written by embed.cmake.
+// The compiled mapcap_lsm.bpf.c. Its source is written by cmake/embed.cmake.
 #pragma once
 
 #include <span>

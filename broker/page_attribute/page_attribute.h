@@ -1,0 +1,22 @@
+// Which cache mode a mapping really has: read from the page table, since nothing else tells. smaps shows no
+// attribute, pat_memtype_list shows reservations, and the first mapper of device memory silently wins.
+//
+// What an MTRR makes of it is not seen: an entry says write-back where the platform makes it write-through.
+#pragma once
+
+#include "schema/request.h"
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::broker::page_attribute {
+
+/// The mode in the entry that maps `address`, which must be mapped and stay so during the call. x86-64, by a
+/// BPF program that runs once; needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, before the system call filter.
+/// Errors: `unsupported` where the kernel or the build cannot, `invalid` for an address without a page.
+schema::Result<schema::CacheMode> mapped(const void* address);
+
+/// The mode that shared mappings of the file get: maps its first page for a moment. Errors: as
+/// above, `io`.
+schema::Result<schema::CacheMode> mapped_from(schema::BorrowedFd file);
+
+}  // namespace mapcap::broker::page_attribute
