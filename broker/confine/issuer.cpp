@@ -179,7 +179,8 @@ void Issuer::start(const std::shared_ptr<Job>& job, std::coroutine_handle<> wait
 void Issuer::finish(const std::shared_ptr<Waits>& waits, const std::shared_ptr<Job>& job,
                     Result<UniqueFd> result) {
   if (job->result) return;
-  const std::shared_ptr<Job> kept = job;  // The deadline's callback may hold the last other reference.
+  // The deadline's callback, which ends below, may hold the last other reference.
+  const std::shared_ptr<Job> kept = job;  // NOLINT(performance-unnecessary-copy-initialization)
   kept->result.emplace(std::move(result));
   waits->jobs.erase(kept);
   kept->deadline = {};
