@@ -5,8 +5,10 @@
 
 #include "broker/confine/lsm/lsm.h"
 #include "broker/page_attribute/page_attribute.h"
+#include "broker/pool/dax_device.h"
 #include "broker/pool/dax_file.h"
 #include "broker/pool/memory.h"
+#include "broker/pool/pci_bar.h"
 
 namespace mapcap::broker {
 
@@ -72,11 +74,16 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
     case Backing::dax_file:
       return open_dax_file(settings, confinement);
     case Backing::dax_device:
+      if (settings.region.empty()) return pool::open_dax_device({settings.name, settings.devices});
+      return schema::error(
+          ErrorCode::unsupported,
+          "pool " + settings.name +
+              ": this version does not divide regions by itself; make the "
+              "devices with ndctl create-namespace or daxctl create-device and list them in devices");
     case Backing::pci_bar:
-      break;
+      return pool::open_pci_bar({settings.name, settings.resources, settings.cache});
   }
-  return schema::error(ErrorCode::unsupported,
-                       "this build serves no " + std::string(to_string(settings.backing)) + " pools");
+  return schema::error(ErrorCode::invalid, "pool " + settings.name + " has no backing");
 }
 
 struct Choice {

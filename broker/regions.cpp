@@ -167,9 +167,9 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   record.owner = subject.uid();
   record.group = group;
   record.mode = ask.mode;
-  record.size = {(ask.size.value + granule - 1) / granule * granule};
   record.cache = ask.cache;
   record.cache_effective = obtainable ? ask.cache.mode : modes.front();
+  MAPCAP_TRY(record.size, plan.pool->pool->size_for(ask.size, record.cache_effective));
   record.seal = seal;
   record.lifetime = ask.lifetime.kind;
   record.volatile_memory = facts.volatile_memory;
@@ -193,7 +193,7 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({record.owner, record.group, record.pool}, cost));
   record.id = parts_.ledger.next_id();
 
-  const pool::Carving carving{record.id, record.size, record.seal};
+  const pool::Carving carving{record.id, record.size, record.seal, record.cache_effective};
   Result<pool::Extent> carved = schema::error(ErrorCode::io, "not carved");
   if (pool.quick()) {
     carved = pool.carve(carving, nullptr);
@@ -316,6 +316,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.confinement = to_string(confiner.kind());
   label.holder_uid = uid;
   // A keeper that dies is replaced within milliseconds, and the new one issues: nobody need hear of it.
+  region->pool->pool->granting(region->extent);
   ++region->issuing;
   Result<confine::Issued> issued = co_await confiner.issue(id, label);
   for (auto pause = kFirstRetry;

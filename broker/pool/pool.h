@@ -72,6 +72,7 @@ struct Carving {
   schema::RegionId id;
   schema::ByteCount size;  ///< Already rounded to the granule.
   schema::SealKind seal = schema::SealKind::sealed;
+  schema::CacheMode cache = schema::CacheMode::write_back;  ///< One of Facts::cache_modes.
 };
 
 /// Bytes done of bytes to do, from the worker's thread.
@@ -84,6 +85,16 @@ class Pool {
 
   /// True when carve, cut and free take microseconds: then they run on the loop itself.
   [[nodiscard]] virtual bool quick() const = 0;
+
+  /// What a region that was asked for with this size would have, and be charged: a multiple of the granule, or
+  /// the size of the smallest device that fits. Errors: `pool_full` when no device does.
+  virtual schema::Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode) {
+    const std::uint64_t granule = facts().granule.value;
+    return schema::ByteCount{(asked.value + granule - 1) / granule * granule};
+  }
+
+  /// Somebody is about to be given a descriptor, which not every pool can know the end of. Loop only.
+  virtual void granting(const Extent&) noexcept {}
 
   /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
   virtual schema::Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;

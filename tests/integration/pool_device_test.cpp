@@ -1,0 +1,138 @@
+// Pools of whole devices, with files in the devices' place; and what the policy may say wrongly about them.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "broker/pool/dax_device.h"
+#include "broker/pool/device_pool.h"
+#include "broker/pool/pci_bar.h"
+
+namespace mapcap::broker::pool {
+namespace {
+
+namespace fs = std::filesystem;
+using schema::ByteCount;
+using schema::CacheMode;
+using schema::ErrorCode;
+using schema::SealKind;
+using testing::HasSubstr;
+
+constexpr ByteCount kSmall{4U << 20U};
+constexpr ByteCount kLarge{8U << 20U};
+
+class DevicePoolTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/mapcap-devices-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory = pattern;
+    pool = make();
+  }
+  void TearDown() override { fs::remove_all(directory); }
+
+  std::unique_ptr<Pool> make() {
+    DevicePoolParts parts;
+    parts.facts.name = "devices";
+    parts.facts.backing = "dax-device";
+    parts.facts.cache_modes = {CacheMode::write_back};
+    parts.devices = {device("large", kLarge), device("small", kSmall)};
+    parts.unheld = [this] { return unheld; };
+    return make_device_pool(std::move(parts));
+  }
+  /// A file in a device's place, full of what an old tenant left.
+  Device device(const std::string& name, ByteCount size) const {
+    const std::string path = directory + "/" + name;
+    if (!fs::exists(path)) std::ofstream(path) << std::string(size.value, 'o');
+    return {{{CacheMode::write_back, path}}, size};
+  }
+  schema::Result<Extent> carve(ByteCount size) {
+    return pool->carve({schema::RegionId{1}, size, SealKind::revocable, CacheMode::write_back}, nullptr);
+  }
+
+  std::string directory;
+  bool unheld = false;
+  std::unique_ptr<Pool> pool;
+};
+
+TEST_F(DevicePoolTest, TheSmallestFreeDeviceThatFitsIsGivenWhole) {
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
+  EXPECT_EQ(pool->size_for(kSmall, CacheMode::write_back).value(), kSmall);
+  EXPECT_EQ(pool->size_for({kSmall.value + 1}, CacheMode::write_back).value(), kLarge);
+  EXPECT_EQ(pool->size_for({kLarge.value + 1}, CacheMode::write_back).error().code, ErrorCode::pool_full);
+  EXPECT_EQ(pool->size_for({1}, CacheMode::uncached).error().code, ErrorCode::pool_full);
+  auto taken = carve(kSmall);
+  ASSERT_TRUE(taken) << taken.error().sentence;
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kLarge);
+  EXPECT_EQ(carve(kSmall).error().code, ErrorCode::pool_full);
+}
+
+TEST_F(DevicePoolTest, NothingOfAnOldTenantIsLeftInANewRegion) {  // Promise 6
+  auto taken = carve(kLarge);
+  ASSERT_TRUE(taken) << taken.error().sentence;
+  std::ifstream file(directory + "/large");
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  EXPECT_EQ(bytes, std::string(kLarge.value, '\0'));
+}
+
+TEST_F(DevicePoolTest, AGrantedDeviceIsFreeOnlyWhenItIsKnownThatNobodyHasIt) {  // Promise 7
+  auto taken = carve(kSmall);
+  ASSERT_TRUE(taken);
+  Extent extent = std::move(taken.value());
+  extent.keep();
+  EXPECT_FALSE(pool->held(extent).value()) << "never granted";
+  pool->granting(extent);
+  EXPECT_TRUE(pool->held(extent).value());
+  EXPECT_EQ(pool->cut(extent, SealKind::revocable).error().code, ErrorCode::unsupported);
+  unheld = true;
+  EXPECT_TRUE(pool->cut(extent, SealKind::revocable));
+  ASSERT_TRUE(pool->free(extent, nullptr));
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
+}
+
+TEST_F(DevicePoolTest, ARestartedBrokerFindsItsDeviceAndTakesItAsGranted) {  // Promise 9
+  ledger::RegionRecord record;
+  {
+    auto taken = carve(kSmall);
+    ASSERT_TRUE(taken);
+    record.name = "root/a";
+    record.size = taken.value().size();
+    record.extent = taken.value().word();
+    taken.value().keep();
+  }
+  pool = make();
+  auto found = pool->reattach(record, {});
+  ASSERT_TRUE(found) << found.error().sentence;
+  EXPECT_TRUE(pool->held(found.value()).value());
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kLarge) << "its device is taken";
+  record.extent += 1;
+  EXPECT_EQ(pool->reattach(record, {}).error().code, ErrorCode::lost);
+}
+
+TEST_F(DevicePoolTest, AnUndoneCarvingGivesTheDeviceBack) {
+  { auto undone = carve(kSmall); }
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
+}
+
+TEST_F(DevicePoolTest, BadDevicesInThePolicyAreRefusedByName) {
+  auto missing = open_dax_device({"nv", {"/dev/dax99.99"}});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::not_found);
+  EXPECT_THAT(missing.error().sentence, testing::AllOf(HasSubstr("nv"), HasSubstr("/dev/dax99.99")));
+  EXPECT_EQ(open_dax_device({"nv", {"/dev/null"}}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(open_dax_device({"nv", {directory + "/small"}}).error().code, ErrorCode::invalid);
+
+  PciBarOptions bars;
+  bars.name = "bar";
+  bars.locks = directory + "/locks";
+  bars.resources = {"/sys/bus/pci/devices/ffff:ff:1f.7/resource0"};
+  EXPECT_EQ(open_pci_bar(bars).error().code, ErrorCode::not_found);
+  bars.resources = {directory + "/small"};
+  EXPECT_EQ(open_pci_bar(bars).error().code, ErrorCode::invalid);
+}
+
+}  // namespace
+}  // namespace mapcap::broker::pool
