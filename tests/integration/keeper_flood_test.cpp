@@ -28,6 +28,7 @@ class Flood {
       const pid_t pid = ::fork();
       if (pid == 0) {
         if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(1);
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // A flood must not outlive a test that fails.
         char byte = 0;
         volatile std::uint64_t* count = counts_ + i;
         while (::read(grant.get(), &byte, 1) == -1 && errno == EPERM) *count = *count + 1;

@@ -35,6 +35,7 @@ class StandIn {
     EXPECT_TRUE(pair);
     pid_ = ::fork();
     if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Must not outlive a test that fails.
       const UniqueFd end = std::move(pair.value().second);
       pair.value().first.reset();
       serve(options, end.borrow(), first_region, regions);
