@@ -86,8 +86,8 @@ class Pool {
   /// True when carve, cut and free take microseconds: then they run on the loop itself.
   [[nodiscard]] virtual bool quick() const = 0;
 
-  /// What a region that was asked for with this size would have, and be charged: a multiple of the granule, or
-  /// the size of the smallest device that fits. Errors: `pool_full` when no device does.
+  /// What a region that was asked for with this size would have, and be charged: a multiple of the granule,
+  /// or the size of the smallest device that fits. Errors: `pool_full` when no device does.
   virtual schema::Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode) {
     const std::uint64_t granule = facts().granule.value;
     return schema::ByteCount{(asked.value + granule - 1) / granule * granule};
