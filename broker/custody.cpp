@@ -34,6 +34,11 @@ bool parse_stored_name(std::string_view name, RegionId& region) {
   return failed == std::errc{} && end == name.data() + name.size() && region.value != 0;
 }
 
+/// `io`: the keeper's socket was reset before its end was noticed.
+bool is_passing(const schema::Error& error) {
+  return error.code == schema::ErrorCode::unavailable || error.code == schema::ErrorCode::io;
+}
+
 }  // namespace
 
 Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
@@ -46,8 +51,7 @@ Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
   // A keeper that dies is replaced within milliseconds: nobody need hear of it.
   Result<void> held = keeper_.hold(region, fd);
-  for (std::chrono::nanoseconds pause = 10ms;
-       !held && held.error().code == schema::ErrorCode::unavailable && pause < 2s; pause *= 2) {
+  for (std::chrono::nanoseconds pause = 10ms; !held && is_passing(held.error()) && pause < 2s; pause *= 2) {
     co_await loop_.sleep(pause);
     held = keeper_.hold(region, fd);
   }

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -58,7 +59,13 @@ Result<Found> look_at(BorrowedFd fd) {
   const pid_t child = ::fork();
   if (child < 0) return schema::io_error("fork", errno);
   if (child == 0) {
-    // Only async-signal-safe calls: the parent has threads.
+    // Only async-signal-safe calls: the parent has threads. And nothing of the broker's stays open here: a
+    // child that hangs must not make a dead broker look alive.
+    const int low = std::min(fd.get(), to.get());
+    const int high = std::max(fd.get(), to.get());
+    if (low > 0) ::close_range(0, static_cast<unsigned>(low - 1), 0);
+    if (high > low + 1) ::close_range(static_cast<unsigned>(low + 1), static_cast<unsigned>(high - 1), 0);
+    ::close_range(static_cast<unsigned>(high + 1), ~0U, 0);
     struct statfs filesystem {};
     struct stat status {};
     Found found;

@@ -66,6 +66,13 @@ schema::Error no_such(const std::string& name) {
                        {{"name", name}});
 }
 
+/// `invalid`: not attached, because the keeper was replaced after the region had been attached to the one
+/// before. `io`: its socket was reset before its end was noticed.
+bool keeper_is_changing(const schema::Error& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::invalid ||
+         error.code == ErrorCode::io;
+}
+
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;
 }
@@ -303,8 +310,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({uid, holder.gid(), region->record.pool}, one));
   confine::Confiner& confiner = *region->pool->confiner;
   Result<void> attached_first = confiner.attach(id, region->extent.fd(), region->record.size);
-  if (!attached_first && attached_first.error().code != ErrorCode::unavailable)
-    co_return attached_first.error();
+  if (!attached_first && !keeper_is_changing(attached_first.error())) co_return attached_first.error();
 
   confine::Label label;
   label.name = region->record.name;
@@ -319,8 +325,8 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   region->pool->pool->granting(region->extent);
   ++region->issuing;
   Result<confine::Issued> issued = co_await confiner.issue(id, label);
-  for (auto pause = kFirstRetry;
-       !issued && issued.error().code == ErrorCode::unavailable && pause < kLastRetry; pause *= 2) {
+  for (auto pause = kFirstRetry; !issued && keeper_is_changing(issued.error()) && pause < kLastRetry;
+       pause *= 2) {
     co_await parts_.loop.sleep(pause);
     region = parts_.directory.find(id);
     if (region->record.state != RegionState::live) break;
