@@ -53,9 +53,15 @@ enum {
   kTypeAndMode = 0170000 | 07777,
   kProtExec = 4,
   kEperm = 1,
-  // The fcntl commands that neither reach the object nor what other holders see of it: F_DUPFD, F_GETFD,
-  // F_SETFD and F_GETFL are 0 to 3.
+  // The fcntl commands that do not reach the object: F_DUPFD, F_GETFD, F_SETFD and F_GETFL are 0 to 3, locks
+  // (which only bind who asks for them) 5 to 7, for 32-bit programs also 12 to 14, and 36 to 38 (OFD).
   kLastOfDescriptor = 3,
+  kFirstLock = 5,
+  kLastLock = 7,
+  kFirstLock64 = 12,
+  kLastLock64 = 14,
+  kFirstOfdLock = 36,
+  kLastOfdLock = 38,
   kDupCloexec = 1030,
   kGetSeals = 1034,
 };
@@ -124,7 +130,21 @@ SEC("lsm/file_fcntl")
 int on_file_fcntl(__u64 *context) {
   __u32 command = (__u32)context[1];
   if (command <= kLastOfDescriptor || command == kDupCloexec || command == kGetSeals) return 0;
+  if (command >= kFirstLock && command <= kLastLock) return 0;
+  if (command >= kFirstLock64 && command <= kLastLock64) return 0;
+  if (command >= kFirstOfdLock && command <= kLastOfdLock) return 0;
   return judge(ARGUMENT(struct file *, 0)->f_inode);
+}
+
+// Even a chown that changes no id moves the ctime, and everybody may ask for it.
+SEC("lsm/path_chown")
+int on_path_chown(__u64 *context) {
+  return judge(ARGUMENT(struct path *, 0)->dentry->d_inode);
+}
+
+SEC("lsm/path_chmod")
+int on_path_chmod(__u64 *context) {
+  return judge(ARGUMENT(struct path *, 0)->dentry->d_inode);
 }
 
 SEC("lsm/inode_setxattr")

@@ -35,7 +35,7 @@ struct Hook {
   bool every_kernel;  ///< False: older kernels lack it, and do without what it guards.
 };
 
-constexpr std::array<Hook, 12> kHooks{{
+constexpr std::array<Hook, 14> kHooks{{
     {"file_permission", true},
     {"file_open", true},
     {"file_truncate", false},  // Linux 6.2; path_truncate does its work before
@@ -43,6 +43,8 @@ constexpr std::array<Hook, 12> kHooks{{
     {"file_ioctl", true},
     {"file_ioctl_compat", false},  // Linux 6.8 and stable releases; file_ioctl does its work before
     {"file_fcntl", true},
+    {"path_chown", true},
+    {"path_chmod", true},
     {"inode_setxattr", true},
     {"inode_removexattr", true},
     {"inode_link", true},

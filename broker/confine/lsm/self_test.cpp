@@ -54,7 +54,7 @@ struct Trial {
   int (*attempt)(int fd);
 };
 
-constexpr std::array<Trial, 11> kTrials{{
+constexpr std::array<Trial, 12> kTrials{{
     {"read", true,
      [](int fd) {
        char byte = 0;
@@ -69,6 +69,8 @@ constexpr std::array<Trial, 11> kTrials{{
        return failure(::ioctl(fd, FS_IOC_GETFLAGS, &flags));
      }},
     {"fcntl", true, [](int fd) { return failure(::fcntl(fd, F_SETFL, O_APPEND)); }},
+    {"fchown", true,
+     [](int fd) { return failure(::fchown(fd, static_cast<uid_t>(-1), static_cast<gid_t>(-1))); }},
     {"setxattr", true, [](int fd) { return failure(::fsetxattr(fd, "user.mapcap", "x", 1, 0)); }},
     {"executable mmap", true, [](int fd) { return map(fd, PROT_READ | PROT_EXEC); }},
     {"executable mprotect", true, make_executable},
