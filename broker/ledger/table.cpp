@@ -86,10 +86,11 @@ void Table::finish(const Put& put) {
 }
 
 void Table::undo(const Put& put) {
-  // Only a failed sync leads here, and the next sync covers all of what the failed one did (Step::retry),
-  // this zero included. Until one succeeds the slot stays out of use.
+  // Only a failed sync leads here, and the next sync covers all of what the failed one did (Step::retry), so
+  // whatever this slot holds by then takes the refused record's place. Free at once: a disk that keeps
+  // failing must not use the table up.
   medium_.store_word(offset_of(put.slot), 0);
-  released_.push_back(put.slot);
+  free_.insert(put.slot);
 }
 
 schema::Result<std::optional<Table::Erase>> Table::begin_erase(std::uint64_t id, Strength strength) {

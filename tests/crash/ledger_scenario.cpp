@@ -1,9 +1,9 @@
 #include "tests/crash/ledger_scenario.h"
 
 #include <algorithm>
+#include <future>
 #include <map>
 #include <random>
-#include <semaphore>
 
 #include "broker/ledger/recovery.h"
 #include "tests/support/loop_harness.h"
@@ -166,16 +166,23 @@ class Client {
 /// Holds the worker until the loop has run everything that was ready: posted work is first in, first out, and
 /// chains of it are short. So what a sync overlaps with does not depend on the machine's speed.
 void wait_until_idle(broker::Loop& loop) {
-  std::binary_semaphore idle(0);
-  std::function<void(int)> hop = [&](int left) {
-    if (left == 0) {
-      idle.release();
-    } else {
-      loop.post([&hop, left] { hop(left - 1); });
+  struct Hops {
+    std::promise<void> idle;
+    int left = 64;
+  };
+  // Shared, because the loop is still inside the last hop when the wait ends.
+  auto hops = std::make_shared<Hops>();
+  std::future<void> idle = hops->idle.get_future();
+  struct Hop {
+    broker::Loop* loop;
+    std::shared_ptr<Hops> hops;
+    void operator()() const {
+      if (--hops->left == 0) return hops->idle.set_value();
+      loop->post(*this);
     }
   };
-  loop.post([&hop] { hop(64); });
-  idle.acquire();
+  loop.post(Hop{&loop, std::move(hops)});
+  idle.wait();
 }
 
 }  // namespace

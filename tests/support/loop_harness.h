@@ -13,7 +13,8 @@ namespace mapcap::test {
 class LoopHarness {
  public:
   broker::Loop loop;
-  broker::Worker worker{loop, 2};
+  /// One thread: what it is given ends in the order in which it was given.
+  broker::Worker worker{loop, 1};
 
   /// Runs the loop until the task has ended and returns its result.
   template <typename T>
