@@ -12,6 +12,10 @@ Scan scan(std::span<const std::byte> slots, std::uint32_t capacity, std::uint32_
   auto at = [&](std::uint32_t slot) {
     return SlotBytes(slots.subspan(std::size_t{slot} * kSlotSize, kSlotSize));
   };
+  // One slot in 64 tells how full the table is: the map need not grow step by step under a million records.
+  std::size_t sampled = 0;
+  for (std::uint32_t slot = 0; slot < capacity; slot += 64) sampled += load64(at(slot), 0) != 0 ? 64U : 0U;
+  found.live.reserve(sampled);
   for (std::uint32_t slot = 0; slot < capacity; ++slot) {
     const SlotReading reading = read_slot(at(slot), {salt, slot});
     if (reading.state == SlotState::free) continue;
