@@ -161,7 +161,7 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
       region->record.state = RegionState::draining;
       parts_.report.reclaim_failed(region->record.name, marked.error());
     }
-  } else {
+  } else if (region->record.state != RegionState::quarantined) {  // Once: finish() tries again and again.
     Result<void> marked = co_await mark(id, RegionState::quarantined);
     region = parts_.directory.find(id);
     region->record.state = RegionState::quarantined;

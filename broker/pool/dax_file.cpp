@@ -61,7 +61,10 @@ class DaxFilePool final : public Pool {
       Result<bool> healthy = fill(fd.borrow(), number, carving.size, progress);
       if (healthy && healthy.value()) {
         Result<UniqueFd> kept = files_.open(number);
-        if (kept) return Extent(*this, std::move(kept.value()), carving.size, number);
+        if (kept) {
+          carved(number);
+          return Extent(*this, std::move(kept.value()), carving.size, number);
+        }
         healthy = kept.error();
       }
       if (!healthy) {
@@ -118,6 +121,7 @@ class DaxFilePool final : public Pool {
   void discard(Extent& extent) noexcept override {
     extent.take_fd().reset();
     const std::lock_guard lock(mutex_);
+    carved_.erase(extent.word());
     discarded_.insert(extent.word());
   }
 
@@ -193,8 +197,9 @@ class DaxFilePool final : public Pool {
     MAPCAP_TRY(const UniqueFd writable, files_.open_for_writing(number));
     const bool patient = !outlasted(number) && !waiting_.exchange(true);
     const std::chrono::seconds for_size(status.st_size >> 32U);  // 0.2 ms per MiB of touched pages
-    Result<void> done =
-        truncate_within(writable.borrow(), (patient ? options_.cut_deadline : kShortWait) + for_size);
+    const Watched watched = carved_here(number) ? Watched::always : Watched::with_gaps;
+    Result<void> done = truncate_within(writable.borrow(), watched,
+                                        (patient ? options_.cut_deadline : kShortWait) + for_size);
     if (patient) waiting_ = false;
     if (!done && done.error().code == ErrorCode::timed_out) {
       const std::lock_guard lock(mutex_);
@@ -217,7 +222,16 @@ class DaxFilePool final : public Pool {
   void forget(std::uint64_t number) {
     const std::lock_guard lock(mutex_);
     recorded_.erase(number);
+    carved_.erase(number);
     outlasted_.erase(number);
+  }
+  void carved(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    carved_.insert(number);
+  }
+  bool carved_here(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    return carved_.contains(number);
   }
   bool remembered(std::uint64_t number) {
     const std::lock_guard lock(mutex_);
@@ -235,6 +249,7 @@ class DaxFilePool final : public Pool {
   std::atomic<bool> waiting_ = false;  ///< A truncation may take its whole deadline.
   std::mutex mutex_;
   std::set<std::uint64_t> recorded_;   ///< Files that records named at start.
+  std::set<std::uint64_t> carved_;     ///< Files that this broker made and has kept open.
   std::set<std::uint64_t> discarded_;  ///< Files of carvings that were undone.
   std::set<std::uint64_t> outlasted_;  ///< Files whose pins have passed a deadline.
 };

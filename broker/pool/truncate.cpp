@@ -1,13 +1,17 @@
 #include "broker/pool/truncate.h"
 
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <utility>
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid  // glibc 2.36 has the field without its documented name.
@@ -74,9 +78,42 @@ class Alarm {
   bool armed_ = false;
 };
 
+/// A file that is mapped by the broker as long as this lives.
+class KeptMapped {
+ public:
+  static Result<KeptMapped> whole(BorrowedFd fd, Watched watched) {
+    struct statx status {};
+    if (::statx(fd.get(), "", AT_EMPTY_PATH, STATX_SIZE, &status) != 0) {
+      return schema::io_error("statx of a region's file", errno);
+    }
+    KeptMapped mapped;
+    mapped.size_ = status.stx_size;
+    // Elsewhere truncation leaves the pinned page to whoever pins it, and the page goes to nobody else.
+    const bool dax = (status.stx_attributes & STATX_ATTR_DAX) != 0;
+    const int populate = dax && watched == Watched::with_gaps ? MAP_POPULATE : 0;
+    // SAFETY: never read through; a new mapping at an address of the kernel's choice. Pages that populating
+    // cannot reach (bad blocks) are left out without an error.
+    mapped.address_ = ::mmap(nullptr, mapped.size_, PROT_READ, MAP_SHARED | populate, fd.get(), 0);
+    if (mapped.address_ == MAP_FAILED) return schema::io_error("mmap of a region's file", errno);
+    return mapped;
+  }
+  KeptMapped(KeptMapped&& other) noexcept
+      : address_(std::exchange(other.address_, MAP_FAILED)), size_(other.size_) {}
+  KeptMapped& operator=(KeptMapped&&) = delete;
+  ~KeptMapped() {
+    if (address_ != MAP_FAILED) ::munmap(address_, size_);
+  }
+
+ private:
+  KeptMapped() = default;
+  void* address_ = MAP_FAILED;
+  std::uint64_t size_ = 0;
+};
+
 }  // namespace
 
-Result<void> truncate_within(BorrowedFd fd, std::chrono::milliseconds deadline) {
+Result<void> truncate_within(BorrowedFd fd, Watched watched, std::chrono::milliseconds deadline) {
+  MAPCAP_TRY(const KeptMapped mapped, KeptMapped::whole(fd, watched));
   MAPCAP_TRY(const Alarm alarm, Alarm::set(deadline));
   if (::ftruncate(fd.get(), 0) == 0) return schema::ok();
   if (errno != EINTR) return schema::io_error("truncating a region's file", errno);

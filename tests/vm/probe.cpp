@@ -8,6 +8,11 @@
 //   probe bar FILE [MEMTYPE]        a PCI BAR holds what is stored; debugfs calls its mapping MEMTYPE
 //   probe pmr-enable FILE           sets PMRCTL.EN in an NVMe controller's BAR 0
 //   probe attached PIN COMMAND...   runs COMMAND while the BPF program pinned at PIN is attached
+//   probe hold FD READY UNTIL       maps the inherited FD, makes the file READY, waits for UNTIL, touches
+//   probe pin FD READY UNTIL        the same, but pins a page by vmsplice and neither maps nor opens it more
+//   probe fd-store FD TEXT          stores TEXT through a mapping of the inherited FD, and writes it back
+//   probe fd-expect FD TEXT         the inherited FD, mapped read-only, begins with TEXT
+//   probe fd-zero FD                the inherited FD reads as zeros to its end
 //   probe passthrough               the kernel knows FUSE_DEV_IOC_BACKING_OPEN
 //
 // Exit status 0 when it is so, 1 with one sentence on stderr when not, 2 on wrong usage.
@@ -20,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -175,6 +181,70 @@ int attached(const std::string& pin, char** command) {
   fail("cannot be run", command[0], errno);
 }
 
+void wait_for(const std::string& ready, const std::string& until) {
+  if (std::ofstream made(ready); !made) fail("cannot be made", ready);
+  while (access(until.c_str(), F_OK) != 0) usleep(50'000);
+}
+
+/// Pages of what an inherited descriptor maps.
+char* map_inherited(const std::string& number, std::size_t size, int protection) {
+  // SAFETY: a new mapping at an address of the kernel's choice.
+  void* at = mmap(nullptr, size, protection, MAP_SHARED, std::stoi(number), 0);
+  if (at == MAP_FAILED) fail("cannot be mapped", "descriptor " + number, errno);
+  return static_cast<char*>(at);
+}
+
+std::size_t size_of_inherited(const std::string& number) {
+  struct stat status {};
+  if (fstat(std::stoi(number), &status) != 0) fail("fstat", "descriptor " + number, errno);
+  if (S_ISREG(status.st_mode)) return static_cast<std::size_t>(status.st_size);
+  return map_length;
+}
+
+int hold(const std::string& number, const std::string& ready, const std::string& until) {
+  volatile char* at = map_inherited(number, size_of_inherited(number), PROT_READ | PROT_WRITE);
+  at[0] = 'h';
+  wait_for(ready, until);
+  at[0] = 'H';  // SIGBUS once it was revoked.
+  return 0;
+}
+
+int pin(const std::string& number, const std::string& ready, const std::string& until) {
+  const std::size_t size = size_of_inherited(number);
+  char* at = map_inherited(number, size, PROT_READ | PROT_WRITE);
+  at[0] = 'p';
+  int ends[2];
+  if (pipe(ends) != 0) fail("pipe", "pin", errno);
+  iovec page{at, 4096};
+  if (vmsplice(ends[1], &page, 1, 0) != 4096) fail("vmsplice", "descriptor " + number, errno);
+  munmap(at, size);
+  close(std::stoi(number));
+  wait_for(ready, until);
+  return 0;
+}
+
+int fd_store(const std::string& number, const std::string& text) {
+  char* at = map_inherited(number, size_of_inherited(number), PROT_READ | PROT_WRITE);
+  std::ranges::copy(text, at);
+  write_back(at, text.size());
+  return 0;
+}
+
+int fd_expect(const std::string& number, const std::string& text) {
+  const char* at = map_inherited(number, size_of_inherited(number), PROT_READ);
+  if (std::string_view(at, text.size()) != text) fail("does not begin with \"" + text + "\"", number);
+  return 0;
+}
+
+int fd_zero(const std::string& number) {
+  const std::size_t size = size_of_inherited(number);
+  const auto* words =  // SAFETY: page-aligned, and whole pages long
+      reinterpret_cast<const volatile std::uint64_t*>(map_inherited(number, size, PROT_READ));
+  for (std::size_t i = 0; i < size / 8; ++i)
+    if (words[i] != 0) fail("is not zero at byte " + std::to_string(i * 8), "descriptor " + number);
+  return 0;
+}
+
 int passthrough() {
   struct BackingMap {
     std::int32_t fd;
@@ -195,6 +265,12 @@ int main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
   const std::string path = argc > 2 ? argv[2] : "";
   const std::string text = argc > 3 ? argv[3] : "";
+  const std::string until = argc > 4 ? argv[4] : "";
+  if (verb == "hold" && argc == 5) return hold(path, text, until);
+  if (verb == "pin" && argc == 5) return pin(path, text, until);
+  if (verb == "fd-store" && argc == 4) return fd_store(path, text);
+  if (verb == "fd-expect" && argc == 4) return fd_expect(path, text);
+  if (verb == "fd-zero" && argc == 3) return fd_zero(path);
   if (verb == "passthrough" && argc == 2) return passthrough();
   if (verb == "map-sync" && argc == 3) return map_sync(path);
   if (verb == "no-map-sync" && argc == 3) return no_map_sync(path);
