@@ -1,6 +1,8 @@
 #include "broker/confine/native.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -8,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -60,6 +63,53 @@ schema::Result<Kind> kind_of(schema::BorrowedFd fd) {
   }
 }
 
+/// Memory that never had a path.
+schema::Result<bool> is_anonymous(schema::BorrowedFd fd) {
+  struct statfs filesystem {};
+  if (::fstatfs(fd.get(), &filesystem) != 0) return schema::io_error("fstatfs of a region's memory", errno);
+  const auto type = static_cast<unsigned long>(filesystem.f_type);
+  return type == DMA_BUF_MAGIC || type == kSecretMemory;
+}
+
+/// The path of an open file in the broker's own mount namespace.
+schema::Result<std::filesystem::path> path_of(schema::BorrowedFd fd) {
+  std::error_code failed;
+  std::filesystem::path path =
+      std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd.get()), failed);
+  if (failed) return schema::io_error("reading the path of a device", failed.value());
+  return path;
+}
+
+bool same_file(schema::BorrowedFd a, schema::BorrowedFd b) {
+  struct stat one {};
+  struct stat other {};
+  return ::fstat(a.get(), &one) == 0 && ::fstat(b.get(), &other) == 0 && one.st_dev == other.st_dev &&
+         one.st_ino == other.st_ino;
+}
+
+/// The same node through a mount of its own that runs nothing. No mapping of what is opened through it is
+/// ever executable (path_noexec() in the kernel's mm/mmap.c), however the policy's path is mounted. The mount
+/// is of the directory, and dissolved before anybody gets a descriptor: a holder with a user namespace can
+/// then neither attach nor reconfigure it. Linux 5.12; needs CAP_SYS_ADMIN.
+schema::Result<schema::UniqueFd> on_noexec_mount(schema::BorrowedFd fd) {
+  MAPCAP_TRY(const std::filesystem::path path, path_of(fd));
+  const std::string directory = path.parent_path().string();
+  const schema::UniqueFd mount(
+      ::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+  if (!mount.valid()) return schema::io_error("open_tree of " + directory, errno);
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
+  if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+    return schema::io_error("mount_setattr(noexec) of " + directory, errno);
+  }
+  schema::UniqueFd node(::openat(mount.get(), path.filename().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!node.valid()) return schema::io_error("opening " + path.string(), errno);
+  if (!same_file(node.borrow(), fd)) {
+    return schema::error(schema::ErrorCode::io, path.string() + " is no longer the device that it was");
+  }
+  return node;
+}
+
 class NativeConfiner final : public UntrackedConfiner {
  public:
   [[nodiscard]] schema::Confinement kind() const override { return schema::Confinement::native; }
@@ -76,21 +126,17 @@ class NativeConfiner final : public UntrackedConfiner {
     return schema::ok();
   }
 
+  schema::Result<schema::UniqueFd> hold(schema::BorrowedFd fd) override {
+    MAPCAP_TRY(const bool anonymous, is_anonymous(fd));
+    return anonymous ? duplicate(fd) : on_noexec_mount(fd);
+  }
+
   schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) override {
-    MAPCAP_TRY(const Kind found, kind_of(fd));
-    switch (found) {
-      case Kind::dax_device:
-      case Kind::pci_bar:
-        // Nodes of root with mode 0600: holders cannot open them again.
-        return reopen(fd, rights);
-      case Kind::dma_buffer:
-      case Kind::secret_memory:
-        break;
-      default:
-        return schema::error(schema::ErrorCode::unsupported, "this memory is no longer mmap-only by itself");
-    }
-    // Neither can be opened again, nor weakened. Sharing one description is harmless: there is no offset to
-    // share, since neither can be read, written or seeked to any effect.
+    MAPCAP_TRY(const bool anonymous, is_anonymous(fd));
+    // Nodes of root with mode 0600: holders cannot open them again.
+    if (!anonymous) return reopen(fd, rights);
+    // Neither dma-bufs nor secret memory can be opened again, nor weakened. Sharing one description is
+    // harmless: there is no offset to share, since neither can be read, written or seeked to any effect.
     if (rights == schema::Access::read_only) {
       return schema::error(
           schema::ErrorCode::unsupported,

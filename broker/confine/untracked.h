@@ -19,7 +19,7 @@ class UntrackedConfiner : public Confiner {
                               Backing backing = Backing::carved) override {
     MAPCAP_TRY_VOID(admit(fd, backing));
     if (attached_.contains(region.value)) return schema::ok();
-    MAPCAP_TRY(schema::UniqueFd own, duplicate(fd));
+    MAPCAP_TRY(schema::UniqueFd own, hold(fd));
     attached_.emplace(region.value, std::move(own));
     return schema::ok();
   }
@@ -40,6 +40,8 @@ class UntrackedConfiner : public Confiner {
  protected:
   /// Whether this kind of memory can be confined so; may prepare it.
   virtual schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) = 0;
+  /// The confiner's own descriptor of the memory, which open() is given.
+  virtual schema::Result<schema::UniqueFd> hold(schema::BorrowedFd fd) { return duplicate(fd); }
   virtual schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) = 0;
   [[nodiscard]] bool attached(schema::RegionId region) const { return attached_.contains(region.value); }
 

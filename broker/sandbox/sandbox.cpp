@@ -67,6 +67,8 @@ constexpr const char* kAllowed[] = {
     // a new keeper: its mount, and what it does to itself
     "fsopen", "fsconfig", "fsmount", "setsid", "chdir", "setpriority", "prctl", "capget", "capset",
     "seccomp", "prlimit64", "setrlimit", "getrlimit", "setpgid", "getrandom", "bpf", "arch_prctl",
+    // the mounts through which devices are issued
+    "open_tree", "mount_setattr",
 #ifdef MAPCAP_SANITIZED
     // the sanitizers' own runtime: leak checking stops its threads from a helper
     "ptrace", "personality", "process_vm_readv", "prctl", "sched_setaffinity", "vfork", "mincore",

@@ -121,6 +121,7 @@ void add_execution(Family& family) {
                           Kind{"mprotect to exec, private", PROT_READ | PROT_EXEC, MAP_PRIVATE}}) {
     family.refused(kind.name, [kind](const Context& c) {
       std::byte* region = map(c, PROT_READ, kind.flags);
+      if (region == nullptr && kind.flags == MAP_PRIVATE) return refused(errno, "cannot be mapped privately");
       if (region == nullptr) return inconclusive("cannot map");
       return answered(mprotect(region, static_cast<std::size_t>(c.size), kind.protection));
     });

@@ -47,7 +47,8 @@ enum class Rule {
   tolerated_rw,   // with rw either answer is fine and contents may change; with ro it must be refused
   harmless,       // either answer is fine, nothing may change
   private_inode,  // changes only a property of the inode: harmless where each grant has an inode of its own
-                  // (clone)
+                  // (clone) or where the inode is a device's node, no part of the memory (native)
+  node_times,     // changes only the times of the inode: harmless for a device's node (native)
 };
 
 enum class Evidence {

@@ -40,7 +40,7 @@ off_t length_of(const Context& context, Length length) {
 // Truncating to the same length changes nothing that can be seen but the times, so its answer decides.
 void add_truncation(Family& size, const std::string& how, const NamedLength& to, const Try& attempt) {
   if (to.length == Length::same) {
-    size.refused(how + " to " + to.name, attempt);
+    size.add(how + " to " + to.name, Rule::node_times, attempt);
   } else {
     size.unchanged(how + " to " + to.name, attempt);
   }

@@ -43,22 +43,26 @@ Witness::Witness(const Target& target) : target_(target) {
 Witness::~Witness() {
   for (const Window* window : mapped_windows()) {
     if (target_.rights == schema::Access::read_write) write_back(*window, window->original);
-    munmap(window->address, window->original.size());
+    unmap(*window);
   }
+  if (whole_ != nullptr) munmap(whole_, target_.size);
   if (transfer_ != nullptr) munmap(transfer_, transfer_length_);
 }
 
 void Witness::watch(Window& window, std::uint64_t offset, std::size_t length) {
   const bool writable = target_.rights == schema::Access::read_write;
-  // SAFETY: a fresh mapping of the borrowed fd; it is touched only through copy_out and write_back, which
-  // survive a region that shrinks under it.
-  void* address = mmap(nullptr, length, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, target_.fd,
-                       static_cast<off_t>(offset));
-  if (address == MAP_FAILED || transfer_ == nullptr) return;
-  window.address = static_cast<std::byte*>(address);
+  if (transfer_ == nullptr) return;
+  window.address = map(offset, length);
+  if (window.address == nullptr) {
+    // Device-DAX is mapped in multiples of its alignment only.
+    if (whole_ == nullptr) whole_ = map(0, target_.size);
+    if (whole_ == nullptr) return;
+    window.address = whole_ + offset;
+    window.within_whole = true;
+  }
   window.original.resize(length);
   if (!copy_out(window)) {
-    munmap(address, length);
+    unmap(window);
     window = {};
     return;
   }
@@ -67,6 +71,19 @@ void Witness::watch(Window& window, std::uint64_t offset, std::size_t length) {
   if (!writable) return;
   for (std::size_t i = 0; i < length; ++i) window.expected[i] = pattern_at(offset + i);
   write_back(window, window.expected);
+}
+
+std::byte* Witness::map(std::uint64_t offset, std::size_t length) const {
+  const bool writable = target_.rights == schema::Access::read_write;
+  // SAFETY: a fresh mapping of the borrowed fd; it is touched only through copy_out and write_back, which
+  // survive a region that shrinks under it.
+  void* address = mmap(nullptr, length, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, target_.fd,
+                       static_cast<off_t>(offset));
+  return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
+}
+
+void Witness::unmap(const Window& window) const {
+  if (!window.within_whole) munmap(window.address, window.original.size());
 }
 
 bool Witness::copy_out(const std::vector<Window*>& windows) {

@@ -43,12 +43,16 @@ class Witness {
   // A stretch of the region that is compared after each attempt. Two of them, for a region may be terabytes.
   struct Window {
     std::byte* address = nullptr;
+    bool within_whole = false;  // no mapping of its own
     std::vector<std::byte> original;
     std::vector<std::byte> expected;
     std::vector<std::byte> now;
   };
 
   void watch(Window& window, std::uint64_t offset, std::size_t length);
+  // nullptr with errno when refused.
+  [[nodiscard]] std::byte* map(std::uint64_t offset, std::size_t length) const;
+  void unmap(const Window& window) const;
   [[nodiscard]] std::vector<Window*> mapped_windows();
   // Fills `now` of each; false when one of them faults.
   [[nodiscard]] bool copy_out(const std::vector<Window*>& windows);
@@ -60,6 +64,7 @@ class Witness {
   const Target target_;
   Window head_;
   Window tail_;
+  std::byte* whole_ = nullptr;     // the whole region, where no part can be mapped
   std::byte* transfer_ = nullptr;  // shared with the child that does the touching
   std::size_t transfer_length_ = 0;
   struct stat attributes_ {};
