@@ -4,14 +4,12 @@
 
 namespace mapcap::ledger {
 
-Commit::Commit(std::shared_ptr<Medium> medium, Table& table, broker::Loop& loop, broker::Worker& worker)
-    : medium_(std::move(medium)), table_(table), loop_(loop), worker_(worker) {}
+Commit::Commit(std::shared_ptr<Medium> medium, broker::Loop& loop, broker::Worker& worker)
+    : medium_(std::move(medium)), loop_(loop), worker_(worker) {}
 
 bool Commit::Durable::await_ready() {
   if (commit_.medium_->granularity() == schema::Granularity::page) return false;
-  commit_.table_.begin_commit();
   commit_.medium_->fence(step_);
-  commit_.table_.end_commit(Table::CommitEnd::durable);
   return true;
 }
 
@@ -25,7 +23,6 @@ void Commit::Durable::await_suspend(std::coroutine_handle<> waiting) {
 void Commit::start() {
   running_ = true;
   syncing_ = std::exchange(waiting_, {});
-  table_.begin_commit();
   const Range range = medium_->take_flushed().value_or(Range{});
   const Step step = syncing_.front()->step_;
   worker_.submit([medium = medium_, loop = &loop_, self = std::weak_ptr(self_), range, step]() mutable {
@@ -44,7 +41,6 @@ void Commit::end(Range range, const schema::Result<void>& result) {
     medium_->redirty();
     medium_->flush(range, Step::retry);
   }
-  table_.end_commit(result ? Table::CommitEnd::durable : Table::CommitEnd::failed);
   // Whoever is resumed may ask for the next commit at once; it starts when all have been told.
   for (Durable* durable : std::exchange(syncing_, {})) {
     durable->result_ = result;

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "broker/ledger/medium.h"
-#include "broker/ledger/table.h"
 #include "broker/loop.h"
 #include "broker/worker.h"
 
@@ -18,7 +17,7 @@ namespace mapcap::ledger {
 
 class Commit {
  public:
-  Commit(std::shared_ptr<Medium> medium, Table& table, broker::Loop& loop, broker::Worker& worker);
+  Commit(std::shared_ptr<Medium> medium, broker::Loop& loop, broker::Worker& worker);
 
   class Durable {
    public:
@@ -42,7 +41,6 @@ class Commit {
   void end(Range range, const schema::Result<void>& result);
 
   std::shared_ptr<Medium> medium_;
-  Table& table_;
   broker::Loop& loop_;
   broker::Worker& worker_;
   std::vector<Durable*> waiting_;  // For the next sync.

@@ -43,7 +43,7 @@ class TableLedger final : public Ledger {
         worker_(worker),
         superblock_(opened.superblock),
         table_(std::move(opened.table)),
-        commit_(medium_, *table_, loop, worker),
+        commit_(medium_, loop, worker),
         locks_(loop),
         recovered_(std::move(opened.recovered)),
         next_id_(opened.next_id) {
@@ -102,8 +102,8 @@ class TableLedger final : public Ledger {
     closing_ = true;
     const KeyLocks::Guard growth = co_await locks_.lock(kGrowthKey);
     const KeyLocks::Guard superblock = co_await locks_.lock(kSuperblockKey);
-    medium_->flush({kSlotsOffset, std::size_t{table_->capacity()} * kSlotSize}, Step::promotion);
-    co_return co_await commit_.durable(Step::commit);
+    medium_->flush({kSlotsOffset, std::size_t{table_->capacity()} * kSlotSize}, Step::closing);
+    co_return co_await commit_.durable(Step::closing);
   }
 
   [[nodiscard]] schema::Granularity granularity() const override { return medium_->granularity(); }
@@ -114,10 +114,10 @@ class TableLedger final : public Ledger {
     ++next.sequence;
     next.next_id = next_id_ + kIdChunk;
     const std::size_t first = first_copy(intact);
-    store_superblock(*medium_, next, first, Step::superblock_first);
-    MAPCAP_TRY_VOID(settle(*medium_, Step::superblock_first));
-    store_superblock(*medium_, next, 1 - first, Step::superblock_second);
-    MAPCAP_TRY_VOID(settle(*medium_, Step::superblock_second));
+    store_superblock(*medium_, next, first, Step::start_first);
+    MAPCAP_TRY_VOID(settle(*medium_, Step::start_first));
+    store_superblock(*medium_, next, 1 - first, Step::start_second);
+    MAPCAP_TRY_VOID(settle(*medium_, Step::start_second));
     superblock_ = next;
     return schema::ok();
   }
@@ -134,7 +134,7 @@ class TableLedger final : public Ledger {
         continue;
       }
       if (put->strength == Strength::power) {
-        Result<void> durable = co_await commit_.durable(Step::commit);
+        Result<void> durable = co_await commit_.durable(Step::put);
         if (!durable) {
           table_->undo(*put);
           co_return durable;
@@ -154,7 +154,7 @@ class TableLedger final : public Ledger {
     MAPCAP_CO_TRY(const std::optional<Table::Erase> erase, table_->begin_erase(id, strength));
     if (!erase) co_return schema::ok();
     if (erase->strength == Strength::power) {
-      Result<void> durable = co_await commit_.durable(Step::commit);
+      Result<void> durable = co_await commit_.durable(Step::erase);
       if (!durable) {
         table_->undo(*erase);
         co_return durable;
@@ -168,10 +168,6 @@ class TableLedger final : public Ledger {
   Task<Result<void>> make_room() {
     const KeyLocks::Guard held = co_await locks_.lock(kGrowthKey);
     if (table_->free_slots() > 0) co_return schema::ok();
-    if (table_->released_slots() > 0) {
-      MAPCAP_CO_TRY_VOID(co_await commit_.durable(Step::commit));
-      if (table_->free_slots() > 0) co_return schema::ok();
-    }
     co_return co_await grow();
   }
 

@@ -14,12 +14,20 @@ std::string_view to_string(Step step) {
       return "release";
     case Step::retry:
       return "retry";
-    case Step::commit:
-      return "commit";
+    case Step::put:
+      return "put";
+    case Step::erase:
+      return "erase";
+    case Step::closing:
+      return "closing";
     case Step::superblock_first:
       return "superblock_first";
     case Step::superblock_second:
       return "superblock_second";
+    case Step::start_first:
+      return "start_first";
+    case Step::start_second:
+      return "start_second";
     case Step::adopt:
       return "adopt";
     case Step::recovery_release:

@@ -24,21 +24,24 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-/// Why something is made durable. Each flush, fence and sync in the ledger names its step, so that the crash
-/// tests can leave out one at a time and show that it was needed.
+/// Why something is made durable. Each place in the ledger that flushes, fences or syncs has a step of its
+/// own, so that the crash tests can leave out one at a time and show that it was needed.
 enum class Step : std::uint8_t {
   record,     ///< A new version of a record, in a slot of its own.
   promotion,  ///< All that a record's process-strength past left unflushed, before its first power strength.
   tombstone,  ///< The word that turns a record into a tombstone.
   release,    ///< The zero word that frees a slot.
   retry,      ///< What a failed sync had covered, for the next one.
-  commit,     ///< The fence or sync that an acknowledgement waits for.
+  put,        ///< The fence or sync that the acknowledgement of a new version waits for.
+  erase,      ///< The same for an erase.
+  closing,    ///< Everything, at an orderly end.
   superblock_first,   ///< The copy that is written first.
   superblock_second,  ///< The other copy, before the first may be written again.
-  adopt,              ///< What recovery found, before anybody acts on it.
-  recovery_release,   ///< What recovery freed.
+  start_first,        ///< The same two, when a ledger is opened.
+  start_second,
+  adopt,             ///< What recovery found, before anybody acts on it.
+  recovery_release,  ///< What recovery freed.
 };
-inline constexpr std::size_t kSteps = 10;
 std::string_view to_string(Step step);
 
 class Medium {

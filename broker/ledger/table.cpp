@@ -52,12 +52,8 @@ void Table::promote() {
 
 void Table::release(std::uint32_t slot, Strength strength, Step step) {
   medium_.store_word(offset_of(slot), 0);
-  if (strength == Strength::process) {
-    free_.insert(slot);
-    return;
-  }
-  medium_.flush({offset_of(slot), sizeof(std::uint64_t)}, step);
-  released_.push_back(slot);
+  if (strength == Strength::power) medium_.flush({offset_of(slot), sizeof(std::uint64_t)}, step);
+  free_.insert(slot);
 }
 
 schema::Result<std::optional<Table::Put>> Table::begin_put(SlotImage& image, SlotKind kind, std::uint64_t id,
@@ -115,20 +111,6 @@ void Table::finish(const Erase& erase) {
 
 void Table::undo(const Erase& erase) {
   medium_.store_word(offset_of(erase.slot), erase.word);
-}
-
-void Table::begin_commit() {
-  settling_.insert(settling_.end(), released_.begin(), released_.end());
-  released_.clear();
-}
-
-void Table::end_commit(CommitEnd end) {
-  if (end == CommitEnd::durable) {
-    for (std::uint32_t slot : settling_) free_.insert(slot);
-  } else {
-    released_.insert(released_.end(), settling_.begin(), settling_.end());
-  }
-  settling_.clear();
 }
 
 void Table::extend(std::uint32_t capacity) {

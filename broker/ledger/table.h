@@ -5,8 +5,9 @@
 // An erase turns the record into a tombstone by one word, and once that is durable zeroes it. The tombstone
 // is needed because an older version may have been zeroed without that zero being durable yet: pages and
 // cache lines reach the medium in any order, and the old version must not come back after the newest is gone.
-// Zeroes are flushed when they are stored and become durable with the next commit, whoever waits for it;
-// until then a freed slot is not used again.
+// Zeroes are flushed when they are stored and become durable with the next commit, whoever waits for it. A
+// freed slot may be used again at once: whatever of it a power cut brings back is superseded or erased by
+// what was durable before it was freed, or is torn.
 //
 // A record has a strength. At process strength (regions whose memory dies with the machine anyway) program
 // order is all that matters and nothing is flushed. Once an id has been written at power strength, all its
@@ -65,18 +66,11 @@ class Table {
   void finish(const Erase& erase);
   void undo(const Erase& erase);
 
-  /// Around every fence or sync. Slots whose zero was stored before the begin are free after a durable end.
-  void begin_commit();
-  enum class CommitEnd : std::uint8_t { durable, failed };
-  void end_commit(CommitEnd end);
-
   /// The medium has grown, and the superblock says so.
   void extend(std::uint32_t capacity);
 
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   [[nodiscard]] std::uint32_t free_slots() const { return free_.size(); }
-  /// Freed, and waiting for a commit.
-  [[nodiscard]] std::size_t released_slots() const { return released_.size() + settling_.size(); }
   [[nodiscard]] std::size_t records() const { return live_.size(); }
 
  private:
@@ -97,8 +91,6 @@ class Table {
   std::uint64_t next_version_;
   IdMap live_;
   SlotSet free_;
-  std::vector<std::uint32_t> released_;  // Zeroed since the running commit began.
-  std::vector<std::uint32_t> settling_;  // Zeroed before it began.
   std::vector<std::uint32_t> stale_;
   std::vector<std::uint32_t> dead_;
 };

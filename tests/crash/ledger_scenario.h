@@ -36,6 +36,7 @@ ledger::QuotaRecord quota_with(Key key, std::uint64_t value);
 struct History {
   std::shared_ptr<RecordingMedium> medium;
   std::vector<Operation> operations;
+  std::size_t closed = SIZE_MAX;  ///< Position at which close() had succeeded.
   std::uint64_t refused_for_space = 0;
   std::uint64_t refused_for_io = 0;
 };
