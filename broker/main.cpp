@@ -41,6 +41,14 @@ Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, co
   return schema::ok();
 }
 
+/// What process strength left in the page cache becomes durable, so that after a reboot the volatile regions
+/// are told as lost; then the loop ends.
+Task<void> close_and_stop(ledger::Ledger& ledger, Report& report, Loop& loop) {
+  Result<void> closed = co_await ledger.close();
+  if (!closed) report.close_failed(closed.error());
+  loop.stop();
+}
+
 Result<void> serve(const Config& config) {
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
@@ -106,15 +114,18 @@ Result<void> serve(const Config& config) {
   regions.recover(std::move(inheritance));
   MAPCAP_TRY_VOID(sandbox::filter_system_calls());
 
+  bool stopping = false;
   loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
     if (number == SIGHUP) {
       reload(config, regions, listener, report);
       return;
     }
+    if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
+    stopping = true;
     report.stopping(number == SIGTERM ? "SIGTERM" : "SIGINT");
     sd_notify(0, "STOPPING=1");
     listener.stop();
-    loop.stop();
+    spawn(close_and_stop(*ledger, report, loop));
   });
   listener.start();
   sd_notify(0, "READY=1");

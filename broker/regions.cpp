@@ -349,12 +349,16 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
 
 Result<Delivery> Regions::list(Caller caller, const schema::List& ask) {
   MAPCAP_TRY(Directory::Position position, position_of(ask.cursor));
+  // Names lie in order: all that match begin with what stands before the glob's first wildcard.
+  const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
+  position = std::max(position, Directory::Position{prefix, 0});
   constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
   constexpr std::uint32_t kLookAt = 4096;  // Regions looked at for one page: bounds the time of one request.
   const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);
   schema::Listing listing;
   std::uint32_t looked_at = 0;
   parts_.directory.visit_from(position, [&](const Region& region) {
+    if (!region.record.name.starts_with(prefix)) return false;
     if ((ask.glob.empty() || schema::glob_match(ask.glob, region.record.name)) &&
         visible_to(region, caller.subject)) {
       listing.regions.push_back(describe(region));

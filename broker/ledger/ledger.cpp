@@ -130,7 +130,7 @@ class TableLedger final : public Ledger {
     for (;;) {
       MAPCAP_CO_TRY(const std::optional<Table::Put> put, table_->begin_put(image, kind, id, strength));
       if (!put) {
-        MAPCAP_CO_TRY_VOID(co_await make_room());
+        MAPCAP_CO_TRY_VOID(co_await make_room(id));
         continue;
       }
       if (put->strength == Strength::power) {
@@ -164,10 +164,10 @@ class TableLedger final : public Ledger {
     co_return schema::ok();
   }
 
-  /// Returns when a slot was free at some moment since the call.
-  Task<Result<void>> make_room() {
+  /// Returns when a change of this id had room at some moment since the call.
+  Task<Result<void>> make_room(std::uint64_t id) {
     const KeyLocks::Guard held = co_await locks_.lock(kGrowthKey);
-    if (table_->free_slots() > 0) co_return schema::ok();
+    if (table_->has_room_for(id)) co_return schema::ok();
     co_return co_await grow();
   }
 

@@ -56,7 +56,8 @@ class Ledger {
                                                          std::string pool) = 0;
 
   /// For an orderly end: waits for what runs in the background and makes everything durable, process strength
-  /// too, so that after a reboot volatile regions are told as lost. No change may be under way or follow.
+  /// too, so that after a reboot volatile regions are told as lost. Changes that are
+  /// still under way, or follow, are as durable as they asked to be and no more.
   /// Errors: `io`.
   virtual broker::Task<schema::Result<void>> close() = 0;
 

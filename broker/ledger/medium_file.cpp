@@ -90,8 +90,9 @@ class FileMedium final : public Medium {
       : fd_(std::move(fd)), path_(std::move(path)), mode_(mode), pretend_(pretend) {}
 
   ~FileMedium() override {
-    for (Range range : pretended_) {
-      // SAFETY: mapped by map_pretended() within the reservation; nothing refers to it any more.
+    map_.reset();
+    for (Range range : pieces_) {
+      // SAFETY: mapped by map_here() within the reservation; nothing refers to it any more.
       ::munmap(base_ + range.offset, range.size);
     }
   }
@@ -132,7 +133,6 @@ class FileMedium final : public Medium {
 
   void flush(Range range, Step) override {
     if (granularity_ != Granularity::page) {
-      // The mapping is made of several, but of one file: they flush alike.
       flush_(base_ + range.offset, range.size);
       return;
     }
@@ -199,14 +199,32 @@ class FileMedium final : public Medium {
   }
 
   Result<void> map(Range range) {
-    MAPCAP_TRY(Map map, pretend_ ? map_pretended(range) : map_really(range));
-    if (maps_.empty()) {
-      granularity_ = to_granularity(pmem2_map_get_store_granularity(map.get()));
-      flush_ = pmem2_get_flush_fn(map.get());
-      drain_ = pmem2_get_drain_fn(map.get());
+    if (map_ != nullptr) {
+      MAPCAP_TRY_VOID(map_more(range));
+    } else {
+      MAPCAP_TRY(map_, pretend_ ? map_pretended(range) : map_really(range));
+      granularity_ = to_granularity(pmem2_map_get_store_granularity(map_.get()));
+      flush_ = pmem2_get_flush_fn(map_.get());
+      drain_ = pmem2_get_drain_fn(map_.get());
     }
-    maps_.push_back(std::move(map));
     mapped_ = range.offset + range.size;
+    return schema::ok();
+  }
+
+  /// More of the same file, which is flushed as the first piece is. Not through libpmem2: for every map it
+  /// walks /sys with fts(3), which changes the working directory of the whole process, and the broker's
+  /// system-call filter ends a process that does.
+  Result<void> map_more(Range range) {
+    const bool direct = granularity_ != Granularity::page && !pretend_;
+    return map_here(range, direct ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+  }
+
+  Result<void> map_here(Range range, int flags) {
+    // SAFETY: MAP_FIXED within the reservation, at an offset where nothing is mapped yet.
+    void* address = ::mmap(base_ + range.offset, range.size, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+                           fd_.get(), static_cast<off_t>(range.offset));
+    if (address == MAP_FAILED) return io_error("map " + path_, errno);
+    pieces_.push_back(range);
     return schema::ok();
   }
 
@@ -229,17 +247,14 @@ class FileMedium final : public Medium {
   }
 
   Result<Map> map_pretended(Range range) {
-    // SAFETY: MAP_FIXED within the reservation, at an offset where nothing is mapped yet.
-    void* address = ::mmap(base_ + range.offset, range.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                           fd_.get(), static_cast<off_t>(range.offset));
-    if (address == MAP_FAILED) return io_error("map " + path_, errno);
-    pretended_.push_back(range);
+    MAPCAP_TRY_VOID(map_here(range, MAP_SHARED));
     const pmem2_granularity granularity = *pretend_ == Granularity::byte ? PMEM2_GRANULARITY_BYTE
                                           : *pretend_ == Granularity::cache_line
                                               ? PMEM2_GRANULARITY_CACHE_LINE
                                               : PMEM2_GRANULARITY_PAGE;
     pmem2_map* map = nullptr;
-    if (int failed = pmem2_map_from_existing(&map, source_.get(), address, range.size, granularity)) {
+    if (int failed =
+            pmem2_map_from_existing(&map, source_.get(), base_ + range.offset, range.size, granularity)) {
       return pmem2_error("map " + path_, failed);
     }
     return Map(map);
@@ -265,8 +280,8 @@ class FileMedium final : public Medium {
   std::optional<Granularity> pretend_;
   Source source_;
   Reservation reservation_;
-  std::vector<Map> maps_;  // Destroyed before the reservation they lie in.
-  std::vector<Range> pretended_;
+  Map map_;                    // Of the first piece. Destroyed before the reservation it lies in.
+  std::vector<Range> pieces_;  // Mapped without libpmem2.
   std::byte* base_ = nullptr;
   std::size_t mapped_ = 0;  // Written by whoever grows.
   std::size_t size_ = 0;    // The storing thread's view of it.

@@ -1,7 +1,5 @@
 #include "broker/ledger/table.h"
 
-#include <algorithm>
-
 namespace mapcap::ledger {
 
 Table::Table(Medium& medium, std::uint32_t salt, Scan scan)
@@ -60,7 +58,7 @@ schema::Result<std::optional<Table::Put>> Table::begin_put(SlotImage& image, Slo
                                                            Strength strength) {
   MAPCAP_INVARIANT(id != 0, "a record without an id");
   const std::optional<std::uint32_t> old = live_.find(id);
-  if (free_.size() == 0) return std::optional<Put>();
+  if (!has_room_for(id)) return std::optional<Put>();
   const Strength needed = old ? std::max(strength, recorded(*old)) : strength;
   const std::uint32_t slot = needed == Strength::power ? *free_.lowest() : *free_.highest();
   const Range range{offset_of(slot), kSlotSize};

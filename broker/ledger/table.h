@@ -18,6 +18,7 @@
 // msync covers does not fill up with pages that need none.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -53,9 +54,16 @@ class Table {
     Strength strength = Strength::process;
   };
 
-  /// Stores a new version. The body of `image` is complete, its header is filled here. Empty: no slot is
-  /// free. One change of an id at a time. Errors: `io`, when the medium cannot take stores; then nothing was
-  /// stored.
+  /// Whether a change of this id finds a slot. The last free slots are kept for ids that are recorded
+  /// already: in a table that is full and cannot grow, a region can still be revoked, which begins with a
+  /// change.
+  [[nodiscard]] bool has_room_for(std::uint64_t id) const {
+    return free_.size() > (live_.find(id) ? 0U : reserve());
+  }
+
+  /// Stores a new version. The body of `image` is complete, its header is filled here. Empty: there is no
+  /// room for it. One change of an id at a time. Errors: `io`, when the medium cannot take stores; then
+  /// nothing was stored.
   schema::Result<std::optional<Put>> begin_put(SlotImage& image, SlotKind kind, std::uint64_t id,
                                                Strength strength);
   void finish(const Put& put);
@@ -74,6 +82,8 @@ class Table {
   [[nodiscard]] std::size_t records() const { return live_.size(); }
 
  private:
+  /// Slots for changes: as many as may be under way at once, of small tables less.
+  [[nodiscard]] std::uint32_t reserve() const { return std::clamp(capacity_ / 32, 1U, 64U); }
   [[nodiscard]] static std::size_t offset_of(std::uint32_t slot) {
     return kSlotsOffset + std::size_t{slot} * kSlotSize;
   }

@@ -46,6 +46,10 @@ void LogReport::stopping(std::string_view why) {
   line(SD_INFO, "stopping: " + std::string(why));
 }
 
+void LogReport::close_failed(const schema::Error& error) {
+  line(SD_WARNING, "closing the ledger failed: " + error.sentence);
+}
+
 void LogReport::policy_reloaded(std::string_view path) {
   line(SD_INFO, "policy reloaded from " + std::string(path));
 }

@@ -17,6 +17,9 @@ class Report {
   virtual void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
                          std::uint64_t damaged) = 0;
   virtual void stopping(std::string_view why) = 0;
+  /// At an orderly end the ledger could not be made durable as a whole; acknowledged changes are all the
+  /// same.
+  virtual void close_failed(const schema::Error& error) = 0;
   virtual void policy_reloaded(std::string_view path) = 0;
   virtual void policy_refused(const schema::Error& error) = 0;
   virtual void keeper_replaced(int pid) = 0;
@@ -36,6 +39,7 @@ class LogReport final : public Report {
   void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
                  std::uint64_t damaged) override;
   void stopping(std::string_view why) override;
+  void close_failed(const schema::Error& error) override;
   void policy_reloaded(std::string_view path) override;
   void policy_refused(const schema::Error& error) override;
   void keeper_replaced(int pid) override;

@@ -85,7 +85,7 @@ TEST_F(LedgerFailure, ADiskThatKeepsFailingLeavesVolatileRegionsWorking) {
   EXPECT_TRUE(put(region(3)));
 }
 
-TEST_F(LedgerFailure, AFullTableThatCannotGrowRefusesAndErasingStillWorks) {
+TEST_F(LedgerFailure, AFullTableThatCannotGrowRefusesAndChangingAndErasingStillWork) {
   medium_->refuse_growth(true);
   std::vector<ledger::RegionRecord> records;
   schema::Result<void> last = schema::ok();
@@ -95,10 +95,15 @@ TEST_F(LedgerFailure, AFullTableThatCannotGrowRefusesAndErasingStillWorks) {
   }
   ASSERT_FALSE(last);
   records.pop_back();
-  EXPECT_EQ(records.size(), kCapacity);
+  EXPECT_EQ(records.size(), kCapacity - 1) << "one slot is kept for changes of what is recorded";
   EXPECT_EQ(last.error().code, schema::ErrorCode::io);
   EXPECT_THAT(last.error().sentence, testing::AllOf(testing::HasSubstr("is full (16 slots)"),
                                                     testing::HasSubstr("No space left on device")));
+  EXPECT_THAT(found(), testing::UnorderedElementsAreArray(records));
+  for (ledger::RegionRecord& record : records) {
+    record.extent += 1000;
+    EXPECT_TRUE(put(record));
+  }
   EXPECT_THAT(found(), testing::UnorderedElementsAreArray(records));
   // An erase needs no slot, and makes room for the next put.
   EXPECT_TRUE(harness_.run(ledger_->erase(records.back().id, Strength::power)));

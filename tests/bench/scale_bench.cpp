@@ -1,0 +1,209 @@
+// Does anything cost more because many regions exist? Fills a real broker with regions of one page, stops at
+// 1,000, 10,000, 100,000 and the number given (default 1,000,000), and at each stop measures, beside a floor:
+//
+//     create               | memfd_create, ftruncate, seal and close, at the same moment
+//     show, list of a prefix with one region in it
+//     list of everything   | per region
+//     memory               | resident bytes a region of the broker and of the keeper
+//
+// and in the end, how long a killed broker's successor takes until it answers. Needs root, and fs.nr_open
+// above the number of regions (both processes hold one descriptor of each).
+//
+//     scale_bench [REGIONS]
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/broker_process.h"
+
+namespace mapcap::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr int kFillers = 4;  ///< As many requests as the broker lets one user have under way.
+constexpr int kSamples = 2000;
+
+double microseconds(Clock::duration taken) {
+  return std::chrono::duration<double, std::micro>(taken).count();
+}
+
+template <typename Action>
+double microseconds_of(Action action) {
+  const auto begin = Clock::now();
+  action();
+  return microseconds(Clock::now() - begin);
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+RegionSpec spec(const std::string& name) {
+  RegionSpec wanted;
+  wanted.name = name;
+  wanted.size = kPage;
+  wanted.lifetime = Lifetime::persistent();
+  return wanted;
+}
+
+/// Resident bytes of a process.
+std::uint64_t resident(pid_t pid) {
+  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
+  std::uint64_t size = 0;
+  std::uint64_t pages = 0;
+  statm >> size >> pages;
+  return pages * kPage;
+}
+
+void fill(const BrokerProcess& broker, std::uint64_t from, std::uint64_t to) {
+  std::atomic<std::uint64_t> next{from};
+  std::vector<std::thread> fillers;
+  for (int i = 0; i < kFillers; ++i) {
+    fillers.emplace_back([&] {
+      try {
+        Client client = broker.connect();
+        for (std::uint64_t number = next++; number < to; number = next++) {
+          // Spread, as users' names are, instead of in order.
+          client.create(spec("many/" + std::to_string(number % 997) + "/region-" + std::to_string(number)));
+        }
+      } catch (const Error& error) {
+        std::fprintf(stderr, "a create failed: %s\n", error.what());
+        next = to;
+      }
+    });
+  }
+  for (std::thread& filler : fillers) filler.join();
+}
+
+double floor_of_create() {
+  std::vector<double> taken;
+  for (int i = 0; i < kSamples; ++i) {
+    taken.push_back(microseconds_of([] {
+      const int fd = ::memfd_create("floor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+      const bool made = ::ftruncate(fd, static_cast<off_t>(kPage)) == 0 &&
+                        ::fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
+      if (!made) std::abort();
+      ::close(fd);
+    }));
+  }
+  return median(taken);
+}
+
+struct Costs {
+  std::uint64_t regions = 0;
+  double floor = 0;
+  double create = 0;
+  double show = 0;
+  double list_one = 0;         ///< A prefix with one region in it.
+  double list_per_region = 0;  ///< Of everything.
+  double broker_bytes = 0;     ///< Resident, a region.
+  double keeper_bytes = 0;
+};
+
+Costs measure(const BrokerProcess& broker, std::uint64_t regions, std::uint64_t empty_broker,
+              std::uint64_t empty_keeper) {
+  Costs costs;
+  costs.regions = regions;
+  const auto per_region = [&](std::uint64_t now, std::uint64_t empty) {
+    return static_cast<double>(now - std::min(now, empty)) / static_cast<double>(regions);
+  };
+  costs.broker_bytes = per_region(resident(broker.pid()), empty_broker);
+  costs.keeper_bytes = per_region(resident(broker.keeper_pid()), empty_keeper);
+  Client client = broker.connect();
+  costs.floor = floor_of_create();
+  std::vector<double> create;
+  std::vector<double> show;
+  std::vector<double> list;
+  for (int i = 0; i < kSamples; ++i) {
+    create.push_back(microseconds_of([&] { client.create(spec("probe/one-more")); }));
+    show.push_back(microseconds_of([&] { client.show("probe/one-more"); }));
+    list.push_back(microseconds_of([&] { client.list("probe/*"); }));
+    client.revoke("probe/one-more");
+    if (i == 50 && list.back() > 20000) break;  // Not flat at all: enough seen.
+  }
+  costs.create = median(create);
+  costs.show = median(show);
+  costs.list_one = median(list);
+  std::size_t listed = 0;
+  const double all = microseconds_of([&] { listed = client.list().size(); });
+  if (listed != regions) std::printf("list shows %zu of %" PRIu64 " regions\n", listed, regions);
+  costs.list_per_region = all / static_cast<double>(listed);
+  return costs;
+}
+
+void print(const Costs& costs, const Costs& first) {
+  std::printf("%9" PRIu64
+              "  create %7.1f us = %4.2f of its first, %5.2f of the floor | show %4.2f | list one %5.2f | "
+              "list all, a region %4.2f of its first | broker %5.0f B, keeper %4.0f B a region\n",
+              costs.regions, costs.create, costs.create / first.create, costs.create / costs.floor,
+              costs.show / first.show, costs.list_one / first.list_one,
+              costs.list_per_region / first.list_per_region, costs.broker_bytes, costs.keeper_bytes);
+  std::fflush(stdout);
+}
+
+int run(std::uint64_t most) {
+  BrokerProcess broker(R"([broker]
+max_connections_per_user = 1000
+[pool.dram]
+backing = "memory"
+capacity = "8G"
+[[rule]]
+any = true
+names = ["**"]
+)");
+  broker.start();
+  fill(broker, 0, 16);  // Threads, arenas and pages that any first request brings.
+  const std::uint64_t empty_broker = resident(broker.pid());
+  const std::uint64_t empty_keeper = resident(broker.keeper_pid());
+  std::uint64_t there = 16;
+  Costs first;
+  for (const std::uint64_t stop : {std::uint64_t{1000}, std::uint64_t{10000}, std::uint64_t{100000}, most}) {
+    if (stop > most || stop <= there) continue;
+    const double taken = microseconds_of([&] { fill(broker, there, stop); });
+    std::printf("%9" PRIu64 "  filled at %.1f us a region by %d clients\n", stop,
+                taken / static_cast<double>(stop - there), kFillers);
+    there = stop;
+    const Costs costs = measure(broker, stop, empty_broker, empty_keeper);
+    if (first.regions == 0) first = costs;
+    print(costs, first);
+  }
+  broker.kill_broker();
+  const double recovery = microseconds_of([&] { broker.start(); });
+  const std::size_t found = broker.connect().list().size();
+  std::printf("a killed broker's successor answers after %.2f s, %.2f us a region, and lists %zu\n",
+              recovery / 1e6, recovery / static_cast<double>(there), found);
+  std::printf("resident after it: broker %.0f B a region\n",
+              static_cast<double>(resident(broker.pid())) / static_cast<double>(there));
+  return found == there ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace mapcap::test
+
+int main(int argc, char** argv) {
+  if (::geteuid() != 0) {
+    std::fprintf(stderr, "scale_bench: needs root, because it starts mapcapd\n");
+    return 77;
+  }
+  try {
+    return mapcap::test::run(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "scale_bench: %s\n", error.what());
+    return 1;
+  }
+}
