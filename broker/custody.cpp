@@ -51,7 +51,7 @@ Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
   // A keeper that dies is replaced within milliseconds: nobody need hear of it.
   Result<void> held = keeper_.hold(region, fd);
-  for (std::chrono::nanoseconds pause = 10ms; !held && is_passing(held.error()) && pause < 2s; pause *= 2) {
+  for (std::chrono::nanoseconds pause = 1ms; !held && is_passing(held.error()) && pause < 2s; pause *= 2) {
     co_await loop_.sleep(pause);
     held = keeper_.hold(region, fd);
   }

@@ -17,7 +17,7 @@ class Custody {
 
   /// When it returns, the memory outlives the broker. The fd store is used where a service manager listens
   /// ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors: `unavailable` when no keeper
-  /// answers within 2.5 s.
+  /// answers within 2 s.
   Task<schema::Result<void>> hold(schema::RegionId region, schema::BorrowedFd fd);
   void drop(schema::RegionId region);
 

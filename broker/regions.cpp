@@ -21,9 +21,8 @@ using schema::Result;
 
 namespace {
 
-/// Pauses between attempts to issue while a keeper is being replaced: 10 ms, doubled up to 1.28 s, 2.5 s in
-/// all.
-constexpr std::chrono::nanoseconds kFirstRetry = 10ms;
+/// Pauses between attempts to issue while a keeper is being replaced: 1 ms, doubled up to 1.02 s, 2 s in all.
+constexpr std::chrono::nanoseconds kFirstRetry = 1ms;
 constexpr std::chrono::nanoseconds kLastRetry = 2s;
 
 constexpr std::uint64_t kLargestRegion = std::numeric_limits<std::int64_t>::max();

@@ -29,7 +29,10 @@ using wire::Kind;
 /// Looks at the keeper a killing interval: so many without an answer and it is killed. Counting looks, rather
 /// than time, keeps a machine that was suspended from killing its keeper on waking up.
 constexpr int kLooks = 4;
-constexpr std::chrono::milliseconds kRetry{1000};
+/// A keeper that ends is replaced at once, but not more than fifty times a second; one that ends before it
+/// serves makes the next wait twice as long, up to a second.
+constexpr std::chrono::milliseconds kBetweenStarts{20};
+constexpr std::chrono::milliseconds kBetweenStartsAtMost{1000};
 constexpr std::chrono::milliseconds kFarewell{1000};
 constexpr std::chrono::seconds kUnclaimed{30};
 /// The kernel's own net, for a keeper that is stopped while no broker lives: it aborts the connection, and
@@ -52,6 +55,10 @@ class KeeperClient final : public Keeper {
   }
 
   Result<void> adopt() {
+    // A later keeper is forked by a broker that has dropped CAP_SYS_NICE: this lets it have the same
+    // priority.
+    const rlimit nice{30, 30};
+    ::setrlimit(RLIMIT_NICE, &nice);
     MAPCAP_TRY(auto surviving, adopt_keeper(directory_.borrow(), options_.kill_after));
     if (!surviving) return begin();
     auto& [handle, inventory] = *surviving;
@@ -131,10 +138,6 @@ class KeeperClient final : public Keeper {
 
   /// Forks a keeper and waits for it.
   Result<void> begin() {
-    // A later keeper is forked by a broker that has dropped CAP_SYS_NICE: this lets it have the same
-    // priority.
-    const rlimit nice{30, 30};
-    ::setrlimit(RLIMIT_NICE, &nice);
     MAPCAP_TRY(KeeperHandle handle, fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle));
     auto inventory = receive_inventory(handle, options_.kill_after);
     if (!inventory) {
@@ -249,6 +252,7 @@ class KeeperClient final : public Keeper {
 
   /// The keeper is gone, or no longer of use: make sure, and get another.
   void ended() {
+    pause_ = serving_ ? kBetweenStarts : std::min(pause_ * 2, kBetweenStartsAtMost);
     leave_line();
     clone_.disconnect("the keeper ended and is being replaced; ask again");
     held_.clear();
@@ -256,10 +260,8 @@ class KeeperClient final : public Keeper {
     if (!reap_keeper(process_.borrow())) unreaped_.push_back(std::move(process_));
     process_.reset();
     pid_ = 0;
-    // A keeper that dies at once is not replaced at once.
-    const auto now = std::chrono::steady_clock::now();
-    const bool soon = now - last_start_ < kRetry;
-    retry_timer_ = loop_->after(soon ? kRetry : std::chrono::milliseconds(0), [this] { start_again(); });
+    retry_timer_ =
+        loop_->after(last_start_ + pause_ - std::chrono::steady_clock::now(), [this] { start_again(); });
   }
 
   void start_again() {
@@ -268,7 +270,8 @@ class KeeperClient final : public Keeper {
     auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle);
     if (!handle) {
       clone_.disconnect("the keeper cannot be started again: " + handle.error().sentence);
-      retry_timer_ = loop_->after(kRetry, [this] { start_again(); });
+      pause_ = std::min(pause_ * 2, kBetweenStartsAtMost);
+      retry_timer_ = loop_->after(pause_, [this] { start_again(); });
       return;
     }
     take(std::move(handle.value()));
@@ -345,6 +348,7 @@ class KeeperClient final : public Keeper {
   bool adopted_ = false;
   Inventory starting_;
   std::chrono::steady_clock::time_point last_start_{};
+  std::chrono::milliseconds pause_ = kBetweenStarts;  ///< Between one start and the next.
   std::uint64_t max_held_ = 0;
   std::unordered_set<std::uint64_t> held_;
   std::deque<wire::Head> unsent_;

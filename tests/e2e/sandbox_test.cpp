@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "tests/support/broker_process.h"
 
@@ -60,6 +63,31 @@ TEST_F(SandboxTest, TheKeeperKeepsNone) {
     EXPECT_EQ(capabilities(keeper, which), 0U) << which;
   EXPECT_EQ(status_field(keeper, "NoNewPrivs"), "1");
   EXPECT_EQ(status_field(keeper, "Seccomp"), "2");
+}
+
+// The broker has given up CAP_SYS_NICE by the time that it forks another.
+TEST_F(SandboxTest, AKeeperThatABrokerForksAfterAdoptingOneHasTheSamePriority) {
+  if ((capabilities(::getpid(), "CapEff") & 1ULL << CAP_SYS_RESOURCE) == 0)
+    GTEST_SKIP() << "needs CAP_SYS_RESOURCE: RLIMIT_NICE cannot be raised without";
+  BrokerProcess broker;
+  broker.start();
+  const pid_t first = broker.keeper_pid();
+  const int priority = ::getpriority(PRIO_PROCESS, static_cast<id_t>(first));
+  EXPECT_LT(priority, 0);
+  broker.kill_broker();
+  broker.start();
+  ASSERT_EQ(broker.keeper_pid(), first);
+  broker.kill_keeper();
+  pid_t second = 0;
+  for (int i = 0; i < 2000 && (second == 0 || second == first); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    second = broker.keeper_pid();
+  }
+  ASSERT_NE(second, first);
+  // It takes its priority a moment after its name.
+  for (int i = 0; i < 400 && ::getpriority(PRIO_PROCESS, static_cast<id_t>(second)) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(second)), priority);
 }
 
 TEST_F(SandboxTest, AForbiddenSystemCallEndsTheProcess) {
