@@ -72,6 +72,11 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
   if (region == nullptr) co_return gone(id);
   if (region->record.state == RegionState::lost) co_return co_await forget_lost(id);
   if (region->record.state != RegionState::live) co_return co_await join(id);
+  if (drain.wanted && drain.within == 0ns && region->pool->pool->shares_description()) {
+    co_return schema::error(ErrorCode::unsupported,
+                            "nobody can tell when the holders of region " + region->record.name +
+                                " have finished while it is served: give them a time (--within), or none");
+  }
 
   MAPCAP_CO_TRY_VOID(co_await mark(id, RegionState::revoking));
   if (drain.wanted) co_await drain_holders(id, drain);
@@ -127,6 +132,12 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
     region = parts_.directory.find(id);
     if (region->grants.empty() && region->issuing == 0) {
       if (!region->untracked) co_return;
+      if (region->pool->pool->shares_description()) {
+        // Its holders get the whole time: they cannot be told from the broker.
+        std::shared_ptr<Event> later = region->changed;
+        co_await later->wait();
+        continue;
+      }
       region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
       Result<bool> held = region->pool->pool->held(region->extent);
       if (held && !held.value()) co_return;
@@ -216,6 +227,10 @@ Task<void> Reclaim::finish(RegionId id) {
 }
 
 Task<void> Reclaim::wait_until_unheld(RegionId id) {
+  if (Region* shared = parts_.directory.find(id); shared->pool->pool->shares_description()) {
+    parts_.custody.drop(id);
+    shared->extent.take_fd().reset();
+  }
   // After the kernel's last FORGET the backing file is put away a moment later: ask again soon, then calmly.
   for (std::chrono::nanoseconds pause = 1ms;; pause = std::min(pause * 2, kProbeEvery)) {
     Region* region = parts_.directory.find(id);

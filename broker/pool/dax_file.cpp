@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <mutex>
 #include <set>
 
 #include "broker/pool/bad_blocks.h"
+#include "broker/pool/lease.h"
 #include "broker/pool/persistence.h"
 #include "broker/pool/region_files.h"
 #include "broker/pool/truncate.h"
@@ -96,17 +96,9 @@ class DaxFilePool final : public Pool {
   Result<void> cut(Extent& extent, SealKind) override { return truncate(extent.fd(), extent.word()); }
 
   Result<bool> held(const Extent& extent) override {
-    // A write lease on a read-only description is granted when nobody else has the file open or mapped. The
-    // extent's own is the only one that the broker keeps, and reclaim has detached the confiner's.
-    const int fd = extent.fd().get();
-    // Root may open the file at this moment; the default signal would end the broker.
-    ::fcntl(fd, F_SETSIG, SIGURG);
-    if (::fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-      ::fcntl(fd, F_SETLEASE, F_UNLCK);
-      return false;
-    }
-    if (errno == EAGAIN || errno == EBUSY) return true;
-    return schema::io_error("the lease probe on a region's file", errno);
+    // The extent's description is the only one that the broker keeps, and reclaim has detached the
+    // confiner's.
+    return open_elsewhere(extent.fd());
   }
 
   Result<void> free(Extent& extent, const Progress&) override {

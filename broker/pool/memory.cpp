@@ -11,10 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <fstream>
+#include <cstring>
+#include <vector>
+
+#include "broker/pool/lease.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
@@ -96,6 +100,36 @@ Result<void> clear_append_flag(BorrowedFd fd) {
   return schema::ok();
 }
 
+/// A description of its own of what `fd` refers to.
+Result<UniqueFd> reopen(BorrowedFd fd, int access) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+  UniqueFd opened(::open(path.c_str(), access | O_CLOEXEC));
+  if (!opened.valid()) return schema::io_error("reopening a region's memory", errno);
+  return opened;
+}
+
+/// Zeroes secret memory, which can be neither punched nor truncated. Pages that nobody has touched stay
+/// unallocated.
+Result<void> zero(BorrowedFd fd, ByteCount size) {
+  constexpr std::uint64_t kStep = 64U << 20U;  // Bounds what mincore says at once.
+  std::vector<unsigned char> resident(kStep / schema::kPageSize);
+  for (std::uint64_t at = 0; at < size.value; at += kStep) {
+    const std::uint64_t step = std::min(kStep, size.value - at);
+    // SAFETY: a fresh mapping of bytes of a file that never shrinks; nothing else refers to it.
+    void* mapped =
+        ::mmap(nullptr, step, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), static_cast<off_t>(at));
+    if (mapped == MAP_FAILED) return schema::io_error("mapping a secret region to zero it", errno);
+    const bool told = ::mincore(mapped, step, resident.data()) == 0;
+    for (std::uint64_t page = 0; page < step / schema::kPageSize; ++page) {
+      // SAFETY: within the mapping.
+      if (!told || (resident[page] & 1U) != 0)
+        std::memset(static_cast<char*>(mapped) + page * schema::kPageSize, 0, schema::kPageSize);
+    }
+    ::munmap(mapped, step);
+  }
+  return schema::ok();
+}
+
 class MemoryPool final : public Pool {
  public:
   MemoryPool(MemoryOptions options, UniqueFd huge_mount)
@@ -112,6 +146,7 @@ class MemoryPool final : public Pool {
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
   [[nodiscard]] bool quick() const override { return !options_.populate; }
+  [[nodiscard]] bool shares_description() const override { return options_.secret; }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     if (options_.secret) return carve_secret(carving);
@@ -132,10 +167,20 @@ class MemoryPool final : public Pool {
       const int seals = F_SEAL_GROW | F_SEAL_SEAL | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
       if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return schema::io_error("sealing a memfd", errno);
     }
+    // Unlike a memfd, a file of the tmpfs was opened: with the one description that broker and keeper share
+    // being read-only, the lease probe can tell it from the holders'.
+    if (options_.huge) {
+      MAPCAP_TRY(fd, reopen(fd.borrow(), O_RDONLY));
+    }
     return Extent(*this, std::move(fd), carving.size, 0);
   }
 
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd held) override {
+    if (!held.valid() && record.state != schema::RegionState::live && record.extent != 0) {
+      // The broker before had let go of it, to see whether others have.
+      MAPCAP_TRY(const bool lives, lease_lives(record.extent));
+      if (lives) return kept(UniqueFd(), record);
+    }
     if (!held.valid()) {
       return schema::error(ErrorCode::lost,
                            "region " + record.name + " was in memory that no process holds any more");
@@ -148,42 +193,35 @@ class MemoryPool final : public Pool {
                                                 std::to_string(status.st_size) + " bytes, its record says " +
                                                 std::to_string(record.size.value));
     }
-    Extent extent(*this, std::move(held), record.size, 0);
-    extent.keep();
-    return extent;
+    return kept(std::move(held), record);
   }
 
   Result<void> cut(Extent& extent, SealKind seal) override {
-    if (options_.secret) {
-      return schema::error(
-          ErrorCode::unsupported,
-          "memory of memfd_secret cannot be taken from those who mapped it; it ends with them");
-    }
+    // Without a descriptor the broker before had cut it and let go of it.
+    if (options_.secret) return extent.fd().valid() ? zero(extent.fd(), extent.size()) : schema::ok();
     MAPCAP_TRY_VOID(clear_append_flag(extent.fd()));
     const auto size = static_cast<off_t>(extent.size().value);
     if (seal == SealKind::sealed) {
       if (::fallocate(extent.fd().get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
         return schema::io_error("punching out a sealed region", errno);
       }
-    } else if (::ftruncate(extent.fd().get(), 0) != 0) {
-      return schema::io_error("truncating a revocable region", errno);
+      return schema::ok();
     }
+    UniqueFd writable;
+    if (options_.huge) {
+      MAPCAP_TRY(writable, reopen(extent.fd(), O_RDWR));
+    }
+    const BorrowedFd fd = options_.huge ? writable.borrow() : extent.fd();
+    if (::ftruncate(fd.get(), 0) != 0) return schema::io_error("truncating a revocable region", errno);
     return schema::ok();
   }
 
   Result<bool> held(const Extent& extent) override {
-    // A write lease is granted on a read-only description only when nobody else has the inode open or mapped.
-    // The broker's and the keeper's memfd descriptors do not count: they were never opened, only created.
-    if (options_.secret || options_.huge) return false;  // Tracked by nobody; see carve_secret.
-    const std::string path = "/proc/self/fd/" + std::to_string(extent.fd().get());
-    UniqueFd probe(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!probe.valid()) return schema::io_error("reopening a memfd for the lease probe", errno);
-    if (::fcntl(probe.get(), F_SETLEASE, F_WRLCK) == 0) {
-      ::fcntl(probe.get(), F_SETLEASE, F_UNLCK);
-      return false;
-    }
-    if (errno == EAGAIN || errno == EBUSY) return true;
-    return schema::io_error("the lease probe", errno);
+    if (options_.secret) return extent.word() == 0 ? Result<bool>(true) : lease_lives(extent.word());
+    if (options_.huge) return open_elsewhere(extent.fd());
+    // The broker's and the keeper's descriptors of a memfd do not count: it was created, never opened.
+    MAPCAP_TRY(const UniqueFd probe, reopen(extent.fd(), O_RDONLY));
+    return open_elsewhere(probe.borrow());
   }
 
   Result<void> free(Extent& extent, const Progress&) override {
@@ -209,7 +247,15 @@ class MemoryPool final : public Pool {
     if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
       return schema::io_error("sizing a secret memfd", errno);
     }
-    return Extent(*this, std::move(fd), carving.size, 0);
+    // A kernel that gives no lease: word 0, and the region counts as held for as long as the machine runs.
+    Result<std::uint64_t> leased = mark_with_lease(fd.borrow());
+    return Extent(*this, std::move(fd), carving.size, leased ? leased.value() : 0);
+  }
+
+  Extent kept(UniqueFd fd, const ledger::RegionRecord& record) {
+    Extent extent(*this, std::move(fd), record.size, record.extent);
+    extent.keep();
+    return extent;
   }
 
   static Result<void> populate(BorrowedFd fd, ByteCount size, const Progress& progress) {

@@ -42,7 +42,7 @@ class Extent {
   [[nodiscard]] bool empty() const { return pool_ == nullptr; }
   /// From now on only Pool::free gives the memory back.
   void keep() { kept_ = true; }
-  /// Only for pools.
+  /// For pools, and for reclaim where Pool::shares_description.
   [[nodiscard]] schema::UniqueFd take_fd() { return std::move(fd_); }
 
  private:
@@ -110,6 +110,10 @@ class Pool {
   /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one
   /// probe.
   virtual schema::Result<bool> held(const Extent& extent) = 0;
+
+  /// True for memory that cannot be opened twice: its holders share the broker's and the keeper's one
+  /// description, so held() tells the truth only once these two have closed theirs, which they do after cut.
+  [[nodiscard]] virtual bool shares_description() const { return false; }
 
   /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
   virtual schema::Result<void> free(Extent& extent, const Progress& progress) = 0;

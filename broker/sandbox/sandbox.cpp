@@ -41,8 +41,8 @@ constexpr std::array<Capability, 6> kKept{{
 // clang-format off
 constexpr const char* kAllowed[] = {
     // memory and threads
-    "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "msync", "mbind", "mlock", "munlock", "futex",
-    "clone", "clone3", "fork", "exit", "exit_group", "set_robust_list", "rseq", "set_tid_address",
+    "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "msync", "mincore", "mbind", "mlock", "munlock",
+    "futex", "clone", "clone3", "fork", "exit", "exit_group", "set_robust_list", "rseq", "set_tid_address",
     "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_setscheduler", "sched_getparam",
     "sched_getscheduler", "membarrier", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid",
     "getegid", "getgroups", "getcpu", "restart_syscall", "sysinfo", "uname", "getrusage",
@@ -71,7 +71,7 @@ constexpr const char* kAllowed[] = {
     "open_tree", "mount_setattr",
 #ifdef MAPCAP_SANITIZED
     // the sanitizers' own runtime: leak checking stops its threads from a helper
-    "ptrace", "personality", "process_vm_readv", "prctl", "sched_setaffinity", "vfork", "mincore",
+    "ptrace", "personality", "process_vm_readv", "prctl", "sched_setaffinity", "vfork",
 #endif
 };
 // clang-format on

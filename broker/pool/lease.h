@@ -1,0 +1,29 @@
+// Leases as a question: does anybody still have this memory open or mapped?
+//
+// The kernel grants a write lease only when nobody but the asker's own open file description has the inode
+// open (fs/locks.c, check_conflicting_open; a mapping keeps its description alive, so it counts as one). And
+// a lease ends with the last reference to its description, be it a descriptor, one that travels in a socket,
+// or a mapping: as long as /proc/locks shows it, somebody holds the memory.
+#pragma once
+
+#include <cstdint>
+
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+
+namespace mapcap::broker::pool {
+
+/// Whether another description of the file is open or mapped than `fd`'s own, which must be an O_RDONLY one
+/// of a file of the caller's uid. Exact. Errors: `io`.
+schema::Result<bool> open_elsewhere(schema::BorrowedFd fd);
+
+/// Marks `fd`'s description with a read lease, which only the file's owner and holders of CAP_LEASE can
+/// remove; returns what lease_lives() needs to find it again: the inode's number. For files that cannot be
+/// opened a second time. Errors: `unsupported` when the kernel leases no such file.
+schema::Result<std::uint64_t> mark_with_lease(schema::BorrowedFd fd);
+
+/// Whether a description that was marked so is still referred to by anybody, the caller included. Reads
+/// /proc/locks. Errors: `io`.
+schema::Result<bool> lease_lives(std::uint64_t inode);
+
+}  // namespace mapcap::broker::pool
