@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/bpf_common.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/fuse.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -139,6 +141,56 @@ Offer ask_fuse() {
   return {0, init.flags2};
 }
 
+// Whether the kernel takes BPF programs of type LSM at all: 0, or an errno. Nothing is loaded, since the
+// program names no function to attach to (btf id 0), which is EINVAL once type and privilege have been
+// accepted.
+int refuses_lsm_programs() {
+  std::array<bpf_insn, 2> nothing{};
+  nothing[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  nothing[1].code = BPF_JMP | BPF_EXIT;
+  constexpr std::array<char, 4> kLicense{"GPL"};
+  bpf_attr load{};
+  load.prog_type = BPF_PROG_TYPE_LSM;
+  load.expected_attach_type = BPF_LSM_MAC;
+  // SAFETY: bpf(2) takes user addresses as 64-bit integers; both arrays outlive the call.
+  load.insns = reinterpret_cast<std::uintptr_t>(nothing.data());
+  load.insn_cnt = nothing.size();
+  load.license = reinterpret_cast<std::uintptr_t>(kLicense.data());
+  const UniqueFd program(static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load)));
+  return program.valid() || errno == EINVAL ? 0 : errno;
+}
+
+// Who holds an flock(2) on the file: a process id from /proc/locks, or "". Taking the lock to find out would
+// stop a broker that starts at this moment.
+std::string locked_by(const std::string& path) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) != 0) return {};
+  const std::string inode = ":" + std::to_string(facts.st_ino);
+  std::ifstream locks("/proc/locks");
+  std::string number;
+  std::string kind;
+  std::string advisory;
+  std::string access;
+  std::string pid;
+  std::string file;
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    words >> number >> kind >> advisory >> access >> pid >> file;
+    if (kind == "FLOCK" && file.ends_with(inode)) return pid;
+  }
+  return {};
+}
+
+Fact active_bpf_lsm() {
+  const std::string there = "bpf is among the active LSMs, and BTF is there";
+  if (!has_capability(CAP_SYS_ADMIN))
+    return unknown(there + ", but only root may ask whether programs are taken", "run mapcap doctor as root");
+  if (const int error = refuses_lsm_programs(); error != 0)
+    return missing("the kernel refuses LSM programs: " + reason(error),
+                   "boot a kernel that is not locked down, or use another confinement");
+  return present("the kernel takes BPF LSM programs");
+}
+
 }  // namespace
 
 Fact kernel() {
@@ -208,12 +260,11 @@ Fact bpf_lsm() {
   if (count >= 0) {
     const auto* end = ids.data() + count;
     if (std::find(static_cast<const std::uint64_t*>(ids.data()), end, kLsmBpf) != end)
-      return present("bpf is among the active LSMs, and BTF is there");
+      return active_bpf_lsm();
     return missing("bpf is not among the active LSMs", boot);
   }
   const std::string active = "," + first_line("/sys/kernel/security/lsm") + ",";
-  if (active.find(",bpf,") != std::string::npos)
-    return present("bpf is among the active LSMs, and BTF is there");
+  if (active.find(",bpf,") != std::string::npos) return active_bpf_lsm();
   if (active == ",,")
     return unknown("/sys/kernel/security/lsm cannot be read",
                    "mount -t securityfs none /sys/kernel/security");
@@ -268,24 +319,39 @@ Fact descriptor_limit() {
   return missing(found, "raise LimitNOFILE= of the service (or ulimit -Hn): every region needs a descriptor");
 }
 
-Fact writable_directory(const std::string& path) {
-  std::filesystem::path at = path;
+Fact state_directory(const std::string& path) {
+  const std::string another = ", or start mapcapd with another --state";
   struct stat facts {};
-  bool there = true;
-  while (::stat(at.c_str(), &facts) != 0) {
-    if (errno != ENOENT || !at.has_parent_path() || at == at.parent_path())
-      return missing(at.string() + ": " + reason(errno),
-                     "make " + path + ", owned by the user that runs mapcapd");
-    there = false;
-    at = at.parent_path();
+  if (::stat(path.c_str(), &facts) == 0) {
+    if (!S_ISDIR(facts.st_mode)) return missing(path + " is no directory", "move it away" + another);
+    if (::geteuid() != 0) return unknown("only root may look into " + path, "run mapcap doctor as root");
+    if (facts.st_uid != 0 || (facts.st_mode & 0022) != 0)
+      return missing(path + " does not belong to root alone", "chown root and chmod 0700 it" + another);
+    if (::access(path.c_str(), W_OK | X_OK) != 0)
+      return missing(path + " is not writable: " + reason(errno), "mount it writable" + another);
+    const std::string user = locked_by(path + "/lock");
+    return present(user.empty() ? path : path + ", in use by the mapcapd with process id " + user);
   }
-  if (!S_ISDIR(facts.st_mode)) return missing(at.string() + " is no directory", "move it away");
-  if (::access(at.c_str(), W_OK | X_OK) == 0) return present(there ? path : path + " can be made");
-  const int error = errno;
-  if (error == EACCES && ::geteuid() != 0)
-    return unknown(at.string() + " is not writable for you", "run mapcap doctor as root");
-  return missing(at.string() + ": " + reason(error),
-                 "make " + path + " writable for mapcapd, or start it with --state DIRECTORY");
+  if (errno != ENOENT) return missing(path + ": " + reason(errno), "choose another --state");
+  const std::filesystem::path parent = std::filesystem::absolute(path).parent_path();
+  if (::access(parent.c_str(), F_OK) != 0)
+    return missing(parent.string() + ": " + reason(errno), "make it" + another);
+  if (::access(parent.c_str(), W_OK | X_OK) == 0) return present(path + " can be made");
+  if (errno == EACCES && ::geteuid() != 0)
+    return unknown(parent.string() + " is not writable for you", "run mapcap doctor as root");
+  return missing(parent.string() + " is not writable: " + reason(errno), "mount it writable" + another);
+}
+
+Fact socket_path(const std::string& path) {
+  constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path) - 1;
+  const std::string another = "choose another --socket";
+  if (path.empty() || path.size() > kLongest)
+    return missing("a socket's path has 1 to " + std::to_string(kLongest) + " bytes, this one has " +
+                       std::to_string(path.size()),
+                   another);
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0 || S_ISSOCK(facts.st_mode)) return present(path);
+  return missing(path + " is no socket", "move it away, or " + another);
 }
 
 }  // namespace mapcap::schema::machine

@@ -32,7 +32,8 @@ Fact fuse_passthrough();
 Fact memfd_secret();
 /// FS_APPEND_FL on a memfd: keeps MADV_REMOVE from holders. Linux 6.6 for tmpfs.
 Fact append_flag();
-/// "bpf" among the active LSMs, and kernel BTF.
+/// "bpf" among the active LSMs, kernel BTF, and a kernel that takes LSM programs: asked with CAP_SYS_ADMIN by
+/// a program that names nothing to attach to, which such a kernel finds invalid and others forbid.
 Fact bpf_lsm();
 /// Transparent huge pages for shared memory.
 Fact huge_pages();
@@ -43,7 +44,10 @@ Fact numa();
 Fact refuses_descriptors();
 /// RLIMIT_NOFILE: one descriptor a region and a grant in flight.
 Fact descriptor_limit();
-/// A directory in which files can be made, or that can be made itself.
-Fact writable_directory(const std::string& path);
+/// A directory that belongs to the caller alone, or that can be made: its parent must exist. Says who uses it
+/// already.
+Fact state_directory(const std::string& path);
+/// A path at which a socket can be bound: short enough, and nothing but a socket there.
+Fact socket_path(const std::string& path);
 
 }  // namespace mapcap::schema::machine

@@ -1,6 +1,9 @@
 // The connection that one command works over.
 #pragma once
 
+#include <chrono>
+#include <filesystem>
+
 #include "client/cli/command.h"
 #include "mapcap/client.h"
 
@@ -10,6 +13,9 @@ inline Client connect(const Common& common) {
   ConnectOptions options;
   options.socket = common.socket;
   options.program = "mapcap " MAPCAP_VERSION;
+  // A socket that nobody listens on was left by a broker that died: the next one may be on its way.
+  const std::string path = common.socket.empty() ? default_socket() : common.socket;
+  if (std::filesystem::is_socket(path)) options.wait_for_broker = std::chrono::seconds(2);
   return Client::connect(std::move(options));
 }
 

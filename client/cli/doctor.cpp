@@ -26,17 +26,21 @@ Finding finding(std::string fact, const machine::Fact& probed, Need need) {
   return {std::move(fact), state, probed.found, probed.remedy, need == Need::default_policy};
 }
 
+std::string socket_of(const Common& common) {
+  return common.socket.empty() ? default_socket() : common.socket;
+}
+
 Finding running_broker(const Common& common) {
   ConnectOptions options;
   options.socket = common.socket;
   options.deadline = std::chrono::seconds(2);
-  const std::string path = common.socket.empty() ? default_socket() : common.socket;
+  const std::string path = socket_of(common);
   try {
     const Client client = Client::connect(options);
     return {"broker", FindingState::ok, client.broker() + " answers at " + path, {}, false};
   } catch (const Error& error) {
     if (error.code() == ErrorCode::unavailable) {
-      return {"broker", FindingState::ok, "no broker at " + path + " (the socket is free)", {}, false};
+      return {"broker", FindingState::ok, "no broker at " + path, {}, false};
     }
     return {"broker", FindingState::missing, error.what(),
             "somebody is at the socket and does not serve you; see the broker's log, or stop it", false};
@@ -63,7 +67,8 @@ std::vector<Finding> examine(const Common& common, const DoctorCommand& command)
       finding("privileges", machine::administrator(), Need::default_policy),
       finding("clones: FUSE passthrough", machine::fuse_passthrough(), Need::default_policy),
       finding("clones: append flag", machine::append_flag(), Need::default_policy),
-      finding("state directory", machine::writable_directory(command.state), Need::default_policy),
+      finding("state directory", machine::state_directory(command.state), Need::default_policy),
+      finding("socket path", machine::socket_path(socket_of(common)), Need::default_policy),
       finding("descriptors", machine::descriptor_limit(), Need::some_pools),
       finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
       finding("confinement lsm: BPF LSM", machine::bpf_lsm(), Need::some_pools),

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/support/broker_process.h"
 
@@ -168,12 +169,70 @@ TEST_F(StartupTest, CheckLedgerChangesNothingAndSaysWhatItFound) {
   EXPECT_EQ(run_command({MAPCAPD_PATH, "--check-ledger", "--state", path("nowhere")}).status, 1);
 }
 
-TEST_F(StartupTest, DoctorSaysBeforehandWhatTheBrokerWouldSay) {
-  const CommandResult well = run_command({MAPCAP_PATH, "doctor"}, {"MAPCAP_SOCKET=" + path("socket")});
-  EXPECT_THAT(well.out, HasSubstr("passthrough"));
-  const CommandResult unprivileged =
-      run_command({MAPCAP_PATH, "doctor"}, {"MAPCAP_SOCKET=" + path("socket")}, 65534);
-  EXPECT_EQ(unprivileged.status, 1) << unprivileged.out;
+class DoctorTest : public StartupTest {
+ protected:
+  /// `mapcap doctor` for a broker that would start with path("state") and path("socket").
+  [[nodiscard]] CommandResult doctor(std::vector<std::string> before = {}, std::string state = {},
+                                     std::string socket = {}, uid_t uid = 0) const {
+    if (state.empty()) state = path("state");
+    if (socket.empty()) socket = path("socket");
+    before.insert(before.end(), {MAPCAP_PATH, "--socket", socket, "doctor", "--state", state});
+    return run_command(before, {}, uid);
+  }
+  static void expect_no(const CommandResult& result, const std::string& why) {
+    EXPECT_EQ(result.status, 1) << result.out;
+    EXPECT_THAT(result.out, HasSubstr(why));
+    EXPECT_THAT(result.out, HasSubstr("mapcapd cannot serve the default policy here"));
+  }
+};
+
+TEST_F(DoctorTest, SaysThatABrokerCanStartWhereOneCan) {
+  const CommandResult well = doctor();
+  EXPECT_EQ(well.status, 0) << well.out;
+  EXPECT_THAT(well.out, HasSubstr("mapcapd can serve the default policy here"));
+  EXPECT_FALSE(std::filesystem::exists(path("state"))) << "it left something behind";
+}
+
+TEST_F(DoctorTest, NamesAMissingCapability) {
+  expect_no(doctor({"setpriv", "--bounding-set=-sys_admin"}), "CAP_SYS_ADMIN is missing");
+  expect_no(doctor({}, {}, {}, 65534), "start mapcapd as root");
+}
+
+TEST_F(DoctorTest, NamesAStateDirectoryThatTheBrokerWouldRefuse) {
+  write("file", "x");
+  expect_no(doctor({}, path("file")), path("file") + " is no directory");
+  expect_no(doctor({}, path("no/such/parent")), path("no/such"));
+  ASSERT_EQ(::mkdir(path("loose").c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(path("loose").c_str(), 0777), 0);
+  expect_no(doctor({}, path("loose")), "does not belong to root alone");
+}
+
+TEST_F(DoctorTest, NamesASocketPathThatTheBrokerWouldRefuse) {
+  write("file", "x");
+  expect_no(doctor({}, {}, path("file")), path("file") + " is no socket");
+  expect_no(doctor({}, {}, path(std::string(200, 's'))), "1 to 107 bytes");
+}
+
+TEST_F(DoctorTest, SaysWhoUsesASocketAndAStateDirectoryAlready) {
+  BrokerProcess first;
+  first.start();
+  const CommandResult result = doctor({}, first.state(), first.socket());
+  EXPECT_EQ(result.status, 0) << result.out;
+  EXPECT_THAT(result.out, HasSubstr("in use by the mapcapd with process id " + std::to_string(first.pid())));
+  EXPECT_THAT(result.out, HasSubstr("answers at " + first.socket()));
+}
+
+TEST_F(StartupTest, ACommandWaitsForABrokerThatIsBeingStartedAgain) {
+  BrokerProcess broker;
+  broker.start();
+  broker.kill_broker();
+  std::thread command([&broker] {
+    const CommandResult result = run_command({MAPCAP_PATH, "--socket", broker.socket(), "pools"});
+    EXPECT_EQ(result.status, 0) << result.err;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the command finds nobody
+  broker.start();
+  command.join();
 }
 
 }  // namespace
