@@ -49,6 +49,28 @@ Task<void> close_and_stop(ledger::Ledger& ledger, Report& report, Loop& loop) {
   loop.stop();
 }
 
+/// What a start that fails takes back: its socket's path, and the keeper that it started. One that it adopted
+/// carries regions, and stays for the next try.
+class Start {
+ public:
+  explicit Start(const std::string& socket) : socket_(socket) {}
+  Start(const Start&) = delete;
+  Start& operator=(const Start&) = delete;
+  ~Start() {
+    ::unlink(socket_.c_str());
+    if (keeper_ != nullptr && !keeper_->adopted()) keeper_->shut_down();
+  }
+
+  Result<confine::Keeper*> keeper(const confine::KeeperOptions& options) {
+    MAPCAP_TRY(keeper_, confine::Keeper::adopt_or_start(options));
+    return keeper_.get();
+  }
+
+ private:
+  const std::string& socket_;
+  std::unique_ptr<confine::Keeper> keeper_;
+};
+
 Result<void> serve(const Config& config) {
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
@@ -64,7 +86,8 @@ Result<void> serve(const Config& config) {
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
   Loop loop;  // Outlives all that waits on it; starts no thread.
-  MAPCAP_TRY(std::unique_ptr<confine::Keeper> keeper, confine::Keeper::adopt_or_start(keeper_options));
+  Start start(config.socket);
+  MAPCAP_TRY(confine::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges());
 
   // Threads from here on.

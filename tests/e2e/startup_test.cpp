@@ -46,11 +46,24 @@ class StartupTest : public testing::Test {
     EXPECT_EQ(result.status, 1) << result.err;
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1)
         << "not one sentence: " << result.err;
+    EXPECT_TRUE(has_socket || !std::filesystem::exists(path("socket"))) << "its socket stayed behind";
+    EXPECT_TRUE(has_state || processes_of(path("state")).empty()) << "a process stayed behind";
     return result;
   }
   CommandResult refused_policy(const std::string& text) {
     write("policy.toml", text);
     return refused({"--policy", path("policy.toml")});
+  }
+
+  /// Processes that were started with the words: a keeper keeps its broker's command line.
+  static std::vector<std::string> processes_of(const std::string& words) {
+    std::vector<std::string> found;
+    for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+      std::ifstream file(process.path() / "cmdline");
+      const std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+      if (line.find(words) != std::string::npos) found.push_back(process.path());
+    }
+    return found;
   }
 
   std::string directory_;
