@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/fuse.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -185,6 +187,9 @@ Fact active_bpf_lsm() {
   const std::string there = "bpf is among the active LSMs, and BTF is there";
   if (!has_capability(CAP_SYS_ADMIN))
     return unknown(there + ", but only root may ask whether programs are taken", "run mapcap doctor as root");
+  struct statfs pins {};
+  if (::statfs("/sys/fs/bpf", &pins) != 0 || pins.f_type != BPF_FS_MAGIC)
+    return missing("no BPF filesystem is mounted at /sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf");
   if (const int error = refuses_lsm_programs(); error != 0)
     return missing("the kernel refuses LSM programs: " + reason(error),
                    "boot a kernel that is not locked down, or use another confinement");

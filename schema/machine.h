@@ -32,7 +32,7 @@ Fact fuse_passthrough();
 Fact memfd_secret();
 /// FS_APPEND_FL on a memfd: keeps MADV_REMOVE from holders. Linux 6.6 for tmpfs.
 Fact append_flag();
-/// "bpf" among the active LSMs, kernel BTF, and a kernel that takes LSM programs: asked with CAP_SYS_ADMIN by
+/// "bpf" among the active LSMs, kernel BTF, a BPF filesystem, and a kernel that takes LSM programs: asked with CAP_SYS_ADMIN by
 /// a program that names nothing to attach to, which such a kernel finds invalid and others forbid.
 Fact bpf_lsm();
 /// Transparent huge pages for shared memory.

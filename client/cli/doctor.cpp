@@ -16,7 +16,7 @@ namespace {
 
 namespace machine = schema::machine;
 
-// The default policy has one DRAM pool of clones.
+// The default policy has one DRAM pool, of clones or else confined by LSM programs.
 enum class Need : std::uint8_t { default_policy, some_pools };
 
 Finding finding(std::string fact, const machine::Fact& probed, Need need) {
@@ -62,16 +62,18 @@ std::string_view to_string(FindingState state) {
 }
 
 std::vector<Finding> examine(const Common& common, const DoctorCommand& command) {
+  const machine::Fact lsm = machine::bpf_lsm();
+  const Need clones = lsm.presence == machine::Presence::present ? Need::some_pools : Need::default_policy;
   return {
       finding("kernel", machine::kernel(), Need::default_policy),
       finding("privileges", machine::administrator(), Need::default_policy),
-      finding("clones: FUSE passthrough", machine::fuse_passthrough(), Need::default_policy),
-      finding("clones: append flag", machine::append_flag(), Need::default_policy),
+      finding("clones: FUSE passthrough", machine::fuse_passthrough(), clones),
+      finding("clones: append flag", machine::append_flag(), clones),
       finding("state directory", machine::state_directory(command.state), Need::default_policy),
       finding("socket path", machine::socket_path(socket_of(common)), Need::default_policy),
       finding("descriptors", machine::descriptor_limit(), Need::some_pools),
       finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
-      finding("confinement lsm: BPF LSM", machine::bpf_lsm(), Need::some_pools),
+      finding("confinement lsm: BPF LSM", lsm, Need::some_pools),
       finding("secret memory: memfd_secret", machine::memfd_secret(), Need::some_pools),
       finding("huge pages", machine::huge_pages(), Need::some_pools),
       finding("NUMA", machine::numa(), Need::some_pools),
