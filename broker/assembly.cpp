@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include "broker/confine/lsm/lsm.h"
+#include "broker/device_holders/device_holders.h"
 #include "broker/page_attribute/page_attribute.h"
 #include "broker/pool/dax_device.h"
 #include "broker/pool/dax_file.h"
+#include "broker/pool/dax_region.h"
 #include "broker/pool/memory.h"
 #include "broker/pool/pci_bar.h"
 
@@ -24,6 +26,12 @@ namespace {
 ByteCount machine_memory() {
   const long pages = ::sysconf(_SC_PHYS_PAGES);
   return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
+}
+
+/// Without it devices that were granted come back with the next boot only.
+std::shared_ptr<device_holders::Census> census() {
+  Result<std::shared_ptr<device_holders::Census>> loaded = device_holders::load();
+  return loaded ? loaded.value() : nullptr;
 }
 
 /// Every memfd of a kernel is mapped alike: one is looked at.
@@ -57,6 +65,21 @@ Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, 
   return pool::open_dax_file(std::move(options));
 }
 
+Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings) {
+  pool::DaxRegionOptions options;
+  options.name = settings.name;
+  options.region = settings.region;
+  if (settings.capacity) {
+    if (const auto* percent = std::get_if<policy::Percent>(&*settings.capacity)) {
+      options.capacity = percent->value;
+    } else {
+      options.capacity = std::get<ByteCount>(*settings.capacity);
+    }
+  }
+  options.census = census();
+  return pool::open_dax_region(std::move(options));
+}
+
 Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, Confinement confinement) {
   switch (settings.backing) {
     case Backing::memory: {
@@ -74,14 +97,12 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
     case Backing::dax_file:
       return open_dax_file(settings, confinement);
     case Backing::dax_device:
-      if (settings.region.empty()) return pool::open_dax_device({settings.name, settings.devices});
-      return schema::error(
-          ErrorCode::unsupported,
-          "pool " + settings.name +
-              ": this version does not divide regions by itself; make the "
-              "devices with ndctl create-namespace or daxctl create-device and list them in devices");
+      if (settings.region.empty()) {
+        return pool::open_dax_device({settings.name, settings.devices, census(), false});
+      }
+      return open_dax_region(settings);
     case Backing::pci_bar:
-      return pool::open_pci_bar({settings.name, settings.resources, settings.cache});
+      return pool::open_pci_bar({settings.name, settings.resources, settings.cache, census()});
   }
   return schema::error(ErrorCode::invalid, "pool " + settings.name + " has no backing");
 }

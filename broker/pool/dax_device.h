@@ -1,15 +1,13 @@
-// The `dax-device` pool: device-DAX nodes that the policy lists, one region each. They are mmap-only by
-// nature, and MAP_SYNC is theirs.
-//
-// A device may go to its next tenant only when nobody has it open. The kernel counts that for all device-DAX
-// files together (/sys/module/device_dax/refcnt), so while any is open anywhere, regions that were revoked
-// stay quarantined.
+// The `dax-device` pool of devices that the policy lists: device-DAX nodes, one region each. They are
+// mmap-only by nature, and MAP_SYNC is theirs. For regions that the broker divides by itself see
+// dax_region.h.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "broker/device_holders/device_holders.h"
 #include "broker/pool/pool.h"
 
 namespace mapcap::broker::pool {
@@ -17,9 +15,12 @@ namespace mapcap::broker::pool {
 struct DaxDeviceOptions {
   std::string name;
   std::vector<std::string> devices;  ///< "/dev/dax0.0"
+  /// Nothing: a device that was granted once is not granted again before the next boot.
+  std::shared_ptr<device_holders::Census> census;
+  bool cache_verified = false;  ///< Mappings of devdax were seen to be write-back.
 };
 
-/// Errors: `not_found` (no such node), `invalid` (not a device-DAX node, or not root's alone), `io`.
+/// Errors: those of read_dax_node.
 schema::Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options);
 
 }  // namespace mapcap::broker::pool

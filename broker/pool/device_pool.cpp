@@ -99,13 +99,12 @@ class DevicePool final : public Pool {
   }
 
   Result<void> cut(Extent& extent, SealKind) override {
-    MAPCAP_TRY(const bool is_held, held(extent));
-    if (!is_held) return schema::ok();
-    return schema::error(
-        ErrorCode::unsupported,
-        "a " + parts_.facts.backing +
-            " region cannot be taken from those who have it: it comes back when they end, at "
-            "the latest with the next boot");
+    const Result<bool> is_held = held(extent);
+    if (is_held && !is_held.value()) return schema::ok();
+    return schema::error(ErrorCode::unsupported,
+                         "a " + parts_.facts.backing +
+                             " region cannot be taken from those who have it: it comes back when " +
+                             (is_held ? "they end" : "the machine boots (" + is_held.error().sentence + ")"));
   }
 
   Result<bool> held(const Extent& extent) override {
@@ -114,7 +113,13 @@ class DevicePool final : public Pool {
       const std::lock_guard lock(mutex_);
       if (!found || !states_[*found].granted) return false;
     }
-    return !(parts_.unheld && parts_.unheld());
+    if (!parts_.held) return true;
+    return parts_.held(parts_.devices[*found], extent.fd());
+  }
+
+  std::uint32_t bad_blocks(const Extent& extent) override {
+    const std::optional<std::size_t> found = find(extent.word());
+    return found && parts_.bad_blocks ? parts_.bad_blocks(parts_.devices[*found]) : 0;
   }
 
   Result<void> free(Extent& extent, const Progress&) override {

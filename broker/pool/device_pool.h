@@ -2,8 +2,8 @@
 //
 // A device's descriptors can be mapped as long as they are open, also after a revoke, and nothing takes them
 // away. So a device goes to the next tenant only when it is known that none is left: because it was never
-// granted since the machine booted, or because the pool's `unheld` says so. Until then its
-// region stays quarantined and charged.
+// granted since the machine booted, or because the pool's `held` denies it. Until then its region stays
+// quarantined and charged.
 //
 // Memory is scrubbed before each grant, not after the last one: so it does not matter where a crash came.
 #pragma once
@@ -36,12 +36,15 @@ struct DevicePoolParts {
   Facts facts;  ///< Without capacity, which is that of the devices.
   std::vector<Device> devices;
   Scrub scrub = Scrub::non_temporal;
-  /// Whether it is certain that nobody has any of the pool's devices open; may be empty.
-  std::function<bool()> unheld;
+  /// Whether somebody has the device open, or pins its memory; `node` is an O_PATH descriptor of it. Empty,
+  /// or with an error: then a device that was granted counts as held until the next boot.
+  std::function<schema::Result<bool>(const Device& device, schema::BorrowedFd node)> held;
   /// Keeps over the broker's death, but not over a boot, that a device was granted; both may be empty: then
   /// it counts as granted after every restart of the broker.
   std::function<void(const Device& device, Granted granted)> note;
   std::function<bool(const Device& device)> noted;
+  /// Damaged sectors of the device; may be empty.
+  std::function<std::uint32_t(const Device& device)> bad_blocks;
   /// Asked before a device is scrubbed and granted, with the file that will be; may be empty. Errors: why
   /// not.
   std::function<schema::Result<void>(const Device& device, const Device::Mode& mode)> check;

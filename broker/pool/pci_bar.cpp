@@ -240,6 +240,13 @@ Result<std::unique_ptr<Pool>> open_pci_bar(const PciBarOptions& options) {
   parts.facts.durability = {schema::Granularity::none, schema::PersistenceDomain::volatile_memory, false};
   parts.facts.volatile_memory = false;
   parts.scrub = Scrub::words;
+  if (options.census) {
+    // Mappings of I/O memory cannot be pinned.
+    parts.held = [census = options.census](const Device&, schema::BorrowedFd node) -> Result<bool> {
+      MAPCAP_TRY(const std::uint32_t opens, census->opens(node));
+      return opens != 0;
+    };
+  }
   parts.note = [locks](const Device& device, Granted granted) { locks->note(resource_of(device), granted); };
   parts.noted = [locks](const Device& device) { return locks->noted(resource_of(device)); };
   parts.check = [where](const Device& device, const Device::Mode& mode) -> Result<void> {

@@ -7,13 +7,17 @@
 // (/sys/kernel/debug/x86/pat_memtype_list, where debugfs is mounted), and reads its own mapping's attribute
 // back from there at start.
 //
-// A BAR is not revocable: the kernel does not tell who has its file open, and nothing takes a mapping away.
+// A BAR is not revocable: nothing takes a mapping away, not even removing the device. It comes back when the
+// last holder ends. A holder that moves pieces of its mapping about (mremap) makes kernels forget to take
+// back the reservation of its cache mode (seen on Linux 6.12): such a BAR counts as mapped by somebody else
+// until the next boot.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "broker/device_holders/device_holders.h"
 #include "broker/pool/pool.h"
 
 namespace mapcap::broker::pool {
@@ -22,6 +26,8 @@ struct PciBarOptions {
   std::string name;
   std::vector<std::string> resources;    ///< "/sys/bus/pci/devices/0000:00:04.0/resource2", also with _wc.
   std::vector<schema::CacheMode> cache;  ///< Allowed; empty: every one that is obtainable.
+  /// Nothing: a BAR that was granted once is not granted again before the next boot.
+  std::shared_ptr<device_holders::Census> census;
   /// Locks, and what must be forgotten with a boot: a directory on a filesystem that is.
   std::string locks = "/run/mapcap-bars";
 };

@@ -67,8 +67,8 @@ constexpr const char* kAllowed[] = {
     // a new keeper: its mount, and what it does to itself
     "fsopen", "fsconfig", "fsmount", "setsid", "chdir", "setpriority", "prctl", "capget", "capset",
     "seccomp", "prlimit64", "setrlimit", "getrlimit", "setpgid", "getrandom", "bpf", "arch_prctl",
-    // the mounts through which devices are issued
-    "open_tree", "mount_setattr",
+    // the mounts through which devices are issued, and the pin that shows where the kernel counts pins
+    "open_tree", "mount_setattr", "vmsplice",
 #ifdef MAPCAP_SANITIZED
     // the sanitizers' own runtime: leak checking stops its threads from a helper
     "ptrace", "personality", "process_vm_readv", "prctl", "sched_setaffinity", "vfork",
@@ -150,6 +150,13 @@ Result<void> filter_system_calls() {
     const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0);
     if (added != 0 && added != -EEXIST)
       return schema::io_error(std::string("allowing the system call ") + name, -added);
+  }
+  // libndctl and libdaxctl ask for modules that are loaded already; where one is not, that fails as it would
+  // without CAP_SYS_MODULE.
+  for (const char* name : {"init_module", "finit_module"}) {
+    const int number = seccomp_syscall_resolve_name(name);
+    if (const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), number, 0); added != 0)
+      return schema::io_error(std::string("refusing the system call ") + name, -added);
   }
   seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
   if (const int loaded = seccomp_load(filter.get()); loaded != 0)

@@ -99,10 +99,19 @@ TEST_F(SandboxTest, AForbiddenSystemCallEndsTheProcess) {
     });
   };
   EXPECT_EQ(ends_by(SYS_getpid, 0, 0, 0), 0) << "an allowed call must come back";
-  for (const long number :
-       {SYS_execve, SYS_execveat, SYS_mount, SYS_setns, SYS_unshare, SYS_keyctl, SYS_init_module,
-        SYS_io_uring_setup, SYS_pivot_root, SYS_open_by_handle_at, SYS_userfaultfd}) {
+  for (const long number : {SYS_execve, SYS_execveat, SYS_mount, SYS_setns, SYS_unshare, SYS_keyctl,
+                            SYS_io_uring_setup, SYS_pivot_root, SYS_open_by_handle_at, SYS_userfaultfd}) {
     EXPECT_EQ(ends_by(number, 0, 0, 0), 128 + SIGSYS) << "system call " << number;
+  }
+}
+
+TEST_F(SandboxTest, LibrariesThatAskForModulesAreRefused) {
+  for (const long number : {SYS_init_module, SYS_finit_module}) {
+    const int refused = as_user(0, [=] {
+      if (!broker::sandbox::filter_system_calls()) return 2;
+      return ::syscall(number, 0, 0, 0) == -1 && errno == EPERM ? 0 : 1;
+    });
+    EXPECT_EQ(refused, 0) << "system call " << number;
   }
 }
 

@@ -40,7 +40,7 @@ class DevicePoolTest : public testing::Test {
     parts.facts.backing = "dax-device";
     parts.facts.cache_modes = {CacheMode::write_back};
     parts.devices = {device("large", kLarge), device("small", kSmall)};
-    parts.unheld = [this] { return unheld; };
+    parts.held = [this](const Device&, schema::BorrowedFd) -> schema::Result<bool> { return held; };
     return make_device_pool(std::move(parts));
   }
   /// A file in a device's place, full of what an old tenant left.
@@ -54,7 +54,7 @@ class DevicePoolTest : public testing::Test {
   }
 
   std::string directory;
-  bool unheld = false;
+  bool held = true;
   std::unique_ptr<Pool> pool;
 };
 
@@ -87,7 +87,7 @@ TEST_F(DevicePoolTest, AGrantedDeviceIsFreeOnlyWhenItIsKnownThatNobodyHasIt) {  
   pool->granting(extent);
   EXPECT_TRUE(pool->held(extent).value());
   EXPECT_EQ(pool->cut(extent, SealKind::revocable).error().code, ErrorCode::unsupported);
-  unheld = true;
+  held = false;
   EXPECT_TRUE(pool->cut(extent, SealKind::revocable));
   ASSERT_TRUE(pool->free(extent, nullptr));
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
@@ -118,12 +118,12 @@ TEST_F(DevicePoolTest, AnUndoneCarvingGivesTheDeviceBack) {
 }
 
 TEST_F(DevicePoolTest, BadDevicesInThePolicyAreRefusedByName) {
-  auto missing = open_dax_device({"nv", {"/dev/dax99.99"}});
+  auto missing = open_dax_device({"nv", {"/dev/dax99.99"}, nullptr, false});
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, ErrorCode::not_found);
   EXPECT_THAT(missing.error().sentence, testing::AllOf(HasSubstr("nv"), HasSubstr("/dev/dax99.99")));
-  EXPECT_EQ(open_dax_device({"nv", {"/dev/null"}}).error().code, ErrorCode::invalid);
-  EXPECT_EQ(open_dax_device({"nv", {directory + "/small"}}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(open_dax_device({"nv", {"/dev/null"}, nullptr, false}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(open_dax_device({"nv", {directory + "/small"}, nullptr, false}).error().code, ErrorCode::invalid);
 
   PciBarOptions bars;
   bars.name = "bar";

@@ -62,9 +62,18 @@ within 20 is_gone nv/taken || fail "the device does not come back when its holde
 mc create nv/next --pool nv --size 1M --lifetime persistent > /dev/null
 is_zero nv/next || fail "the next tenant reads what the last one left"
 
-mc revoke nv/kept > /dev/null
-mc revoke nv/next > /dev/null
+# A page that somebody pinned before it unmapped and closed the device would show what the next tenant stores.
+mc run nv/next:rw -- "$probe" pin 3 /run/pins /run/unpin & pinner=$!
+within 20 test -e /run/pins || fail "nobody pins"
+mc revoke nv/next > /run/revoke.log 2>&1 && fail "a device of which a page is pinned is called revoked"
+refused mc create nv/again --pool nv --size 1M || fail "a device of which a page is pinned was given to somebody else"
+# Each device by itself: nobody holds this one.
+mc revoke nv/kept > /dev/null || fail "a device that nobody holds cannot be revoked while another is held"
 within 20 is_gone nv/kept || fail "a device that nobody holds does not come back"
+state_is nv/next quarantined || fail "a pinned device is $(shown nv/next state)"
+touch /run/unpin
+wait $pinner
+within 20 is_gone nv/next || fail "the device does not come back when its pin ends"
 stop_broker
 destroy listed-one
 destroy listed-two

@@ -65,5 +65,9 @@ start_broker /run/pci-bar
 mc revoke bar/uc > /run/revoke.log 2>&1 && fail "a BAR that somebody has mapped is called revoked"
 grep -q 'cannot be taken' /run/revoke.log || fail "the refusal does not say why"
 state_is bar/uc quarantined || fail "a held BAR is $(shown bar/uc state)"
+refused mc create bar/next --pool bar --size 1M --cache uc || fail "a held BAR was given to somebody else"
 touch /run/let-go-uc /run/let-go-wc
+within 20 is_gone bar/uc || fail "a BAR does not come back when its holder ends"
+mc create bar/next --pool bar --size 1M --cache wc > /dev/null || fail "a BAR cannot change its cache mode with its tenant"
+mc run bar/next:ro -- "$probe" fd-zero 3 || fail "the next tenant reads what the last one left"
 stop_broker

@@ -1,0 +1,180 @@
+#include "broker/device_holders/device_holders.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+
+#include "broker/device_holders/object.h"
+
+namespace mapcap::broker::device_holders {
+
+using schema::BorrowedFd;
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::Result;
+using schema::UniqueFd;
+
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+/// Pages looked at in one run of the program; bpf_loop allows 8 Mi.
+constexpr std::uint64_t kPagesAtOnce = std::uint64_t{1} << 20U;
+/// What a page of a device has while nobody pins it (memmap_init_zone_device in the kernel's mm/mm_init.c);
+/// the tails of a compound page have none.
+constexpr std::int32_t kIdle = 1;
+
+/// The same as in device_holders.bpf.c.
+struct Opens {
+  std::uint32_t fd;
+  std::uint32_t sysfs;
+  std::uint32_t count;
+  std::uint32_t found;
+};
+struct Pins {
+  std::uint64_t page;
+  std::uint64_t offset;
+  std::uint32_t fd;
+  std::uint32_t pages;
+  std::int32_t most;
+  std::uint32_t failed;
+};
+
+struct CloseObject {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using Object = std::unique_ptr<bpf_object, CloseObject>;
+
+template <typename Context>
+Result<void> run(int program, Context& context) {
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
+  // SAFETY: the kernel reads the words and writes them back, during the call.
+  options.ctx_in = &context;
+  options.ctx_size_in = sizeof context;
+  if (const int failed = bpf_prog_test_run_opts(program, &options); failed != 0) {
+    return schema::io_error("running the BPF program that counts a device's holders", -failed);
+  }
+  return schema::ok();
+}
+
+/// A page of the device that the broker pins itself, in a pipe.
+class OwnPin {
+ public:
+  static Result<OwnPin> take(BorrowedFd device, ByteCount alignment) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return schema::io_error("pipe2", errno);
+    OwnPin pin{UniqueFd(ends[0]), UniqueFd(ends[1])};
+    const std::size_t length = std::max(alignment.value, kPage);
+    // SAFETY: a fresh mapping of the device's first bytes, unmapped below; only the kernel looks at it.
+    void* at = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, device.get(), 0);
+    if (at == MAP_FAILED) return schema::io_error("mapping a device", errno);
+    const iovec first{at, 1};
+    const ssize_t pinned = ::vmsplice(pin.in_.get(), &first, 1, 0);
+    const int failed = errno;
+    ::munmap(at, length);
+    if (pinned != 1) return schema::io_error("vmsplice of a device's page", failed);
+    return pin;
+  }
+  [[nodiscard]] int pipe() const { return out_.get(); }
+
+ private:
+  OwnPin(UniqueFd out, UniqueFd in) : out_(std::move(out)), in_(std::move(in)) {}
+  UniqueFd out_;
+  UniqueFd in_;
+};
+
+class KernelCensus final : public Census {
+ public:
+  KernelCensus(Object loaded, int opens, int pins)
+      : object_(std::move(loaded)), count_opens_(opens), count_pins_(pins) {}
+
+  Result<std::uint32_t> opens(BorrowedFd node) override {
+    struct stat status {};
+    struct statfs filesystem {};
+    if (::fstat(node.get(), &status) != 0 || ::fstatfs(node.get(), &filesystem) != 0) {
+      return schema::io_error("fstat of a device", errno);
+    }
+    const bool sysfs = filesystem.f_type == SYSFS_MAGIC;
+    if (!sysfs && !S_ISCHR(status.st_mode)) {
+      return schema::error(ErrorCode::invalid, "only devices tell how often they are open");
+    }
+    Opens asked{static_cast<std::uint32_t>(node.get()), sysfs ? 1U : 0U, 0, 0};
+    MAPCAP_TRY_VOID(run(count_opens_, asked));
+    if (asked.found != 0) return asked.count;
+    return schema::error(ErrorCode::io, "the kernel's count of a device's open files could not be read");
+  }
+
+  Result<bool> pinned(BorrowedFd device, ByteCount alignment, const std::vector<Range>& ranges) override {
+    MAPCAP_TRY(const std::uint64_t first_page, find_first_page(device, alignment));
+    for (const Range& range : ranges) {
+      // struct pages of all memory lie in one array (CONFIG_SPARSEMEM_VMEMMAP), so those of the first range
+      // may come after those of the next: the offset wraps.
+      const std::uint64_t from = range.start / kPage - ranges.front().start / kPage;
+      const std::uint64_t pages = range.size / kPage;
+      for (std::uint64_t done = 0; done < pages; done += kPagesAtOnce) {
+        Pins asked{first_page, from + done,
+                   0,          static_cast<std::uint32_t>(std::min(kPagesAtOnce, pages - done)),
+                   0,          0};
+        MAPCAP_TRY_VOID(run(count_pins_, asked));
+        if (asked.failed != 0) return unreadable();
+        if (asked.most > kIdle) return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  static schema::Error unreadable() {
+    return schema::error(ErrorCode::unsupported, "the kernel's counts of a device's pages could not be read");
+  }
+
+  /// Where the kernel keeps the device's first page: what a pipe says that was given it. The pin must show in
+  /// the page's count, or the count means something else on this kernel.
+  Result<std::uint64_t> find_first_page(BorrowedFd device, ByteCount alignment) {
+    MAPCAP_TRY(const OwnPin pin, OwnPin::take(device, alignment));
+    Pins asked{0, 0, static_cast<std::uint32_t>(pin.pipe()), 1, 0, 0};
+    MAPCAP_TRY_VOID(run(count_pins_, asked));
+    if (asked.failed != 0) return unreadable();
+    if (asked.most > kIdle) return asked.page;
+    return schema::error(ErrorCode::unsupported,
+                         "this kernel does not count the pins of a device's pages as known");
+  }
+
+  Object object_;
+  int count_opens_;
+  int count_pins_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<Census>> load() {
+  libbpf_set_print(nullptr);
+  bpf_object_open_opts options{};
+  options.sz = sizeof options;
+  options.object_name = "mapcap_holders";
+  Object opened(bpf_object__open_mem(object().data(), object().size(), &options));
+  if (!opened || bpf_object__load(opened.get()) != 0) {
+    return schema::error(ErrorCode::unsupported,
+                         "the kernel refuses the BPF program that counts a device's holders (errno " +
+                             std::to_string(errno) + ")");
+  }
+  bpf_program* opens = bpf_object__find_program_by_name(opened.get(), "count_opens");
+  bpf_program* pins = bpf_object__find_program_by_name(opened.get(), "count_pins");
+  MAPCAP_INVARIANT(opens != nullptr && pins != nullptr, "device_holders.bpf.c lacks a program");
+  const int opens_fd = bpf_program__fd(opens);
+  const int pins_fd = bpf_program__fd(pins);
+  return std::shared_ptr<Census>(std::make_shared<KernelCensus>(std::move(opened), opens_fd, pins_fd));
+}
+
+}  // namespace mapcap::broker::device_holders

@@ -1,0 +1,218 @@
+// Namespaces in devdax mode, through libndctl. A context caches what it has listed: each operation makes its
+// own.
+#include <daxctl/libdaxctl.h>
+#include <ndctl/libndctl.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include "broker/pool/divider.h"
+
+namespace mapcap::broker::pool {
+
+using schema::ByteCount;
+using schema::ErrorCode;
+using schema::Result;
+
+namespace {
+
+constexpr std::uint64_t kAlignment = 2U << 20U;
+/// The info block at a namespace's head, and what the kernel keeps for each page behind it: nd_pfn_init in
+/// the kernel's drivers/nvdimm/pfn_devs.c (MAX_STRUCT_PAGE_SIZE).
+constexpr std::uint64_t kInfoBlock = 8192;
+constexpr std::uint64_t kPerPage = 64;
+constexpr unsigned kLabelled = 5;  ///< ND_DEVICE_NAMESPACE_PMEM: may have several namespaces.
+
+std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+/// The size of the device that a namespace of so many bytes makes.
+std::uint64_t usable(std::uint64_t raw) {
+  const std::uint64_t pages = (raw - kInfoBlock) / schema::kPageSize;
+  return raw - std::min(raw, round_up(kInfoBlock + pages * kPerPage, kAlignment));
+}
+
+struct Unref {
+  void operator()(ndctl_ctx* context) const { ndctl_unref(context); }
+};
+using Context = std::unique_ptr<ndctl_ctx, Unref>;
+
+Result<Context> new_context() {
+  ndctl_ctx* made = nullptr;
+  if (const int failed = ndctl_new(&made); failed != 0) return schema::io_error("ndctl_new", -failed);
+  return Context(made);
+}
+
+ndctl_region* find_region(ndctl_ctx* context, const std::string& name) {
+  ndctl_bus* bus = nullptr;
+  ndctl_region* region = nullptr;
+  ndctl_bus_foreach(context, bus) {
+    ndctl_region_foreach(bus, region) {
+      if (name == ndctl_region_get_devname(region)) return region;
+    }
+  }
+  return nullptr;
+}
+
+/// Version 4 of RFC 4122.
+Result<void> random_uuid(uuid_t& uuid) {
+  if (::getrandom(uuid, sizeof(uuid_t), 0) != sizeof(uuid_t)) return schema::io_error("getrandom", errno);
+  uuid[6] = static_cast<unsigned char>((uuid[6] & 0x0fU) | 0x40U);
+  uuid[8] = static_cast<unsigned char>((uuid[8] & 0x3fU) | 0x80U);
+  return schema::ok();
+}
+
+class NvdimmDivider final : public Divider {
+ public:
+  NvdimmDivider(std::string pool, std::string region, ByteCount whole, ByteCount granule)
+      : prefix_("mapcap-" + pool + "-"), region_(std::move(region)), whole_(whole), granule_(granule) {}
+
+  [[nodiscard]] ByteCount whole() const override { return whole_; }
+  [[nodiscard]] ByteCount granule() const override { return granule_; }
+  [[nodiscard]] bool outlives_boots() const override { return true; }
+
+  [[nodiscard]] ByteCount size_for(ByteCount asked) const override { return {usable(raw_for(asked))}; }
+
+  Result<Piece> make(std::uint64_t number, ByteCount size) override {
+    MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_region * region, region_in(context));
+    ndctl_namespace* seed = ndctl_region_get_namespace_seed(region);
+    ndctl_dax* dax = ndctl_region_get_dax_seed(region);
+    if (seed == nullptr || dax == nullptr) return failed("finding a seed for a namespace", -ENODEV);
+    uuid_t uuid{};
+    // The name first: from the moment that the namespace has memory, it is known whose it is.
+    MAPCAP_TRY_VOID(done("naming", ndctl_namespace_set_alt_name(seed, name_of(number).c_str())));
+    MAPCAP_TRY_VOID(random_uuid(uuid));
+    MAPCAP_TRY_VOID(done("setting the uuid of", ndctl_namespace_set_uuid(seed, uuid)));
+    const int sized = ndctl_namespace_set_size(seed, raw_for(size));
+    if (sized == -ENOSPC || sized == -ENOMEM) return full(size);
+    MAPCAP_TRY_VOID(done("sizing", sized));
+    ndctl_namespace_set_enforce_mode(seed, NDCTL_NS_MODE_DEVDAX);  // Not known before Linux 4.13.
+    MAPCAP_TRY_VOID(random_uuid(uuid));
+    MAPCAP_TRY_VOID(done("setting the dax uuid of", ndctl_dax_set_uuid(dax, uuid)));
+    MAPCAP_TRY_VOID(done("placing the page map of", ndctl_dax_set_location(dax, NDCTL_PFN_LOC_PMEM)));
+    MAPCAP_TRY_VOID(done("aligning", ndctl_dax_set_align(dax, kAlignment)));
+    MAPCAP_TRY_VOID(done("claiming", ndctl_dax_set_namespace(dax, seed)));
+    MAPCAP_TRY_VOID(done("enabling", ndctl_dax_enable(dax)));
+    const std::string path = path_of(dax);
+    if (path.empty()) return failed("finding the device of a namespace", -ENODEV);
+    return Piece{number, path};
+  }
+
+  Result<std::vector<Piece>> list() override {
+    MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_region * region, region_in(context));
+    std::vector<Piece> pieces;
+    ndctl_namespace* space = nullptr;
+    ndctl_namespace_foreach(region, space) {
+      std::uint64_t number = 0;
+      if (!is_ours(space, number)) continue;
+      ndctl_dax* dax = ndctl_namespace_get_dax(space);
+      const bool works = dax != nullptr && ndctl_dax_is_enabled(dax) == 1;
+      pieces.push_back({number, works ? path_of(dax) : ""});
+    }
+    return pieces;
+  }
+
+  Result<void> remove(std::uint64_t word) override {
+    MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_region * region, region_in(context));
+    ndctl_namespace* space = nullptr;
+    ndctl_namespace_foreach(region, space) {
+      std::uint64_t number = 0;
+      if (!is_ours(space, number) || number != word) continue;
+      MAPCAP_TRY_VOID(done("disabling", ndctl_namespace_disable_safe(space)));
+      // Claimed by a device that was never enabled, or already disabled.
+      if (ndctl_dax* dax = ndctl_namespace_get_dax(space); dax != nullptr) ndctl_dax_delete(dax);
+      return done("deleting", ndctl_namespace_delete(space));
+    }
+    return schema::ok();
+  }
+
+ private:
+  /// Of the namespace that holds a device of so many bytes.
+  [[nodiscard]] std::uint64_t raw_for(ByteCount asked) const {
+    std::uint64_t raw = round_up(asked.value + kInfoBlock, granule_.value);
+    while (usable(raw) < asked.value) raw += granule_.value;
+    return raw;
+  }
+
+  [[nodiscard]] std::string name_of(std::uint64_t number) const {
+    std::array<char, 17> digits{};
+    std::snprintf(digits.data(), digits.size(), "%016lx", number);
+    return prefix_ + digits.data();
+  }
+
+  bool is_ours(ndctl_namespace* space, std::uint64_t& number) const {
+    const char* name = ndctl_namespace_get_alt_name(space);
+    const std::string_view text(name == nullptr ? "" : name);
+    if (!text.starts_with(prefix_) || ndctl_namespace_get_size(space) == 0) return false;
+    const char* end = text.data() + text.size();
+    const auto [rest, bad] = std::from_chars(text.data() + prefix_.size(), end, number, 16);
+    return bad == std::errc() && rest == end;
+  }
+
+  static std::string path_of(ndctl_dax* dax) {
+    daxctl_region* region = ndctl_dax_get_daxctl_region(dax);
+    daxctl_dev* device = region == nullptr ? nullptr : daxctl_dev_get_first(region);
+    return device == nullptr ? "" : std::string("/dev/") + daxctl_dev_get_devname(device);
+  }
+
+  [[nodiscard]] Result<ndctl_region*> region_in(const Context& context) const {
+    ndctl_region* region = find_region(context.get(), region_);
+    if (region == nullptr)
+      return schema::error(ErrorCode::io, "the NVDIMM " + region_ + " is no longer there");
+    return region;
+  }
+  [[nodiscard]] schema::Error failed(const std::string& what, int error) const {
+    return schema::io_error(what + " in " + region_, -error);
+  }
+  [[nodiscard]] Result<void> done(const std::string& what, int error) const {
+    if (error < 0) return failed(what + " a namespace", error);
+    return schema::ok();
+  }
+  [[nodiscard]] schema::Error full(ByteCount size) const {
+    return schema::error(ErrorCode::pool_full,
+                         region_ + " has no free stretch left for " + schema::format_bytes(size));
+  }
+
+  std::string prefix_;
+  std::string region_;
+  ByteCount whole_;
+  ByteCount granule_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region) {
+  MAPCAP_TRY(const Context context, new_context());
+  ndctl_region* found = find_region(context.get(), region);
+  if (found == nullptr) {
+    return schema::error(ErrorCode::not_found,
+                         "there is no NVDIMM region " + region + "; `ndctl list -R` shows them");
+  }
+  if (ndctl_region_get_nstype(found) != kLabelled) {
+    return schema::error(ErrorCode::invalid,
+                         region +
+                             " has no labels, so it cannot be divided: write them with ndctl "
+                             "init-labels, or list its one device in devices");
+  }
+  std::error_code missing;
+  if (!std::filesystem::exists("/sys/bus/nd/drivers/dax_pmem", missing) ||
+      !std::filesystem::exists("/sys/bus/dax/drivers/device_dax", missing)) {
+    return schema::error(ErrorCode::unsupported,
+                         "the drivers of devdax namespaces are not loaded: modprobe dax_pmem");
+  }
+  const unsigned long alignment = ndctl_region_get_align(found);
+  const ByteCount granule{alignment == 0 || alignment == ULONG_MAX ? 16U << 20U : alignment};
+  return std::unique_ptr<Divider>(
+      std::make_unique<NvdimmDivider>(pool, region, ByteCount{ndctl_region_get_size(found)}, granule));
+}
+
+}  // namespace mapcap::broker::pool

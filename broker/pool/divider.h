@@ -1,0 +1,61 @@
+// How a region of memory is divided into device-DAX devices, one a carve-out. (ndctl's and daxctl's "region"
+// is a backing device here.)
+//
+// A piece is told from everybody else's devices and from earlier pieces by its word, which records keep:
+//
+//     namespaces          the number that its name ends in: "mapcap-POOL-00000000000000ff". Labels keep
+//     names, so the
+//                         pieces outlive a reboot, and other people's namespaces in the region are left
+//                         alone.
+//     dynamic devices     have no names: the device's number and the inode of its node, which no later device
+//     of this
+//                         boot has. All of such a region is the pool's, and nothing of it outlives a reboot.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "schema/result.h"
+#include "schema/units.h"
+
+namespace mapcap::broker::pool {
+
+struct Piece {
+  std::uint64_t word = 0;
+  std::string path;  ///< "/dev/dax0.1"; empty while it cannot be mapped: half made, or half removed.
+};
+
+/// Calls take milliseconds and may not overlap.
+class Divider {
+ public:
+  virtual ~Divider() = default;
+
+  [[nodiscard]] virtual schema::ByteCount whole() const = 0;  ///< The region's size.
+  [[nodiscard]] virtual schema::ByteCount granule()
+      const = 0;  ///< Of pieces, with what they cost beyond their size.
+  [[nodiscard]] virtual bool outlives_boots() const = 0;
+
+  /// The size of the smallest piece that holds so many bytes.
+  [[nodiscard]] virtual schema::ByteCount size_for(schema::ByteCount asked) const = 0;
+
+  /// `number`: unused so far. `size`: one that size_for gave. Errors: `pool_full`, `io`; then a half made
+  /// piece may be left, which list() has.
+  virtual schema::Result<Piece> make(std::uint64_t number, schema::ByteCount size) = 0;
+
+  /// Every piece of this pool.
+  virtual schema::Result<std::vector<Piece>> list() = 0;
+
+  /// Takes the device away, and gives its memory back to the region; nobody may have it open or pin it, which
+  /// can bring the kernel down (Linux 6.1 to 6.12). Without effect for a piece that is gone. Errors: `io`.
+  virtual schema::Result<void> remove(std::uint64_t word) = 0;
+};
+
+/// The region of an NVDIMM that `ndctl list -R` calls "region0". Errors: `not_found`; `invalid` without
+/// labels, which keep the names; `unsupported` when a driver is missing; `io`.
+schema::Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region);
+
+/// The dynamic region that `daxctl list -R` gives this id. Errors: as above.
+schema::Result<std::unique_ptr<Divider>> divide_dax(const std::string& pool, int region);
+
+}  // namespace mapcap::broker::pool

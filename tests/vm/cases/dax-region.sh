@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The broker divides an NVDIMM's region into namespaces, and leaves nothing of old tenants, whenever it is killed.
+# vm: --kernel 6.12 --nvdimm label --ivshmem --nvme-pmr
+# vm: --kernel 6.1 --nvdimm label --ivshmem --nvme-pmr
+# vm-timeout: 900
+. "$MAPCAP_VM/guest/lib.sh"
+. "$MAPCAP_VM/guest/broker.sh"
+
+need_labels
+region=$(nd_region)
+"$guest/devdax.sh" foreign 32M > /dev/null
+start_broker /run/dax-region < <(printf '[pool.nv]\nbacking = "dax-device"\nregion = "%s"\ncapacity = "96M"\n' "$region")
+ours() { ndctl list -N | grep -c '"name":"mapcap-nv-' || true; }
+
+# Promise 10, and the sizes of namespaces: 16 MiB less 2 MiB for what the kernel keeps of each page.
+mc create nv/a --pool nv --size 1M --lifetime persistent > /dev/null
+mc create nv/b --pool nv --size 15M --lifetime persistent > /dev/null
+[ "$(shown nv/a size) $(shown nv/b size)" = "$((14 << 20)) $((30 << 20))" ] ||
+    fail "the sizes are $(shown nv/a size) and $(shown nv/b size)"
+[ "$(shown nv/a granularity)" = cache-line ] || fail "stores are not told to need a cache line flush"
+[ "$(shown nv/a confinement)" = native ] || fail "a devdax grant is not confined natively"
+[ "$(ours)" = 2 ] || fail "two regions have $(ours) namespaces"
+mc create nv/big --pool nv --size 60M > /run/refused.log 2>&1 && fail "more than the capacity was given"
+grep -q capacity /run/refused.log || grep -q 'pool nv' /run/refused.log || fail "the refusal does not say why"
+
+# What was stored and persisted outlives the broker.
+head -c 14M /dev/urandom > /run/contents
+mc fill nv/a /run/contents > /dev/null
+kill_broker
+start_broker /run/dax-region
+mc dump nv/a /run/dumped > /dev/null
+cmp /run/contents /run/dumped || fail "contents did not outlive the broker"
+
+# Promise 5: held, it stays; let go, its namespace is destroyed. Promise 6: the next in its place is zero.
+mc run nv/a:rw -- "$probe" hold 3 /run/holds /run/let-go & holder=$!
+within 20 test -e /run/holds || fail "the holder did not start"
+mc revoke nv/a > /run/revoke.log 2>&1 && fail "a device that somebody has mapped is called revoked"
+state_is nv/a quarantined || fail "a held device is $(shown nv/a state)"
+[ "$(ours)" = 2 ] || fail "a held device was destroyed"
+touch /run/let-go
+wait $holder || fail "a holder of a quarantined device faults"
+within 20 is_gone nv/a || fail "the device does not go when its holder ends"
+[ "$(ours)" = 1 ] || fail "the namespace of a freed region is still there"
+mc create nv/a --pool nv --size 1M --lifetime persistent > /dev/null
+mc run nv/a:ro -- "$probe" fd-zero 3 || fail "the next tenant reads what the last one left"
+mc revoke nv/b > /dev/null
+within 20 is_gone nv/b || fail "a region that nobody holds does not go"
+
+# The broker is killed while it makes and while it destroys: nothing is left over, nothing is lost, nothing leaks.
+before=$(cat "/sys/bus/nd/devices/$region/available_size")
+for pause in 0.1 0.4 0.8 1.3; do
+    mc fill nv/a /run/contents > /dev/null
+    (mc revoke nv/a; mc create nv/a --pool nv --size 1M --lifetime persistent) > /dev/null 2>&1 & both=$!
+    sleep $pause
+    kill_broker
+    wait $both || true
+    start_broker /run/dax-region
+    if ! state_is nv/a live; then
+        within 20 is_gone nv/a || fail "killed after $pause s: the region is $(shown nv/a state)"
+        mc create nv/a --pool nv --size 1M --lifetime persistent > /dev/null
+    fi
+    mc dump nv/a /run/dumped > /dev/null
+    cmp -s /run/contents /run/dumped || mc run nv/a:ro -- "$probe" fd-zero 3 ||
+        fail "killed after $pause s: a new region is not zero"
+    within 20 test "$(ours)" = 1 || fail "killed after $pause s: one region has $(ours) namespaces"
+done
+[ "$(cat "/sys/bus/nd/devices/$region/available_size")" = "$before" ] || fail "space was lost"
+
+ndctl list -N | grep -q '"name":"foreign"' || fail "somebody else's namespace is gone"
+mc revoke nv/a > /dev/null
+within 20 is_gone nv/a || fail "the last region does not go"
+[ "$(ours)" = 0 ] || fail "namespaces are left over"
+stop_broker
+ndctl destroy-namespace -f "$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"foreign"' | json dev)" > /dev/null 2>&1
