@@ -27,6 +27,7 @@ Scan scan(std::span<const std::byte> slots, std::uint32_t capacity, std::uint32_
     const std::uint64_t version = reading.header.version;
     found.highest_id = std::max(found.highest_id, id);
     found.highest_version = std::max(found.highest_version, version);
+    if (reading.header.kind == SlotKind::tombstone) found.tombstones.push_back(slot);
     const std::optional<std::uint32_t> other = found.live.find(id);
     if (!other) {
       found.live.set(id, slot);
@@ -37,11 +38,9 @@ Scan scan(std::span<const std::byte> slots, std::uint32_t capacity, std::uint32_
       found.stale.push_back(slot);
     }
   }
-  found.live.for_each([&](std::uint64_t, std::uint32_t slot) {
-    // Word 0 says so, and the scan has already checked it.
-    const auto kind = static_cast<SlotKind>(std::to_integer<std::uint8_t>(at(slot)[4]));
-    if (kind == SlotKind::tombstone) found.tombstones.push_back(slot);
-  });
+  // Few, so that the slots need not be read a second time, in the order of the map.
+  std::erase_if(found.tombstones,
+                [&](std::uint32_t slot) { return found.live.find(load64(at(slot), 8)) != slot; });
   for (std::uint32_t slot : found.tombstones) found.live.erase(load64(at(slot), 8));
   return found;
 }

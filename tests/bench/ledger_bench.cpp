@@ -3,7 +3,9 @@
 //     recovery of N records   | summing up the same bytes of the same mapping, once
 //     put, page granularity   | a bare store to one page and msync of it
 //     put, cache_line, byte   | a bare store of 256 bytes (pretended on tmpfs: the flushes are real, the
-//     medium is not) put, process strength   | the same
+//     medium is not)
+//     put, process strength   | the same
+//     put and erase among 1,000 and among 1,000,000 records
 //
 // Pin it: taskset -c 0 ledger_bench. MAPCAP_BENCH_DIR names the directory of the page-granularity file
 // (default /tmp); quote ratios of medians (--benchmark_repetitions=9).
@@ -122,6 +124,35 @@ BENCHMARK_CAPTURE(put, msync_file, directory(), std::nullopt, Strength::power)->
 BENCHMARK_CAPTURE(put, cache_line, "/dev/shm", Granularity::cache_line, Strength::power)->UseRealTime();
 BENCHMARK_CAPTURE(put, byte, "/dev/shm", Granularity::byte, Strength::power)->UseRealTime();
 BENCHMARK_CAPTURE(put, process_strength_file, directory(), std::nullopt, Strength::process)->UseRealTime();
+
+/// A region that comes and goes while state.range(0) others stay: flat is what is wanted.
+void put_and_erase_among_many(benchmark::State& state) {
+  const std::string path = "/dev/shm/ledger-bench-" + std::to_string(::getpid());
+  FileOptions options;
+  options.capacity = static_cast<std::uint32_t>((state.range(0) * 5 / 4 + 15) / 16 * 16);
+  {
+    test::LoopHarness harness;
+    auto medium = open_or_create_file(path, options);
+    if (!medium) return state.SkipWithError(medium.error().sentence.c_str());
+    auto opened = open_on(medium.value(), harness.loop, harness.worker);
+    if (!opened) return state.SkipWithError(opened.error().sentence.c_str());
+    auto come_and_go = [](Ledger& ledger, benchmark::State& running) -> broker::Task<int> {
+      for (std::int64_t i = 0; i < running.range(0); ++i) {
+        (void)co_await ledger.put(region(ledger.next_id().value), Strength::process);
+      }
+      for (auto _ : running) {
+        const schema::RegionId id = ledger.next_id();
+        const auto made = co_await ledger.put(region(id.value), Strength::process);
+        const auto gone = co_await ledger.erase(id, Strength::process);
+        if (!made || !gone) running.SkipWithError("refused");
+      }
+      co_return 0;
+    };
+    harness.run(come_and_go(*opened.value(), state));
+  }
+  ::unlink(path.c_str());
+}
+BENCHMARK(put_and_erase_among_many)->Arg(1'000)->Arg(1'000'000)->Unit(benchmark::kMicrosecond);
 
 void put_floor_bare_msync(benchmark::State& state) {
   const std::string path = directory() + "/msync-bench-" + std::to_string(::getpid());

@@ -1,17 +1,19 @@
 // Does anything cost more because many regions exist? Fills a real broker with regions of one page, stops at
-// 1,000, 10,000, 100,000 and the number given (default 1,000,000), and at each stop measures, beside a floor:
+// 1,000, 10,000, 100,000 and the number given, and at each stop measures, beside a floor:
 //
 //     create               | memfd_create, ftruncate, seal and close, at the same moment
 //     show, list of a prefix with one region in it
 //     list of everything   | per region
 //     memory               | resident bytes a region of the broker and of the keeper
 //
-// and in the end, how long a killed broker's successor takes until it answers. Needs root, and fs.nr_open
-// above the number of regions (both processes hold one descriptor of each).
+// and in the end, how long a killed broker's successor takes until it answers. Needs root. Broker and keeper
+// hold one descriptor of each region, so without a number it is a million or what the limit on open files
+// allows. MAPCAP_BENCH_DIR names the directory for the broker's state (default /tmp).
 //
 //     scale_bench [REGIONS]
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,7 +36,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kPage = 4096;
 constexpr int kFillers = 4;  ///< As many requests as the broker lets one user have under way.
-constexpr int kSamples = 2000;
+constexpr int kSamples = 1000;
+constexpr std::chrono::seconds kPatience{600};  ///< With a restart in an emulated machine.
 
 double microseconds(Clock::duration taken) {
   return std::chrono::duration<double, std::micro>(taken).count();
@@ -157,16 +160,19 @@ void print(const Costs& costs, const Costs& first) {
 }
 
 int run(std::uint64_t most) {
+  const char* named = std::getenv("MAPCAP_BENCH_DIR");  // NOLINT(concurrency-mt-unsafe): before any thread.
   BrokerProcess broker(R"([broker]
 max_connections_per_user = 1000
 [pool.dram]
 backing = "memory"
-capacity = "8G"
+capacity = ")" + std::to_string((most * kPage >> 20U) + 64) +
+                           R"(M"
 [[rule]]
 any = true
 names = ["**"]
-)");
-  broker.start();
+)",
+                       named != nullptr ? named : "/tmp");
+  broker.start(kPatience);
   fill(broker, 0, 16);  // Threads, arenas and pages that any first request brings.
   const std::uint64_t empty_broker = resident(broker.pid());
   const std::uint64_t empty_keeper = resident(broker.keeper_pid());
@@ -183,7 +189,7 @@ names = ["**"]
     print(costs, first);
   }
   broker.kill_broker();
-  const double recovery = microseconds_of([&] { broker.start(); });
+  const double recovery = microseconds_of([&] { broker.start(kPatience); });
   const std::size_t found = broker.connect().list().size();
   std::printf("a killed broker's successor answers after %.2f s, %.2f us a region, and lists %zu\n",
               recovery / 1e6, recovery / static_cast<double>(there), found);
@@ -195,13 +201,29 @@ names = ["**"]
 }  // namespace
 }  // namespace mapcap::test
 
+namespace {
+
+/// A million, or as many as a process may hold descriptors of.
+std::uint64_t as_many_as_fit() {
+  std::uint64_t most = 0;
+  std::ifstream("/proc/sys/fs/nr_open") >> most;
+  const rlimit wanted{most, most};
+  rlimit limit{};
+  if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    most = limit.rlim_max;
+  return std::min<std::uint64_t>(1'000'000, most - std::min<std::uint64_t>(most, 1000));
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   if (::geteuid() != 0) {
     std::fprintf(stderr, "scale_bench: needs root, because it starts mapcapd\n");
     return 77;
   }
   try {
-    return mapcap::test::run(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000);
+    const std::uint64_t asked = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0;
+    return mapcap::test::run(asked > 0 ? asked : as_many_as_fit());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "scale_bench: %s\n", error.what());
     return 1;

@@ -99,7 +99,7 @@ void BrokerProcess::set_policy(const std::string& text) const {
   ::chmod((directory_ + "/policy.toml").c_str(), 0644);
 }
 
-void BrokerProcess::start() {
+void BrokerProcess::start(std::chrono::seconds within) {
   std::vector<std::string> arguments{
       MAPCAPD_PATH, "--policy", directory_ + "/policy.toml", "--socket", socket_, "--state", state_};
   std::vector<char*> argv = pointers(arguments);
@@ -113,7 +113,7 @@ void BrokerProcess::start() {
     ::_exit(127);
   }
   ::close(log);
-  const auto until = std::chrono::steady_clock::now() + 20s;
+  const auto until = std::chrono::steady_clock::now() + within;
   while (std::chrono::steady_clock::now() < until) {
     try {
       ConnectOptions options;

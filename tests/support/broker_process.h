@@ -4,6 +4,7 @@
 #include <mapcap/mapcap.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -23,8 +24,8 @@ class BrokerProcess {
   BrokerProcess(const BrokerProcess&) = delete;
   BrokerProcess& operator=(const BrokerProcess&) = delete;
 
-  /// Starts the broker and waits until it answers. Fails the test when it does not within 20 s.
-  void start();
+  /// Starts the broker and waits until it answers. Fails the test when it does not in time.
+  void start(std::chrono::seconds within = std::chrono::seconds(20));
   /// kill -9, and reaps.
   void kill_broker();
   void kill_keeper();
