@@ -22,6 +22,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -62,6 +63,18 @@ RegionSpec spec(const std::string& name) {
   wanted.size = kPage;
   wanted.lifetime = Lifetime::persistent();
   return wanted;
+}
+
+/// Processor time that a process has used, in microseconds: what others do on the machine hardly changes it.
+double processor_time(pid_t pid) {
+  double total = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::ifstream schedstat(task.path() / "schedstat");
+    double nanoseconds = 0;
+    schedstat >> nanoseconds;
+    total += nanoseconds / 1000;
+  }
+  return total;
 }
 
 /// Resident bytes of a process.
@@ -107,16 +120,33 @@ double floor_of_create() {
   return median(taken);
 }
 
+/// Of one operation: what the client waits for, and the processor time of broker and keeper.
+struct Cost {
+  double waited = 0;
+  double worked = 0;
+};
+
 struct Costs {
   std::uint64_t regions = 0;
   double floor = 0;
-  double create = 0;
-  double show = 0;
-  double list_one = 0;         ///< A prefix with one region in it.
-  double list_per_region = 0;  ///< Of everything.
-  double broker_bytes = 0;     ///< Resident, a region.
+  Cost create;
+  Cost show;
+  Cost list_one;            ///< A prefix with one region in it.
+  Cost list_per_region;     ///< Of everything.
+  double broker_bytes = 0;  ///< Resident, a region.
   double keeper_bytes = 0;
 };
+
+/// Medians of what is waited for, means of the work.
+template <typename Operation>
+Cost cost_of(const BrokerProcess& broker, int times, Operation operation) {
+  const pid_t keeper = broker.keeper_pid();
+  std::vector<double> waited;
+  const double before = processor_time(broker.pid()) + processor_time(keeper);
+  for (int i = 0; i < times; ++i) waited.push_back(microseconds_of([&] { operation(i); }));
+  const double after = processor_time(broker.pid()) + processor_time(keeper);
+  return {median(waited), (after - before) / times};
+}
 
 Costs measure(const BrokerProcess& broker, std::uint64_t regions, std::uint64_t empty_broker,
               std::uint64_t empty_keeper) {
@@ -128,34 +158,35 @@ Costs measure(const BrokerProcess& broker, std::uint64_t regions, std::uint64_t 
   costs.broker_bytes = per_region(resident(broker.pid()), empty_broker);
   costs.keeper_bytes = per_region(resident(broker.keeper_pid()), empty_keeper);
   Client client = broker.connect();
+  const auto name = [](int i) { return "probe/" + std::to_string(i) + "/one"; };
   costs.floor = floor_of_create();
-  std::vector<double> create;
-  std::vector<double> show;
-  std::vector<double> list;
-  for (int i = 0; i < kSamples; ++i) {
-    create.push_back(microseconds_of([&] { client.create(spec("probe/one-more")); }));
-    show.push_back(microseconds_of([&] { client.show("probe/one-more"); }));
-    list.push_back(microseconds_of([&] { client.list("probe/*"); }));
-    client.revoke("probe/one-more");
-    if (i == 50 && list.back() > 20000) break;  // Not flat at all: enough seen.
-  }
-  costs.create = median(create);
-  costs.show = median(show);
-  costs.list_one = median(list);
+  costs.create = cost_of(broker, kSamples, [&](int i) { client.create(spec(name(i))); });
+  costs.show = cost_of(broker, kSamples, [&](int i) { client.show(name(i)); });
+  costs.list_one =
+      cost_of(broker, kSamples, [&](int i) { client.list("probe/" + std::to_string(i) + "/*"); });
+  for (int i = 0; i < kSamples; ++i) client.revoke(name(i));
   std::size_t listed = 0;
-  const double all = microseconds_of([&] { listed = client.list().size(); });
+  costs.list_per_region = cost_of(broker, 5, [&](int) { listed = client.list().size(); });
   if (listed != regions) std::printf("list shows %zu of %" PRIu64 " regions\n", listed, regions);
-  costs.list_per_region = all / static_cast<double>(listed);
+  costs.list_per_region.waited /= static_cast<double>(listed);
+  costs.list_per_region.worked /= static_cast<double>(listed);
   return costs;
 }
 
+void print(const char* what, const Cost& cost, const Cost& first) {
+  std::printf("    %-22s work %7.2f us = %4.2f of its first; waited %8.2f us = %5.2f of its first\n", what,
+              cost.worked, cost.worked / first.worked, cost.waited, cost.waited / first.waited);
+}
+
 void print(const Costs& costs, const Costs& first) {
-  std::printf("%9" PRIu64
-              "  create %7.1f us = %4.2f of its first, %5.2f of the floor | show %4.2f | list one %5.2f | "
-              "list all, a region %4.2f of its first | broker %5.0f B, keeper %4.0f B a region\n",
-              costs.regions, costs.create, costs.create / first.create, costs.create / costs.floor,
-              costs.show / first.show, costs.list_one / first.list_one,
-              costs.list_per_region / first.list_per_region, costs.broker_bytes, costs.keeper_bytes);
+  std::printf(
+      "%" PRIu64
+      " regions; resident a region: broker %.0f bytes, keeper %.0f; create waits %.1f times its floor\n",
+      costs.regions, costs.broker_bytes, costs.keeper_bytes, costs.create.waited / costs.floor);
+  print("create", costs.create, first.create);
+  print("show", costs.show, first.show);
+  print("list a prefix of one", costs.list_one, first.list_one);
+  print("list all, a region", costs.list_per_region, first.list_per_region);
   std::fflush(stdout);
 }
 
@@ -180,9 +211,7 @@ names = ["**"]
   Costs first;
   for (const std::uint64_t stop : {std::uint64_t{1000}, std::uint64_t{10000}, std::uint64_t{100000}, most}) {
     if (stop > most || stop <= there) continue;
-    const double taken = microseconds_of([&] { fill(broker, there, stop); });
-    std::printf("%9" PRIu64 "  filled at %.1f us a region by %d clients\n", stop,
-                taken / static_cast<double>(stop - there), kFillers);
+    fill(broker, there, stop);
     there = stop;
     const Costs costs = measure(broker, stop, empty_broker, empty_keeper);
     if (first.regions == 0) first = costs;
@@ -211,7 +240,8 @@ std::uint64_t as_many_as_fit() {
   rlimit limit{};
   if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0)
     most = limit.rlim_max;
-  return std::min<std::uint64_t>(1'000'000, most - std::min<std::uint64_t>(most, 1000));
+  return std::min<std::uint64_t>(1'000'000,
+                                 most - std::min<std::uint64_t>(most, 3000));  // Some for the probes.
 }
 
 }  // namespace
