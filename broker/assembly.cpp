@@ -1,7 +1,10 @@
 #include "broker/assembly.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "broker/confine/lsm/lsm.h"
 #include "broker/device_holders/device_holders.h"
@@ -133,6 +136,13 @@ Choice take(Confiners& confiners, Confinement wanted) {
   return {};
 }
 
+/// cachestat(2) (Linux 6.5) takes what DAX keeps of a file for evicted pages and oopses (seen on 6.12):
+/// whoever has the file itself can stop the machine. A clone's inode is not the file's.
+bool dax_files_endanger_the_kernel() {
+  constexpr long kCachestat = 451;
+  return ::syscall(kCachestat, -1, nullptr, nullptr, 0) == 0 || errno != ENOSYS;
+}
+
 /// What each backing may be confined by, strongest first.
 std::vector<Confinement> strengths(const PoolSettings& settings) {
   switch (settings.backing) {
@@ -140,12 +150,23 @@ std::vector<Confinement> strengths(const PoolSettings& settings) {
       if (settings.secret) return {Confinement::native};
       return {Confinement::clone, Confinement::lsm};
     case Backing::dax_file:
+      if (dax_files_endanger_the_kernel()) return {Confinement::clone, Confinement::lsm};
       return {Confinement::lsm, Confinement::clone};
     case Backing::dax_device:
     case Backing::pci_bar:
       return {Confinement::native};
   }
   return {};
+}
+
+/// What the administrator should know of a choice that holds by itself.
+void warn(Choice& choice, const PoolSettings& settings) {
+  const bool whole_file = choice.confiner->kind() != Confinement::clone;
+  if (settings.backing != Backing::dax_file || !whole_file || !dax_files_endanger_the_kernel()) return;
+  if (!choice.reason.empty()) choice.reason += "; ";
+  choice.reason +=
+      "on a DAX mount this kernel's cachestat(2) can be used by holders to crash the machine, which clones "
+      "prevent";
 }
 
 Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
@@ -157,7 +178,10 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
             : std::find(possible.begin(), possible.end(), *settings.confinement) != possible.end();
     Choice choice;
     if (fits) choice = take(confiners, *settings.confinement);
-    if (choice.confiner != nullptr) return choice;
+    if (choice.confiner != nullptr) {
+      warn(choice, settings);
+      return choice;
+    }
     return schema::error(
         ErrorCode::unsupported,
         settings.where + ": pool " + settings.name + " cannot have confinement " +
@@ -169,6 +193,7 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
     Choice choice = take(confiners, confinement);
     if (choice.confiner != nullptr) {
       choice.reason = reasons;
+      warn(choice, settings);
       return choice;
     }
     reasons += (reasons.empty() ? "" : "; ") + choice.reason;
