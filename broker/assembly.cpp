@@ -65,6 +65,7 @@ Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, 
   }
   options.seals = settings.seals;
   options.confinement = confinement;
+  options.cache_reader = page_attribute::mapped_from;
   return pool::open_dax_file(std::move(options));
 }
 
@@ -101,7 +102,8 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
       return open_dax_file(settings, confinement);
     case Backing::dax_device:
       if (settings.region.empty()) {
-        return pool::open_dax_device({settings.name, settings.devices, census(), false});
+        return pool::open_dax_device(
+            {settings.name, settings.devices, census(), page_attribute::mapped_from});
       }
       return open_dax_region(settings);
     case Backing::pci_bar:

@@ -122,6 +122,7 @@ PoolInfo from_wire(const schema::PoolInfo& from) {
   to.confinement_reason = from.confinement_reason;
   to.seals = all<SealKind>(from.seals);
   to.cache_modes = all<CacheMode>(from.cache_modes);
+  to.cache_verified = from.cache_verified;
   to.durability = from_wire(from.durability);
   return to;
 }

@@ -156,6 +156,7 @@ Result<PoolInfo> read(wire::PoolInfo::Reader reader) {
     MAPCAP_TRY(const CacheMode cache, read_cache_mode(mode, "pool.cache"));
     pool.cache_modes.push_back(cache);
   }
+  pool.cache_verified = reader.getCacheVerified();
   MAPCAP_TRY(pool.durability, read(reader.getDurability()));
   return pool;
 }
@@ -172,6 +173,7 @@ void write(const PoolInfo& pool, wire::PoolInfo::Builder builder) {
   for (unsigned i = 0; i < seals.size(); ++i) seals.set(i, as_wire<wire::SealKind>(pool.seals[i]));
   auto modes = builder.initCacheModes(count_of(pool.cache_modes));
   for (unsigned i = 0; i < modes.size(); ++i) modes.set(i, as_wire<wire::CacheMode>(pool.cache_modes[i]));
+  builder.setCacheVerified(pool.cache_verified);
   write(pool.durability, builder.initDurability());
 }
 

@@ -263,6 +263,7 @@ struct PoolInfo {
   seals @8 :List(SealKind);
   cacheModes @9 :List(CacheMode);
   durability @10 :Durability;
+  cacheVerified @11 :Bool;     # the modes were read back from the kernel
 }
 
 struct QuotaList {

@@ -325,6 +325,7 @@ struct PoolInfo {
   std::vector<SealKind> seals;     ///< Allowed; the first is the default.
   std::vector<CacheMode> cache_modes;
   Durability durability;
+  bool cache_verified = false;  ///< The modes were read back from the kernel.
   bool operator==(const PoolInfo&) const = default;
 };
 struct PoolList {

@@ -171,13 +171,18 @@ Result<CacheMode> mapped(const void* address) {
 }
 
 Result<CacheMode> mapped_from(BorrowedFd file) {
-  // SAFETY: one shared page of the file, unmapped below; MAP_POPULATE makes a file that is too short fail
-  // the walk, not the process.
-  void* address = ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED | MAP_POPULATE, file.get(), 0);
-  if (address == MAP_FAILED) return schema::io_error("mmap for the page table walk", errno);
-  Result<CacheMode> mode = mapped(address);
-  ::munmap(address, kPage);
-  return mode;
+  // Device-DAX is mapped in multiples of its alignment only: a page, 2 MiB or 1 GiB.
+  for (const std::uint64_t length : {kPage, kPage << 9U, kPage << 18U}) {
+    // SAFETY: a shared mapping of the file, unmapped below; MAP_POPULATE makes a file that is too short fail
+    // the walk, not the process.
+    void* address = ::mmap(nullptr, length, PROT_READ, MAP_SHARED | MAP_POPULATE, file.get(), 0);
+    if (address == MAP_FAILED && errno == EINVAL) continue;
+    if (address == MAP_FAILED) return schema::io_error("mmap for the page table walk", errno);
+    Result<CacheMode> mode = mapped(address);
+    ::munmap(address, length);
+    return mode;
+  }
+  return schema::io_error("mmap for the page table walk", EINVAL);
 }
 
 }  // namespace mapcap::broker::page_attribute

@@ -15,7 +15,7 @@ namespace mapcap::broker::page_attribute {
 /// Errors: `unsupported` where the kernel or the build cannot, `invalid` for an address without a page.
 schema::Result<schema::CacheMode> mapped(const void* address);
 
-/// The mode that shared mappings of the file get: maps its first page for a moment. Errors: as
+/// The mode that shared mappings of the file get: maps its beginning for a moment. Errors: as
 /// above, `io`.
 schema::Result<schema::CacheMode> mapped_from(schema::BorrowedFd file);
 

@@ -1,6 +1,9 @@
 #include "broker/pool/dax_device.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "broker/pool/dax_node.h"
 #include "broker/pool/device_pool.h"
@@ -53,8 +56,12 @@ Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options) {
   parts.facts.backing = "dax-device";
   parts.facts.seals = {schema::SealKind::revocable};
   parts.facts.cache_modes = {schema::CacheMode::write_back};
-  parts.facts.cache_verified = options.cache_verified;
   parts.facts.volatile_memory = false;
+  if (!options.devices.empty()) {
+    const schema::UniqueFd first(::open(options.devices.front().c_str(), O_RDONLY | O_CLOEXEC));
+    if (!first.valid()) return schema::io_error(where + "opening " + options.devices.front(), errno);
+    verify_cache(options.cache_reader, first.borrow(), parts.facts);
+  }
   parts.scrub = Scrub::non_temporal;
   if (options.census) {
     parts.held = [census = options.census](const Device& device, schema::BorrowedFd fd) -> Result<bool> {

@@ -17,7 +17,7 @@ struct DaxDeviceOptions {
   std::vector<std::string> devices;  ///< "/dev/dax0.0"
   /// Nothing: a device that was granted once is not granted again before the next boot.
   std::shared_ptr<device_holders::Census> census;
-  bool cache_verified = false;  ///< Mappings of devdax were seen to be write-back.
+  CacheReader cache_reader = {};  ///< May be empty.
 };
 
 /// Errors: those of read_dax_node.

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
@@ -296,6 +297,18 @@ Result<ByteCount> capacity_of(const DaxFileOptions& options, BorrowedFd director
   return asked;
 }
 
+/// Looks at a file of its own, which is gone afterwards.
+Result<void> verify_files(const DaxFileOptions& options, BorrowedFd directory, Facts& facts) {
+  const UniqueFd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  const std::array<char, schema::kPageSize> zeros{};  // A hole would show the kernel's page of zeros instead.
+  if (!file.valid() ||
+      ::write(file.get(), zeros.data(), zeros.size()) != static_cast<ssize_t>(zeros.size())) {
+    return schema::io_error("pool " + options.name + ": writing a file in its path", errno);
+  }
+  verify_cache(options.cache_reader, file.borrow(), facts);
+  return schema::ok();
+}
+
 Result<void> check_filesystem(const DaxFileOptions& options, std::int64_t filesystem) {
   if (filesystem == EXT4_SUPER_MAGIC || filesystem == XFS_SUPER_MAGIC || filesystem == TMPFS_MAGIC) {
     return schema::ok();
@@ -332,6 +345,7 @@ Result<std::unique_ptr<Pool>> open_dax_file(DaxFileOptions options) {
   // The clone's files are not the filesystem's own, and the kernel refuses MAP_SYNC on them.
   if (options.confinement == schema::Confinement::clone) facts.durability.map_sync = false;
   facts.volatile_memory = false;
+  MAPCAP_TRY_VOID(verify_files(options, directory.borrow(), facts));
   RegionFiles files(std::move(directory), "pool " + options.name + " (" + options.path + ")", options.fault);
   auto device = sysfs_of(DeviceKind::block, status.st_dev);
   return std::unique_ptr<Pool>(std::make_unique<DaxFilePool>(

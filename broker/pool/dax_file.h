@@ -35,6 +35,7 @@ struct DaxFileOptions {
   schema::Confinement confinement = schema::Confinement::clone;
   /// How long a revoke waits for pins before the region is quarantined. Large files get 1 s more per 4 GiB.
   std::chrono::milliseconds cut_deadline{5000};
+  CacheReader cache_reader;  ///< May be empty.
   /// Tests only: asked before each system call that changes something, by name; an errno makes it fail.
   std::function<int(std::string_view call)> fault;
 };

@@ -75,6 +75,13 @@ struct Carving {
   schema::CacheMode cache = schema::CacheMode::write_back;  ///< One of Facts::cache_modes.
 };
 
+/// Reads from the page table how mappings of a file are cached: broker/page_attribute, or nothing.
+using CacheReader = std::function<schema::Result<schema::CacheMode>(schema::BorrowedFd)>;
+
+/// Puts what the reader says of `file` into the facts: what is so, not what should be. Where it cannot tell,
+/// the facts stay unverified.
+void verify_cache(const CacheReader& reader, schema::BorrowedFd file, Facts& facts);
+
 /// Bytes done of bytes to do, from the worker's thread.
 using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
 

@@ -48,7 +48,8 @@ int perform(const Common& common, const PoolsCommand&) {
   for (const PoolInfo& pool : pools) {
     table.add({pool.name, pool.backing, size_text(pool.capacity), size_text(pool.used),
                std::to_string(pool.regions), size_text(pool.granule),
-               std::string(to_string(pool.confinement)), joined(pool.seals), joined(pool.cache_modes),
+               std::string(to_string(pool.confinement)), joined(pool.seals),
+               joined(pool.cache_modes) + (pool.cache_verified ? ", verified" : ""),
                durability_text(pool.durability)});
   }
   table.print(std::cout);

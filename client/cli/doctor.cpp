@@ -30,20 +30,44 @@ std::string socket_of(const Common& common) {
   return common.socket.empty() ? default_socket() : common.socket;
 }
 
-Finding running_broker(const Common& common) {
+/// What the broker read back from the kernel when it opened its pools.
+Finding cache_modes(Client& client) {
+  std::string verified;
+  std::string unverified;
+  try {
+    for (const PoolInfo& pool : client.pools()) {
+      std::string& list = pool.cache_verified ? verified : unverified;
+      list += (list.empty() ? "" : ", ") + pool.name;
+      for (const CacheMode mode : pool.cache_modes) list += " " + std::string(to_string(mode));
+    }
+  } catch (const Error& error) {
+    return {"cache modes", FindingState::unknown, error.what(), "ask as a user who may list pools", false};
+  }
+  if (unverified.empty()) return {"cache modes", FindingState::ok, "verified: " + verified, {}, false};
+  return {"cache modes", FindingState::unknown,
+          "not verified: " + unverified + (verified.empty() ? "" : "; verified: " + verified),
+          "mapcapd reads them from the page table with a BPF program, which this kernel or build does not "
+          "take",
+          false};
+}
+
+void add_running_broker(const Common& common, std::vector<Finding>& findings) {
   ConnectOptions options;
   options.socket = common.socket;
   options.deadline = std::chrono::seconds(2);
   const std::string path = socket_of(common);
   try {
-    const Client client = Client::connect(options);
-    return {"broker", FindingState::ok, client.broker() + " answers at " + path, {}, false};
+    Client client = Client::connect(options);
+    findings.push_back({"broker", FindingState::ok, client.broker() + " answers at " + path, {}, false});
+    findings.push_back(cache_modes(client));
   } catch (const Error& error) {
     if (error.code() == ErrorCode::unavailable) {
-      return {"broker", FindingState::ok, "no broker at " + path, {}, false};
+      findings.push_back({"broker", FindingState::ok, "no broker at " + path, {}, false});
+      return;
     }
-    return {"broker", FindingState::missing, error.what(),
-            "somebody is at the socket and does not serve you; see the broker's log, or stop it", false};
+    findings.push_back({"broker", FindingState::missing, error.what(),
+                        "somebody is at the socket and does not serve you; see the broker's log, or stop it",
+                        false});
   }
 }
 
@@ -64,7 +88,7 @@ std::string_view to_string(FindingState state) {
 std::vector<Finding> examine(const Common& common, const DoctorCommand& command) {
   const machine::Fact lsm = machine::bpf_lsm();
   const Need clones = lsm.presence == machine::Presence::present ? Need::some_pools : Need::default_policy;
-  return {
+  std::vector<Finding> findings{
       finding("kernel", machine::kernel(), Need::default_policy),
       finding("privileges", machine::administrator(), Need::default_policy),
       finding("clones: FUSE passthrough", machine::fuse_passthrough(), clones),
@@ -78,8 +102,9 @@ std::vector<Finding> examine(const Common& common, const DoctorCommand& command)
       finding("huge pages", machine::huge_pages(), Need::some_pools),
       finding("NUMA", machine::numa(), Need::some_pools),
       {"durable stores: libpmem2", FindingState::ok, "libpmem2 is linked", {}, false},
-      running_broker(common),
   };
+  add_running_broker(common, findings);
+  return findings;
 }
 
 int perform(const Common& common, const DoctorCommand& command) {

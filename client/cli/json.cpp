@@ -74,6 +74,7 @@ ordered_json value_of(const PoolInfo& pool) {
           {"confinement_reason", pool.confinement_reason},
           {"seals", std::move(seals)},
           {"cache_modes", std::move(modes)},
+          {"cache_verified", pool.cache_verified},
           {"durability", value_of(pool.durability)}};
 }
 

@@ -118,12 +118,12 @@ TEST_F(DevicePoolTest, AnUndoneCarvingGivesTheDeviceBack) {
 }
 
 TEST_F(DevicePoolTest, BadDevicesInThePolicyAreRefusedByName) {
-  auto missing = open_dax_device({"nv", {"/dev/dax99.99"}, nullptr, false});
+  auto missing = open_dax_device({"nv", {"/dev/dax99.99"}, nullptr, {}});
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, ErrorCode::not_found);
   EXPECT_THAT(missing.error().sentence, testing::AllOf(HasSubstr("nv"), HasSubstr("/dev/dax99.99")));
-  EXPECT_EQ(open_dax_device({"nv", {"/dev/null"}, nullptr, false}).error().code, ErrorCode::invalid);
-  EXPECT_EQ(open_dax_device({"nv", {directory + "/small"}, nullptr, false}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(open_dax_device({"nv", {"/dev/null"}, nullptr, {}}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(open_dax_device({"nv", {directory + "/small"}, nullptr, {}}).error().code, ErrorCode::invalid);
 
   PciBarOptions bars;
   bars.name = "bar";

@@ -144,6 +144,7 @@ struct PoolInfo {
   std::vector<SealKind> seals;     ///< Allowed; the first is the default.
   std::vector<CacheMode> cache_modes;
   Durability durability;
+  bool cache_verified = false;  ///< The modes were read back from the kernel.
 };
 
 /// any: every user that has no slot of its own.

@@ -4,16 +4,17 @@ mapcapd=$(built broker/mapcapd)
 mapcap=$(built client/cli/mapcap)
 broker=
 work=
+state= # where the ledger lives; by default beside the socket
 
 # Everybody may do everything; the pools come on standard input (no pipeline: it must not be a subshell).
 start_broker() { # DIRECTORY: of socket, state, policy and log; the second call in a row starts it again
     work=$1
     export MAPCAP_SOCKET=$work/socket
-    mkdir -p -m 0700 "$work/state"
+    mkdir -p -m 0700 "$work" "${state:=$work/state}"
     if [ ! -e "$work/policy.toml" ]; then
         { cat && printf '[[rule]]\nany = true\n\n[broker]\ngrace = "1s"\n'; } > "$work/policy.toml"
     fi
-    "$mapcapd" --policy "$work/policy.toml" --state "$work/state" --socket "$work/socket" > "$work/log" 2>&1 &
+    "$mapcapd" --policy "$work/policy.toml" --state "$state" --socket "$work/socket" > "$work/log" 2>&1 &
     broker=$!
     local tick
     for tick in $(seq 300); do
