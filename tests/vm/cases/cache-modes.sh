@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # A grant's mapping has in the page table the cache mode that the grant declares, on every kind of pool.
 # vm: --kernel 6.12 --nvdimm label --ivshmem --nvme-pmr
-# vm: --kernel 6.1 --nvdimm label --ivshmem --nvme-pmr
 . "$MAPCAP_VM/guest/lib.sh"
 . "$MAPCAP_VM/guest/broker.sh"
 
