@@ -117,7 +117,7 @@ third() { # WHAT THE SECOND SAID
     "$mapcapd" --check-ledger --state /mnt/pmem/state || fail "the ledger is unsound after the second cut"
     serve
     # A region whose revoke had begun is live no more soon after the start, one that was half made never shows.
-    no_longer_on_its_way() { mc list 'ext/*' > /run/list && ! awk 'NR > 1 && $8 != "live"' /run/list | grep -q .; }
+    no_longer_on_its_way() { mc list 'ext/*' > /run/list && ! awk 'NR > 1 && $(NF - 1) != "live"' /run/list | grep -q .; }
     within 30 no_longer_on_its_way || { cat /run/list && fail "something is still half taken"; }
     is_live() { awk '{ print $1 }' /run/list | grep -q -x "$1"; }
     local verb name count=0
