@@ -49,6 +49,7 @@ ordered_json value_of(const RegionInfo& region) {
       {"durability", value_of(region.durability)},
       {"confinement", to_string(region.confinement)},
       {"seal", to_string(region.seal)},
+      {"revoke", revoke_text(region).word},
       {"lifetime", lifetime_text(region.lifetime)},
       {"ttl_ns", ttl ? ordered_json(region.lifetime.ttl.count()) : ordered_json(nullptr)},
       {"remaining_ns", region.remaining ? ordered_json(region.remaining->count()) : ordered_json(nullptr)},

@@ -93,8 +93,7 @@ int perform(const Common& common, const ShowCommand& command) {
                     (cache.verified ? ", verified" : ", not verified"));
   line("durability", durability_text(region.durability));
   line("confinement", confinement_text(region.confinement));
-  line("revoke", region.seal == SealKind::sealed ? "zeroes the memory; holders never fault"
-                                                 : "takes the mappings away; touching them is SIGBUS");
+  line("revoke", revoke_text(region).sentence);
   line("lifetime", lifetime_text(region));
   line("created", time_text(region.created_unix));
   line("state", std::string(to_string(region.state)));

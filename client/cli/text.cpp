@@ -58,6 +58,15 @@ std::string confinement_text(Confinement confinement) {
   return std::string(to_string(confinement)) + "-confined";
 }
 
+RevokeText revoke_text(const RegionInfo& region) {
+  if (region.seal == SealKind::sealed) return {"zeroes", "zeroes the memory; holders never fault"};
+  if (region.confinement == Confinement::native) {
+    return {"waits",
+            "takes nothing from those who have it: the memory comes back when the last of them lets go"};
+  }
+  return {"unmaps", "takes the mappings away; touching them is SIGBUS"};
+}
+
 std::string subject_text(const QuotaSlot& slot) {
   switch (slot.subject) {
     case SubjectKind::user:

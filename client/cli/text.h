@@ -21,6 +21,13 @@ std::string cache_text(const CacheStatus& cache);
 std::string durability_text(const Durability& durability);
 /// "clone-confined", "sealed only: not mmap-only".
 std::string confinement_text(Confinement confinement);
+/// What a revoke does to holders, in a word ("zeroes", "unmaps", "waits") and in a sentence. Devices,
+/// confined natively, cannot be taken from whoever has them.
+struct RevokeText {
+  std::string word;
+  std::string sentence;
+};
+RevokeText revoke_text(const RegionInfo& region);
 /// "user alice", "group dev", "any user".
 std::string subject_text(const QuotaSlot& slot);
 /// "2026-11-22 22:03:52".

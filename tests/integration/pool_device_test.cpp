@@ -40,6 +40,11 @@ class DevicePoolTest : public testing::Test {
     parts.facts.backing = "dax-device";
     parts.facts.cache_modes = {CacheMode::write_back};
     parts.devices = {device("large", kLarge), device("small", kSmall)};
+    parts.bad_blocks = [this](const Device& each) { return damaged == each.size ? 8U : 0U; };
+    parts.check = [this](const Device& each, const Device::Mode& mode) -> schema::Result<void> {
+      if (damaged != each.size) return schema::ok();
+      return schema::error(ErrorCode::io, mode.path + " has bad blocks");
+    };
     parts.held = [this](const Device&, schema::BorrowedFd) -> schema::Result<bool> { return held; };
     return make_device_pool(std::move(parts));
   }
@@ -55,6 +60,7 @@ class DevicePoolTest : public testing::Test {
 
   std::string directory;
   bool held = true;
+  ByteCount damaged;  ///< The size of the device that has bad blocks.
   std::unique_ptr<Pool> pool;
 };
 
@@ -110,6 +116,17 @@ TEST_F(DevicePoolTest, ARestartedBrokerFindsItsDeviceAndTakesItAsGranted) {  // 
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kLarge) << "its device is taken";
   record.extent += 1;
   EXPECT_EQ(pool->reattach(record, {}).error().code, ErrorCode::lost);
+}
+
+TEST_F(DevicePoolTest, BadBlocksAreToldAndNeverGrantedAfresh) {
+  auto taken = carve(kSmall);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(pool->bad_blocks(taken.value()), 0U);
+  damaged = kSmall;
+  EXPECT_EQ(pool->bad_blocks(taken.value()), 8U);
+  { const Extent undone = std::move(taken.value()); }
+  EXPECT_THAT(carve(kSmall).error().sentence, HasSubstr("bad blocks"));
+  EXPECT_TRUE(carve(kLarge));
 }
 
 TEST_F(DevicePoolTest, AnUndoneCarvingGivesTheDeviceBack) {

@@ -24,6 +24,7 @@ mc create nv/kept --pool nv --size 1M --lifetime persistent > /dev/null
 mc create nv/taken --pool nv --size 1M --lifetime persistent > /dev/null
 refused mc create nv/third --pool nv --size 1M || fail "two devices make three regions"
 for name in nv/kept nv/taken; do
+    [ "$(shown $name revoke)" = waits ] || fail "$name is told to be revocable"
     [ "$(shown $name confinement)" = native ] || fail "a devdax grant is not confined natively"
     [ "$(shown $name granularity)" = cache-line ] || fail "stores are not told to need a cache line flush"
     [ "$(shown $name domain)" = memory-controller ] || fail "the persistence domain is wrong"
