@@ -97,8 +97,14 @@ schema::Result<schema::UniqueFd> on_noexec_mount(schema::BorrowedFd fd) {
   const schema::UniqueFd mount(
       ::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
   if (!mount.valid()) return schema::io_error("open_tree of " + directory, errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of " + path.string(), errno);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
+  // A device opens for writing on a read-only mount too, while its node's attributes stay as they are:
+  // Linux 6.1 lets anybody set security.* where BPF is among its security modules. A BAR is a regular file,
+  // which would not open.
+  if (S_ISCHR(status.st_mode)) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
     return schema::io_error("mount_setattr(noexec) of " + directory, errno);
   }
