@@ -15,6 +15,7 @@
 #include "broker/fair_gate.h"
 #include "broker/file_clones.h"
 #include "broker/listener.h"
+#include "broker/parts.h"
 #include "broker/regions.h"
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
@@ -62,7 +63,7 @@ class Start {
   }
 
   Result<confine::Keeper*> keeper(const confine::KeeperOptions& options) {
-    MAPCAP_TRY(keeper_, confine::Keeper::adopt_or_start(options));
+    MAPCAP_TRY(keeper_, parts::keeper(options));
     return keeper_.get();
   }
 
@@ -94,8 +95,7 @@ Result<void> serve(const Config& config) {
   Worker ledger_worker(loop, 1);
   Worker worker(loop, kWorkers);
   keeper->attach(loop);
-  MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger,
-             ledger::Ledger::open(config.ledger(), loop, ledger_worker));
+  MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
 
   Confiners confiners{keeper->clone(),
@@ -104,7 +104,7 @@ Result<void> serve(const Config& config) {
                       confine::make_sealed(),
                       nullptr,
                       {}};
-  MAPCAP_TRY(ServedPools pools, open_pools(*config.policy, confiners, loop));
+  MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, loop));
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;

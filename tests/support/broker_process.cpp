@@ -100,8 +100,36 @@ void BrokerProcess::set_policy(const std::string& text) const {
 }
 
 void BrokerProcess::start(std::chrono::seconds within) {
-  std::vector<std::string> arguments{
-      MAPCAPD_PATH, "--policy", directory_ + "/policy.toml", "--socket", socket_, "--state", state_};
+  const Start started = launch(within);
+  if (started == Start::ended) ADD_FAILURE() << "mapcapd ended at start: " << log();
+  if (started == Start::silent) ADD_FAILURE() << "mapcapd does not answer: " << log();
+}
+
+bool BrokerProcess::start_if_it_lives() {
+  const Start started = launch(20s);
+  if (started == Start::silent) ADD_FAILURE() << "mapcapd does not answer: " << log();
+  return started == Start::serves;
+}
+
+bool BrokerProcess::await_end() {
+  for (auto waited = 0ms; waited < 20s; waited += 2ms) {
+    if (broker_ <= 0 || ::waitpid(broker_, nullptr, WNOHANG) == broker_) {
+      broker_ = 0;
+      return true;
+    }
+    std::this_thread::sleep_for(2ms);
+  }
+  return false;
+}
+
+BrokerProcess::Start BrokerProcess::launch(std::chrono::seconds within) {
+  std::vector<std::string> arguments{program_.empty() ? MAPCAPD_PATH : program_,
+                                     "--policy",
+                                     directory_ + "/policy.toml",
+                                     "--socket",
+                                     socket_,
+                                     "--state",
+                                     state_};
   std::vector<char*> argv = pointers(arguments);
   const int log = ::open((directory_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   broker_ = ::fork();
@@ -121,18 +149,17 @@ void BrokerProcess::start(std::chrono::seconds within) {
       options.deadline = 2s;
       options.reconnect_within = 0ms;
       Client probe = Client::connect(options);
-      return;
+      return Start::serves;
     } catch (const Error&) {
       int status = 0;
       if (::waitpid(broker_, &status, WNOHANG) == broker_) {
         broker_ = 0;
-        ADD_FAILURE() << "mapcapd ended at start: " << this->log();
-        return;
+        return Start::ended;
       }
       std::this_thread::sleep_for(5ms);
     }
   }
-  ADD_FAILURE() << "mapcapd does not answer: " << this->log();
+  return Start::silent;
 }
 
 void BrokerProcess::kill_broker() {

@@ -26,6 +26,10 @@ class BrokerProcess {
 
   /// Starts the broker and waits until it answers. Fails the test when it does not in time.
   void start(std::chrono::seconds within = std::chrono::seconds(20));
+  /// The same for a broker that may end on its way: false when it did.
+  bool start_if_it_lives();
+  /// Waits until the broker has ended by itself, and reaps it. False when it still lives after 20 s.
+  bool await_end();
   /// kill -9, and reaps.
   void kill_broker();
   void kill_keeper();
@@ -42,6 +46,8 @@ class BrokerProcess {
   [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] std::string log() const;
   void set_policy(const std::string& text) const;
+  /// Another program than mapcapd, from the next start on.
+  void set_program(std::string path) { program_ = std::move(path); }
   /// Extra environment for the next start: "NAME=value".
   void set_environment(std::vector<std::string> environment) { environment_ = std::move(environment); }
 
@@ -49,11 +55,15 @@ class BrokerProcess {
   [[nodiscard]] Client connect(ConnectOptions options = {}) const;
 
  private:
+  enum class Start { serves, ended, silent };
+  Start launch(std::chrono::seconds within);
+
   std::string directory_;
   std::string state_;
   std::string socket_;
   std::string policy_;
   std::vector<std::string> environment_;
+  std::string program_;  ///< Empty: mapcapd.
   pid_t broker_ = 0;
 };
 

@@ -1,0 +1,23 @@
+// The three parts of the broker that act on the machine, as main asks for them.
+//
+// mapcapd links parts.cpp, which makes the real ones. Another program of the same objects may link another:
+// the tests' mapcapd_faults dies at a named step. So mapcapd itself carries no trace of that.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "broker/assembly.h"
+#include "broker/confine/keeper.h"
+#include "broker/ledger/ledger.h"
+
+namespace mapcap::broker::parts {
+
+/// Keeper::adopt_or_start.
+schema::Result<std::unique_ptr<confine::Keeper>> keeper(const confine::KeeperOptions& options);
+/// Ledger::open.
+schema::Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker);
+/// open_pools.
+schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Loop& loop);
+
+}  // namespace mapcap::broker::parts

@@ -1,0 +1,191 @@
+// mapcapd_faults: the broker, wrapped at its three interfaces to the machine so that it kills itself right
+// after a named step, before it does anything else with what the step brought.
+//
+//     MAPCAP_DIE_AT=cut        after the first cut
+//     MAPCAP_DIE_AT=held:2     after the second hold
+//
+// filling carved held recorded issued | revoking cut draining scrubbing dropped freed erased | reattached
+// swept
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <list>
+#include <string>
+#include <string_view>
+
+#include "broker/parts.h"
+
+namespace mapcap::broker::parts {
+namespace {
+
+using schema::RegionId;
+using schema::RegionState;
+using schema::Result;
+
+/// From any thread.
+void step(std::string_view name) {
+  static const char* const given =
+      std::getenv("MAPCAP_DIE_AT");  // NOLINT(concurrency-mt-unsafe): nobody sets it.
+  if (given == nullptr) return;
+  static const std::string_view wanted(given);
+  static const std::size_t colon = wanted.find(':');
+  if (name != wanted.substr(0, colon)) return;
+  static const int last = colon == std::string_view::npos ? 1 : std::atoi(given + colon + 1);
+  static std::atomic<int> passed{0};
+  if (++passed != last) return;
+  ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();  // The signal may reach another thread a moment earlier than this one.
+}
+
+class DyingConfiner final : public confine::Confiner {
+ public:
+  explicit DyingConfiner(confine::Confiner& real) : real_(real) {}
+  [[nodiscard]] schema::Confinement kind() const override { return real_.kind(); }
+  [[nodiscard]] bool tracks_grants() const override { return real_.tracks_grants(); }
+  Result<void> attach(RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
+                      confine::Backing backing) override {
+    return real_.attach(region, fd, size, backing);
+  }
+  [[nodiscard]] bool guards_holes(RegionId region) const override { return real_.guards_holes(region); }
+  Task<Result<confine::Issued>> issue(RegionId region, confine::Label label) override {
+    Result<confine::Issued> issued = co_await real_.issue(region, std::move(label));
+    step("issued");
+    co_return issued;
+  }
+  void detach(RegionId region) override { real_.detach(region); }
+
+ private:
+  confine::Confiner& real_;
+};
+
+class DyingPool final : public pool::Pool {
+ public:
+  explicit DyingPool(std::unique_ptr<pool::Pool> real) : real_(std::move(real)) {}
+  [[nodiscard]] const pool::Facts& facts() const override { return real_->facts(); }
+  [[nodiscard]] bool quick() const override { return real_->quick(); }
+  Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode mode) override {
+    return real_->size_for(asked, mode);
+  }
+  void granting(const pool::Extent& extent) noexcept override { real_->granting(extent); }
+  Result<pool::Extent> carve(const pool::Carving& carving, const pool::Progress& progress) override {
+    Result<pool::Extent> carved = real_->carve(carving, [&](schema::ByteCount done, schema::ByteCount total) {
+      step("filling");
+      if (progress) progress(done, total);
+    });
+    step("carved");
+    return carved;
+  }
+  Result<pool::Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) override {
+    Result<pool::Extent> extent = real_->reattach(record, std::move(held));
+    step("reattached");
+    return extent;
+  }
+  Result<void> cut(pool::Extent& extent, schema::SealKind seal) override {
+    Result<void> done = real_->cut(extent, seal);
+    step("cut");
+    return done;
+  }
+  Result<bool> held(const pool::Extent& extent) override { return real_->held(extent); }
+  [[nodiscard]] bool shares_description() const override { return real_->shares_description(); }
+  Result<void> free(pool::Extent& extent, const pool::Progress& progress) override {
+    Result<void> done = real_->free(extent, progress);
+    step("freed");
+    return done;
+  }
+  // Extents that the real pool made are discarded by it.
+  void discard(pool::Extent& extent) noexcept override { real_->discard(extent); }
+  Result<void> free_discarded() override { return real_->free_discarded(); }
+  Result<void> sweep() override {
+    Result<void> done = real_->sweep();
+    step("swept");
+    return done;
+  }
+  std::uint32_t bad_blocks(const pool::Extent& extent) override { return real_->bad_blocks(extent); }
+
+ private:
+  std::unique_ptr<pool::Pool> real_;
+};
+
+class DyingLedger final : public ledger::Ledger {
+ public:
+  explicit DyingLedger(std::unique_ptr<ledger::Ledger> real) : real_(std::move(real)) {}
+  ledger::Recovered take_recovered() override { return real_->take_recovered(); }
+  RegionId next_id() override { return real_->next_id(); }
+  Task<Result<void>> put(ledger::RegionRecord record, ledger::Strength strength) override {
+    const RegionState state = record.state;
+    Result<void> done = co_await real_->put(std::move(record), strength);
+    step(state == RegionState::live ? "recorded" : to_string(state));
+    co_return done;
+  }
+  Task<Result<void>> erase(RegionId id, ledger::Strength strength) override {
+    Result<void> done = co_await real_->erase(id, strength);
+    step("erased");
+    co_return done;
+  }
+  Task<Result<void>> put_quota(ledger::QuotaRecord record) override {
+    return real_->put_quota(std::move(record));
+  }
+  Task<Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t id, std::string pool) override {
+    return real_->erase_quota(subject, id, std::move(pool));
+  }
+  Task<Result<void>> close() override { return real_->close(); }
+  [[nodiscard]] schema::Granularity granularity() const override { return real_->granularity(); }
+
+ private:
+  std::unique_ptr<ledger::Ledger> real_;
+};
+
+class DyingKeeper final : public confine::Keeper {
+ public:
+  explicit DyingKeeper(std::unique_ptr<confine::Keeper> real) : real_(std::move(real)) {}
+  void attach(Loop& loop) override { real_->attach(loop); }
+  [[nodiscard]] bool adopted() const override { return real_->adopted(); }
+  [[nodiscard]] int pid() const override { return real_->pid(); }
+  std::vector<confine::HeldMemory> take_held() override { return real_->take_held(); }
+  std::vector<confine::LiveGrant> take_live_grants() override { return real_->take_live_grants(); }
+  Result<void> hold(RegionId region, schema::BorrowedFd fd) override {
+    Result<void> done = real_->hold(region, fd);
+    step("held");
+    return done;
+  }
+  void drop(RegionId region) override {
+    real_->drop(region);
+    step("dropped");
+  }
+  void on_release(std::function<void(confine::GrantId)> released) override {
+    real_->on_release(std::move(released));
+  }
+  void on_replaced(std::function<void()> replaced) override { real_->on_replaced(std::move(replaced)); }
+  confine::Confiner& clone() override { return real_->clone(); }
+  [[nodiscard]] std::string clone_unavailable() const override { return real_->clone_unavailable(); }
+  void shut_down() override { real_->shut_down(); }
+
+ private:
+  std::unique_ptr<confine::Keeper> real_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<confine::Keeper>> keeper(const confine::KeeperOptions& options) {
+  MAPCAP_TRY(std::unique_ptr<confine::Keeper> real, confine::Keeper::adopt_or_start(options));
+  return std::unique_ptr<confine::Keeper>(std::make_unique<DyingKeeper>(std::move(real)));
+}
+
+Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker) {
+  MAPCAP_TRY(std::unique_ptr<ledger::Ledger> real, ledger::Ledger::open(path, loop, worker));
+  return std::unique_ptr<ledger::Ledger>(std::make_unique<DyingLedger>(std::move(real)));
+}
+
+Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Loop& loop) {
+  static std::list<DyingConfiner> wrapped;  // As long as the program: served pools only point to them.
+  MAPCAP_TRY(ServedPools served, open_pools(policy, confiners, loop));
+  for (const auto& one : served) {
+    one->pool = std::make_unique<DyingPool>(std::move(one->pool));
+    one->confiner = &wrapped.emplace_back(*one->confiner);
+  }
+  return served;
+}
+
+}  // namespace mapcap::broker::parts
