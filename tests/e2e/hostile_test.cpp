@@ -1,78 +1,19 @@
 // Promise 12 in time and space: who floods, stalls or dies harms itself only.
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <thread>
 
-#include "schema/channel.h"
-#include "schema/codec.h"
+#include "tests/support/attackers.h"
 #include "tests/support/broker_process.h"
 
 namespace mapcap::test {
 namespace {
 
 using namespace std::chrono_literals;
-using schema::Request;
-using schema::UniqueFd;
-
-constexpr uid_t kAttacker = 64001;
-
-std::uint64_t resident_kib(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  std::string word;
-  while (status >> word && word != "VmRSS:") {
-  }
-  std::uint64_t kib = 0;
-  status >> kib;
-  return kib;
-}
-
-std::size_t descriptors_of(pid_t pid) {
-  const std::filesystem::directory_iterator entries("/proc/" + std::to_string(pid) + "/fd");
-  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
-}
-
-/// A process of user kAttacker that runs `body` until it is killed.
-class Attacker {
- public:
-  explicit Attacker(const std::function<void()>& body) {
-    child_ = ::fork();
-    if (child_ != 0) return;
-    if (::setresgid(kAttacker, kAttacker, kAttacker) != 0 ||
-        ::setresuid(kAttacker, kAttacker, kAttacker) != 0)
-      ::_exit(1);
-    ::signal(SIGPIPE, SIG_IGN);
-    for (;;) {
-      try {
-        body();
-      } catch (const std::exception&) {
-        std::this_thread::sleep_for(1ms);
-      }
-    }
-  }
-  Attacker(const Attacker&) = delete;
-  Attacker& operator=(const Attacker&) = delete;
-  ~Attacker() { end(); }
-  void end() {
-    if (child_ <= 0) return;
-    ::kill(child_, SIGKILL);
-    ::waitpid(child_, nullptr, 0);
-    child_ = 0;
-  }
-  [[nodiscard]] pid_t pid() const { return child_; }
-
- private:
-  pid_t child_ = 0;
-};
 
 class HostileTest : public testing::Test {
  protected:
@@ -119,71 +60,59 @@ class HostileTest : public testing::Test {
 };
 
 TEST_F(HostileTest, AConnectionFloodStopsAtTheUsersLimitAndNobodyElseNotices) {
-  Attacker flood([this] {
-    std::vector<UniqueFd> held;
-    for (int i = 0; i < 1000; ++i) {
-      auto connected = schema::connect_to(broker.socket());
-      if (connected) held.push_back(std::move(connected.value()));
-    }
-  });
+  const Attacker flood(broker, Attack::connections);
   expect_service();
   EXPECT_LE(descriptors_of(broker.pid()), descriptors + 64 + 16);
 }
 
 TEST_F(HostileTest, TenThousandRequestsInFlightWaitInTheirSendersOwnSocket) {
-  Attacker flood([this] {
-    UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
-    (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
-    for (int i = 0; i < 10000; ++i)
-      (void)schema::send(socket.borrow(), schema::encode(Request{2, schema::List{}}));
-  });
+  const Attacker flood(broker, Attack::requests);
   expect_service();
 }
 
 TEST_F(HostileTest, PacketsOfTheLargestSizeAtFullSpeedCostTheirSenderTheConnection) {
-  Attacker flood([this] {
-    UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
-    const schema::Packet largest(200 * 1024, std::byte{0x41});
-    for (int i = 0; i < 100; ++i) (void)schema::send(socket.borrow(), largest);
-  });
+  const Attacker flood(broker, Attack::largest_packets);
   expect_service();
 }
 
 TEST_F(HostileTest, AFloodOfGrantsStopsAtTheUsersLimit) {
   RegionSpec wanted;
-  wanted.name = "good/shared";
+  wanted.name = kSharedRegion;
   wanted.size = 4096;
   wanted.mode = 0604;
   wanted.lifetime = Lifetime::persistent();
   broker.connect().create(wanted);
-  Attacker flood([this] {
-    Client client = broker.connect();
-    std::vector<Grant> held;
-    for (;;) held.push_back(client.open("good/shared", Access::read_only));
-  });
+  Attacker flood(broker, Attack::grants);
   expect_service();
-  EXPECT_LE(broker.connect().show("good/shared").region.grants, 128U);
+  EXPECT_LE(broker.connect().show(kSharedRegion).region.grants, 128U);
   flood.end();
   Client client = broker.connect();
-  for (int i = 0; i < 400 && client.show("good/shared").region.grants > 0; ++i)
+  for (int i = 0; i < 400 && client.show(kSharedRegion).region.grants > 0; ++i)
     std::this_thread::sleep_for(5ms);
-  EXPECT_EQ(client.show("good/shared").region.grants, 0U);
-  client.revoke("good/shared");
+  EXPECT_EQ(client.show(kSharedRegion).region.grants, 0U);
+  client.revoke(kSharedRegion);
 }
 
 TEST_F(HostileTest, APeerThatIsStoppedInMidTransferHoldsNobodyUp) {
-  Attacker slow([this] {
-    UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
-    (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
-    schema::Create ask;
-    ask.name = "slow/region";
-    ask.size = {4096};
-    ask.grant = schema::Access::read_write;
-    for (;;) (void)schema::send(socket.borrow(), schema::encode(Request{2, ask}));
-  });
+  const Attacker slow(broker, Attack::deaf);
   std::this_thread::sleep_for(50ms);
   ::kill(slow.pid(), SIGSTOP);
   expect_service();
+}
+
+TEST_F(HostileTest, RefusalsRequestsAndMisreadsAtFullSpeedHoldNobodyUp) {
+  RegionSpec wanted;
+  wanted.name = kSharedRegion;
+  wanted.size = 4096;
+  wanted.mode = 0604;
+  wanted.lifetime = Lifetime::persistent();
+  broker.connect().create(wanted);
+  for (const Attack attack : {Attack::refused, Attack::churn, Attack::misread}) {
+    SCOPED_TRACE(to_string(attack));
+    const Attacker flood(broker, attack);
+    expect_service();
+  }
+  broker.connect().revoke(kSharedRegion);
 }
 
 TEST_F(HostileTest, APeerMayDieAtAnyStep) {

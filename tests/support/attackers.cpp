@@ -1,0 +1,169 @@
+#include "tests/support/attackers.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "schema/channel.h"
+#include "schema/codec.h"
+
+namespace mapcap::test {
+
+using namespace std::chrono_literals;
+using schema::Request;
+using schema::UniqueFd;
+
+namespace {
+
+UniqueFd greeted(const BrokerProcess& broker) {
+  UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
+  (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
+  return socket;
+}
+
+RegionSpec spec(const std::string& name, std::uint64_t size) {
+  RegionSpec wanted;
+  wanted.name = name;
+  wanted.size = size;
+  return wanted;
+}
+
+void hold_connections(const BrokerProcess& broker) {
+  std::vector<UniqueFd> held;
+  for (int i = 0; i < 1000; ++i) {
+    auto connected = schema::connect_to(broker.socket());
+    if (connected) held.push_back(std::move(connected.value()));
+  }
+}
+
+void send_ahead(const BrokerProcess& broker) {
+  const UniqueFd socket = greeted(broker);
+  for (int i = 0; i < 10000; ++i)
+    (void)schema::send(socket.borrow(), schema::encode(Request{2, schema::List{}}));
+}
+
+void send_nonsense(const BrokerProcess& broker) {
+  const UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
+  const schema::Packet largest(200 * 1024, std::byte{0x41});
+  for (int i = 0; i < 100; ++i) (void)schema::send(socket.borrow(), largest);
+}
+
+void hold_grants(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  std::vector<Grant> held;
+  for (;;) held.push_back(client.open(kSharedRegion, Access::read_only));
+}
+
+void never_read(const BrokerProcess& broker) {
+  const UniqueFd socket = greeted(broker);
+  schema::Create ask;
+  ask.name = "slow/region";
+  ask.size = {4096};
+  ask.grant = schema::Access::read_write;
+  for (;;) (void)schema::send(socket.borrow(), schema::encode(Request{2, ask}));
+}
+
+void ask_in_vain(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  for (;;) {
+    try {
+      client.open("nobody/has/this", Access::read_write);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found) throw;
+    }
+  }
+}
+
+void create_and_revoke(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  for (;;) {
+    { const Mapping mapping(client.create(spec("churn/region", 65536), Access::read_write)); }
+    client.revoke("churn/region");
+  }
+}
+
+void read_a_grant(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  const Grant grant = client.open(kSharedRegion, Access::read_only);
+  char byte = 0;
+  for (;;) (void)!::read(grant.fd(), &byte, 1);
+}
+
+}  // namespace
+
+const char* to_string(Attack attack) {
+  constexpr std::array kNames{"connections", "requests", "largest packets", "grants",
+                              "deaf",        "refused",  "churn",           "misread"};
+  return kNames.at(static_cast<std::size_t>(attack));
+}
+
+void carry_out(Attack attack, const BrokerProcess& broker) {
+  switch (attack) {
+    case Attack::connections:
+      return hold_connections(broker);
+    case Attack::requests:
+      return send_ahead(broker);
+    case Attack::largest_packets:
+      return send_nonsense(broker);
+    case Attack::grants:
+      return hold_grants(broker);
+    case Attack::deaf:
+      return never_read(broker);
+    case Attack::refused:
+      return ask_in_vain(broker);
+    case Attack::churn:
+      return create_and_revoke(broker);
+    case Attack::misread:
+      return read_a_grant(broker);
+  }
+}
+
+Attacker::Attacker(const std::function<void()>& round) {
+  child_ = ::fork();
+  if (child_ != 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::setresgid(kAttacker, kAttacker, kAttacker) != 0 || ::setresuid(kAttacker, kAttacker, kAttacker) != 0)
+    ::_exit(1);
+  ::signal(SIGPIPE, SIG_IGN);
+  for (;;) {
+    try {
+      round();
+    } catch (const std::exception&) {
+      std::this_thread::sleep_for(1ms);
+    }
+  }
+}
+
+Attacker::Attacker(const BrokerProcess& broker, Attack attack)
+    : Attacker([&broker, attack] { carry_out(attack, broker); }) {}
+
+void Attacker::end() {
+  if (child_ <= 0) return;
+  ::kill(child_, SIGKILL);
+  ::waitpid(child_, nullptr, 0);
+  child_ = 0;
+}
+
+std::uint64_t resident_kib(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::string word;
+  while (status >> word && word != "VmRSS:") {
+  }
+  std::uint64_t kib = 0;
+  status >> kib;
+  return kib;
+}
+
+std::size_t descriptors_of(pid_t pid) {
+  const std::filesystem::directory_iterator entries("/proc/" + std::to_string(pid) + "/fd");
+  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+}
+
+}  // namespace mapcap::test

@@ -1,0 +1,59 @@
+// What hostile_test and hostile_bench send against a broker: processes of a user of their own who flood,
+// stall and die.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "tests/support/broker_process.h"
+
+namespace mapcap::test {
+
+inline constexpr uid_t kAttacker = 64001;
+
+/// A region that everybody may open ro; make it before Attack::grants.
+inline constexpr const char* kSharedRegion = "good/shared";
+
+enum class Attack {
+  connections,      ///< Opens connections, as many as it gets, and drops them.
+  requests,         ///< Ten thousand requests ahead of their answers.
+  largest_packets,  ///< 200 KiB of nonsense at full speed.
+  grants,           ///< Opens one region again and again and keeps every grant.
+  deaf,             ///< Sends creates with grants and never reads an answer.
+  refused,          ///< Asks for what it may not have, in a loop.
+  churn,            ///< Creates, maps and revokes as fast as it can: all of it allowed.
+  misread,          ///< Reads from a grant at full speed: each read asks the keeper, and is refused.
+};
+inline constexpr std::array kAttacks{Attack::connections, Attack::requests, Attack::largest_packets,
+                                     Attack::grants,      Attack::deaf,     Attack::refused,
+                                     Attack::churn,       Attack::misread};
+const char* to_string(Attack attack);
+
+/// One round of it, in the calling process. May throw: a refusal is an answer too.
+void carry_out(Attack attack, const BrokerProcess& broker);
+
+/// A process of user kAttacker that repeats `round` until it is killed; an exception only ends the round.
+class Attacker {
+ public:
+  explicit Attacker(const std::function<void()>& round);
+  Attacker(const BrokerProcess& broker, Attack attack);
+  Attacker(const Attacker&) = delete;
+  Attacker& operator=(const Attacker&) = delete;
+  ~Attacker() { end(); }
+  void end();
+  [[nodiscard]] pid_t pid() const { return child_; }
+
+ private:
+  pid_t child_ = 0;
+};
+
+/// KiB of VmRSS; 0 when the process is gone.
+std::uint64_t resident_kib(pid_t pid);
+/// Open descriptors.
+std::size_t descriptors_of(pid_t pid);
+
+}  // namespace mapcap::test
