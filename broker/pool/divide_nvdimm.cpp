@@ -70,7 +70,7 @@ Result<void> random_uuid(uuid_t& uuid) {
 
 class NvdimmDivider final : public Divider {
  public:
-  NvdimmDivider(std::string pool, std::string region, ByteCount whole, ByteCount granule)
+  NvdimmDivider(const std::string& pool, std::string region, ByteCount whole, ByteCount granule)
       : prefix_("mapcap-" + pool + "-"), region_(std::move(region)), whole_(whole), granule_(granule) {}
 
   [[nodiscard]] ByteCount whole() const override { return whole_; }
