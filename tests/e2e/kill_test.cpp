@@ -273,9 +273,10 @@ TEST_P(KillTest, WhatWasAcknowledgedIsThereAndNothingElse) {
   for (int round = 0; round < plan.rounds; ++round) {
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 40000));
     const pid_t keeper = broker.keeper_pid();
-    if (plan.victim != Victim::broker) broker.kill_keeper();
+    if (plan.victim == Victim::broker) broker.kill_broker();
+    if (plan.victim == Victim::keeper) broker.kill_keeper();
+    if (plan.victim == Victim::both) broker.kill_both();
     if (plan.victim != Victim::keeper) {
-      broker.kill_broker();
       broker.start();
     } else {
       for (int i = 0; i < 1000 && (broker.keeper_pid() == 0 || broker.keeper_pid() == keeper); ++i) {

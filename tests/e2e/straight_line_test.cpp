@@ -184,8 +184,7 @@ TEST_F(StraightLineTest, WhatBothBrokerAndKeeperTookAlongIsReportedLostAndCostsN
   Grant grant = client.create(spec("root/gone"), Access::read_write);
   Mapping mapping(grant);
   std::memcpy(mapping.writable().data(), "mine", 4);
-  broker.kill_keeper();
-  broker.kill_broker();
+  broker.kill_both();
   EXPECT_EQ(std::memcmp(mapping.bytes().data(), "mine", 4), 0) << "a mapping broke";
   broker.start();
   const std::vector<RegionInfo> listed = client.list();

@@ -174,6 +174,14 @@ void BrokerProcess::kill_keeper() {
   if (keeper > 0) ::kill(keeper, SIGKILL);
 }
 
+void BrokerProcess::kill_both() {
+  kill_broker();
+  for (int i = 0; i < 1000 && keeper_pid() != 0; ++i) {
+    kill_keeper();
+    std::this_thread::sleep_for(5ms);
+  }
+}
+
 int BrokerProcess::terminate() {
   ::kill(broker_, SIGTERM);
   int status = 0;

@@ -33,6 +33,8 @@ class BrokerProcess {
   /// kill -9, and reaps.
   void kill_broker();
   void kill_keeper();
+  /// Both, the broker first: it would replace its keeper within milliseconds. Returns when they are gone.
+  void kill_both();
   /// SIGTERM; returns the exit status.
   int terminate();
   void signal(int number) const;
