@@ -9,7 +9,6 @@ namespace mapcap::broker {
 using policy::Verb;
 using schema::ErrorCode;
 using schema::Result;
-using schema::UniqueFd;
 
 namespace {
 
@@ -23,7 +22,7 @@ Delivery done() {
 
 }  // namespace
 
-Task<Delivery> Dispatch::handle(Session& session, schema::Request request, UniqueFd fd) {
+Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
   const Caller caller{session.subject(), session.id(), session.greeting().token, request.id};
   Result<Delivery> result = schema::error(ErrorCode::malformed, "the first request of a connection is hello");
   schema::RequestBody& body = request.body;
@@ -52,7 +51,7 @@ Task<Delivery> Dispatch::handle(Session& session, schema::Request request, Uniqu
   } else if (auto* clear = std::get_if<schema::QuotaClear>(&body)) {
     result = co_await quota_clear(caller.subject, std::move(*clear));
   } else if (const auto* clone = std::get_if<schema::CloneFd>(&body)) {
-    result = co_await clone_file(caller.subject, *clone, std::move(fd));
+    result = co_await clone_file(session, *clone);
   }
   if (result) co_return std::move(result.value());
   Delivery refusal;
@@ -157,10 +156,9 @@ Result<Delivery> Dispatch::quota(const policy::Subject& subject, const schema::Q
   return delivery;
 }
 
-Task<Result<Delivery>> Dispatch::clone_file(const policy::Subject& subject, schema::CloneFd ask,
-                                            UniqueFd fd) {
-  MAPCAP_CO_TRY_VOID(authorize(subject, Verb::clone));
-  co_return co_await clones_.clone(subject, ask, std::move(fd));
+Task<Result<Delivery>> Dispatch::clone_file(const Session& session, schema::CloneFd ask) {
+  MAPCAP_CO_TRY_VOID(authorize(session.subject(), Verb::clone));
+  co_return co_await clones_.clone(session.subject(), ask, session.socket());
 }
 
 Task<Result<Delivery>> Dispatch::quota_set(const policy::Subject& subject, schema::QuotaSet ask) {

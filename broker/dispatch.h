@@ -19,15 +19,14 @@ class Dispatch final : public Handler {
         clones_(clones),
         listener_(listener) {}
 
-  Task<Delivery> handle(Session& session, schema::Request request, schema::UniqueFd fd) override;
+  Task<Delivery> handle(Session& session, schema::Request request) override;
   void ended(Session& session) override;
 
  private:
   schema::Result<Delivery> hello(Session& session, const schema::Hello& ask);
   schema::Result<Delivery> pools(const policy::Subject& subject);
   schema::Result<Delivery> quota(const policy::Subject& subject, const schema::Quota& ask);
-  Task<schema::Result<Delivery>> clone_file(const policy::Subject& subject, schema::CloneFd ask,
-                                            schema::UniqueFd fd);
+  Task<schema::Result<Delivery>> clone_file(const Session& session, schema::CloneFd ask);
   Task<schema::Result<Delivery>> quota_set(const policy::Subject& subject, schema::QuotaSet ask);
   Task<schema::Result<Delivery>> quota_clear(const policy::Subject& subject, schema::QuotaClear ask);
   [[nodiscard]] schema::Result<void> authorize(const policy::Subject& subject, policy::Verb verb) const;

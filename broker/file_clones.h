@@ -7,22 +7,22 @@
 
 #include "broker/confine/keeper.h"
 #include "broker/delivery.h"
+#include "broker/file_examiner.h"
 #include "broker/quotas.h"
 #include "broker/task.h"
-#include "broker/worker.h"
 #include "policy/subject.h"
 
 namespace mapcap::broker {
 
 class FileClones {
  public:
-  FileClones(confine::Keeper& keeper, Quotas& quotas, Worker& worker);
+  FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Worker& worker);
 
-  /// Errors: `invalid` for what is no regular file, `denied` for more rights than the descriptor has (an
+  /// socket: where the request waits, with the descriptor of the file. Errors: `invalid` for what is no regular file, `denied` for more rights than the descriptor has (an
   /// O_PATH or write-only descriptor, append mode, a write seal), `unsupported` for a filesystem that a
   /// hostile server may answer for or that cannot be passed through, and what the confiner says.
   Task<schema::Result<Delivery>> clone(const policy::Subject& subject, schema::CloneFd ask,
-                                       schema::UniqueFd fd);
+                                       schema::BorrowedFd socket);
 
   /// After a restart: a grant that lives on in the keeper, if it is a clone's.
   void restore(const confine::LiveGrant& grant);
@@ -38,7 +38,7 @@ class FileClones {
   };
   confine::Keeper& keeper_;
   Quotas& quotas_;
-  Worker& worker_;
+  FileExaminer examiner_;
   std::uint64_t next_ = 0;
   std::unordered_map<confine::GrantId, Clone> clones_;
 };

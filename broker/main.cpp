@@ -109,7 +109,7 @@ Result<void> serve(const Config& config) {
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;
   Custody custody(*keeper, loop, worker);
-  FileClones clones(*keeper, quotas, worker);
+  FileClones clones(*keeper, quotas, loop, worker);
   lifetime::SystemClock clock;
   FairGate gate(loop);
 

@@ -55,7 +55,9 @@ Task<void> Session::serve(std::shared_ptr<Session> self) {
 Task<bool> Session::answer_next() {
   const bool ready = co_await watch_.readable();
   if (!ready) co_return false;
-  auto received = schema::receive(socket_.borrow(), schema::kMaxRequest, greeting_.sends_fds ? 1 : 0);
+  // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for ever.
+  auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)
+                                      : schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
   if (!received) co_return co_await misbehaved(received.error());
   if (const auto* nothing = std::get_if<schema::Wait>(&received.value()))
     co_return *nothing == schema::Wait::would_block;
@@ -63,24 +65,28 @@ Task<bool> Session::answer_next() {
   Incoming& packet = std::get<Incoming>(received.value());
   Result<schema::Request> request = schema::decode_request(packet.bytes);
   if (!request) co_return co_await misbehaved(request.error());
-  const bool carries_fd = !packet.fds.empty();
   const bool wants_fd = std::holds_alternative<schema::CloneFd>(request.value().body);
-  if (packet.dropped_fds || carries_fd != wants_fd) {
+  if (packet.dropped_fds != wants_fd || (wants_fd && !greeting_.sends_fds)) {
     const char* why = wants_fd ? "a clone request needs exactly one descriptor, announced in the hello"
                                : "a descriptor rides on a request that takes none";
     schema::Error wrong = schema::error(ErrorCode::malformed, why);
     co_return co_await misbehaved(std::move(wrong));
   }
-  UniqueFd fd;
-  if (carries_fd) fd = std::move(packet.fds.front());
+  if (greeting_.sends_fds && !wants_fd) drop_packet();
 
   const std::uint64_t id = request.value().id;
   Delivery delivery;
   {
     FairGate::Turn turn = co_await parts_.gate.turn(subject_.uid());
-    delivery = co_await parts_.handler.handle(*this, std::move(request.value()), std::move(fd));
+    delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   }
+  if (wants_fd) drop_packet();
   co_return co_await deliver(id, std::move(delivery));
+}
+
+/// Takes the packet that was peeked at off the socket. What rides on it goes without being installed.
+void Session::drop_packet() {
+  [[maybe_unused]] const auto dropped = schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
 }
 
 Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {

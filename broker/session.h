@@ -28,7 +28,7 @@ class Session;
 class Handler {
  public:
   virtual ~Handler() = default;
-  virtual Task<Delivery> handle(Session& session, schema::Request request, schema::UniqueFd fd) = 0;
+  virtual Task<Delivery> handle(Session& session, schema::Request request) = 0;
   virtual void ended(Session& session) = 0;
 };
 
@@ -46,6 +46,9 @@ class Session : public std::enable_shared_from_this<Session> {
   /// itself alive meanwhile.
   void start();
   void close();
+
+  /// A clone request stays in it until the verb has ended, for the sake of the descriptor that rides on it.
+  [[nodiscard]] schema::BorrowedFd socket() const { return socket_.borrow(); }
 
   /// Sends at once or queues; the oldest of more than kNotices is dropped.
   void notify(const schema::Notice& notice);
@@ -72,6 +75,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Task<void> serve(std::shared_ptr<Session> self);
   Task<bool> answer_next();
+  void drop_packet();
   Task<bool> deliver(std::uint64_t request, Delivery delivery);
   Task<bool> send_packet(schema::Packet packet, schema::BorrowedFd fd);
   Task<void> flush_notices(std::shared_ptr<Session> self);

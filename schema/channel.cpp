@@ -93,7 +93,10 @@ Error connect_error(const std::string& path, int errno_value) {
 
 }  // namespace
 
-Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_bytes, std::size_t max_fds) {
+namespace {
+
+Result<std::variant<Incoming, Wait>> receive_with(BorrowedFd socket, std::size_t max_bytes,
+                                                  std::size_t max_fds, int flags) {
   MAPCAP_INVARIANT(max_fds <= kMaxFdsPerPacket, "more descriptors wanted than a packet can carry");
   // Not zeroed: the kernel fills as much as arrives, and only that is copied out.
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(max_bytes);
@@ -109,7 +112,7 @@ Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_
   ssize_t received = -1;
   do {
     // SAFETY: header points at buffers above that live through the call.
-    received = ::recvmsg(socket.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    received = ::recvmsg(socket.get(), &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (received < 0 && errno == EINTR);
   if (received < 0) {
     if (errno == EAGAIN) return Wait::would_block;
@@ -132,6 +135,16 @@ Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_
   }
   packet.bytes.assign(buffer.get(), buffer.get() + received);
   return packet;
+}
+
+}  // namespace
+
+Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_bytes, std::size_t max_fds) {
+  return receive_with(socket, max_bytes, max_fds, 0);
+}
+
+Result<std::variant<Incoming, Wait>> peek(BorrowedFd socket, std::size_t max_bytes) {
+  return receive_with(socket, max_bytes, 0, MSG_PEEK);
 }
 
 Result<bool> send(BorrowedFd socket, std::span<const std::byte> bytes, std::span<const BorrowedFd> fds) {

@@ -33,6 +33,9 @@ enum class Wait : std::uint8_t { would_block, closed };
 /// sent), `io` (errno detail; ECONNRESET counts as closed).
 Result<std::variant<Incoming, Wait>> receive(BorrowedFd socket, std::size_t max_bytes, std::size_t max_fds);
 
+/// The same with no descriptors, and the packet stays where it is.
+Result<std::variant<Incoming, Wait>> peek(BorrowedFd socket, std::size_t max_bytes);
+
 /// Sends one packet with up to 253 descriptors without blocking (MSG_NOSIGNAL|MSG_DONTWAIT). The descriptors
 /// stay the caller's. Returns false when the peer's queue is full (EAGAIN): nothing was sent. Errors:
 /// `invalid` for an empty packet (it would look like EOF) or more than 253 descriptors, `io`.

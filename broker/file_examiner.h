@@ -1,0 +1,55 @@
+// Looks at a file that a client passes, before the broker has it.
+//
+// A descriptor of a hostile FUSE filesystem must never be among the broker's own: statfs and fstat of it may
+// last for ever, and so may closing it, since close waits for the filesystem's answer to FLUSH in a way that
+// no signal ends (fs/fuse/file.c, fuse_flush). So a child looks at what rides on the packet while that waits
+// in the client's socket, and only a regular file of a local filesystem goes on to the broker. A child that
+// hangs is left behind; how many a user may have of those is limited.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "broker/loop.h"
+#include "broker/task.h"
+#include "broker/worker.h"
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+#include "schema/units.h"
+
+namespace mapcap::broker {
+
+/// A regular file of a filesystem that no process answers for.
+struct PassedFile {
+  schema::UniqueFd fd;
+  schema::ByteCount size;  ///< At least 1 byte.
+};
+
+class FileExaminer {
+ public:
+  FileExaminer(Loop& loop, Worker& worker) : loop_(loop), worker_(worker) {}
+
+  /// The one descriptor on the packet that waits in `socket`, which stays there. Errors: `malformed` for
+  /// another number of descriptors, `unsupported` for a filesystem that is not local or does not answer
+  /// within a second, `invalid` for what is no regular file or empty, `exhausted` when the user's earlier
+  /// files keep too many children.
+  Task<schema::Result<PassedFile>> examine(std::uint32_t uid, schema::BorrowedFd socket);
+
+ private:
+  struct Child {
+    pid_t pid = 0;
+    std::uint32_t uid = 0;
+    bool done = false;  ///< Nobody waits for its answer: it may be reaped.
+  };
+  Task<schema::Result<void>> make_room(std::uint32_t uid);
+  void reap();
+
+  Loop& loop_;
+  Worker& worker_;
+  std::vector<Child> children_;
+  Loop::Timer reap_timer_;
+};
+
+}  // namespace mapcap::broker
