@@ -39,6 +39,10 @@ Result<void> check_rights(BorrowedFd fd, Access rights) {
   if (seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) {
     return denied("the file is sealed against writing; ask with --ro");
   }
+  // Nor would it know of a clone when a write seal is added, and whoever trusts that seal would be deceived.
+  if (seals >= 0 && (seals & F_SEAL_SEAL) == 0) {
+    return denied("it may still be sealed against writing; add F_SEAL_SEAL first, or ask with --ro");
+  }
   return schema::ok();
 }
 

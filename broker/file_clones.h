@@ -18,9 +18,10 @@ class FileClones {
  public:
   FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Worker& worker);
 
-  /// socket: where the request waits, with the descriptor of the file. Errors: `invalid` for what is no regular file, `denied` for more rights than the descriptor has (an
-  /// O_PATH or write-only descriptor, append mode, a write seal), `unsupported` for a filesystem that a
-  /// hostile server may answer for or that cannot be passed through, and what the confiner says.
+  /// socket: where the request waits, with the descriptor of the file. Errors: `invalid` for what is no
+  /// regular file, `denied` for more rights than the descriptor has (an O_PATH or write-only descriptor,
+  /// append mode, a write seal), `unsupported` for a filesystem that a hostile server may answer for or that
+  /// cannot be passed through, and what the confiner says.
   Task<schema::Result<Delivery>> clone(const policy::Subject& subject, schema::CloneFd ask,
                                        schema::BorrowedFd socket);
 

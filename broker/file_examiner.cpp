@@ -203,9 +203,8 @@ Task<Result<void>> FileExaminer::make_room(std::uint32_t uid) {
 }
 
 void FileExaminer::reap() {
-  std::erase_if(children_, [](const Child& child) {
-    return child.done && ::waitpid(child.pid, nullptr, WNOHANG) != 0;
-  });
+  std::erase_if(children_,
+                [](const Child& child) { return child.done && ::waitpid(child.pid, nullptr, WNOHANG) != 0; });
   reap_timer_ = children_.empty() ? Loop::Timer() : loop_.after(kReapEvery, [this] { reap(); });
 }
 
