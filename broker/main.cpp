@@ -26,9 +26,9 @@ namespace {
 
 using schema::Result;
 
-/// Scrubbing, truncation and device control of four regions at once; the ledger's msync has a thread of its
-/// own.
-constexpr std::size_t kWorkers = 4;
+/// Carving, scrubbing, truncation and device control; the ledger's msync has a thread of its own. More than
+/// one user has requests under way, so that nobody alone takes all of them.
+constexpr std::size_t kWorkers = 2 * FairGate::kConcurrent;
 
 /// Records in pools that the policy no longer has would be charged to nobody and served by nobody.
 Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, const ServedPools& pools) {
