@@ -41,6 +41,7 @@ struct Region {
   std::vector<Grant> grants;
   bool untracked = false;     ///< Grants may live of which the kernel sends no word: reclaim must probe.
   std::uint32_t issuing = 0;  ///< Grants on their way; the memory must not go before they have arrived.
+  bool hurry = false;         ///< A drain that is under way is to end now.
   bool cut = false;           ///< Promise 5 holds.
   std::vector<SessionId> watchers;  ///< Sessions to be told of expiry and revocation.
   std::shared_ptr<Event> changed;   ///< State or grants changed. Shared: waiters may outlive the region.

@@ -35,7 +35,7 @@ Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
   } else if (auto* open = std::get_if<schema::Open>(&body)) {
     result = co_await regions_.open(caller, std::move(*open));
   } else if (const auto* list = std::get_if<schema::List>(&body)) {
-    result = regions_.list(caller, *list);
+    result = co_await regions_.list(caller, *list);
   } else if (const auto* show = std::get_if<schema::Show>(&body)) {
     result = regions_.show(caller, *show);
   } else if (auto* renew = std::get_if<schema::Renew>(&body)) {

@@ -33,8 +33,9 @@ class FairGate {
     Turn(FairGate& gate, uid_t uid) : gate_(&gate), uid_(uid) {}
     Turn(Turn&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)), uid_(other.uid_) {}
     Turn& operator=(Turn&&) = delete;
-    ~Turn() {
-      if (gate_ != nullptr) gate_->end(uid_);
+    ~Turn() { end(); }
+    void end() {
+      if (FairGate* gate = std::exchange(gate_, nullptr)) gate->end(uid_);
     }
 
    private:

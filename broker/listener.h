@@ -35,6 +35,7 @@ class Listener final : public Notifier {
   [[nodiscard]] Session* find(SessionId id);
   void set_limits(Limits limits) { limits_ = limits; }
 
+  [[nodiscard]] bool connected(SessionId session) const override { return sessions_.contains(session); }
   void notify(const Region& region, const schema::Notice& notice) override;
   void notify(SessionId session, const schema::Notice& notice) override;
 

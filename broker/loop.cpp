@@ -30,8 +30,23 @@ std::int64_t boottime_ns() {
 
 }  // namespace
 
+/// By CLOCK_BOOTTIME, in nanoseconds.
+using TimerQueue = std::multimap<std::int64_t, std::weak_ptr<Loop::Timer::State>>;
+
 struct Loop::Timer::State {
   std::function<void()> work;
+  std::weak_ptr<TimerQueue> queue;
+  TimerQueue::iterator at;  ///< Valid until it has fired: `queued`.
+  bool queued = false;
+
+  explicit State(std::function<void()> one) : work(std::move(one)) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  /// A timer that is dropped leaves at once: it may not be due for years.
+  ~State() {
+    if (!queued) return;
+    if (const std::shared_ptr<TimerQueue> still = queue.lock()) still->erase(at);
+  }
 };
 
 // One timerfd on CLOCK_BOOTTIME carries all timers: Asio's own timers stop while the machine is suspended.
@@ -40,7 +55,7 @@ struct Loop::Implementation {
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
   SignalSet signals{context};
   std::function<void(int)> on_signal;
-  std::multimap<std::int64_t, std::weak_ptr<Timer::State>> due;
+  std::shared_ptr<TimerQueue> due = std::make_shared<TimerQueue>();
   Descriptor clock{context};
 
   Implementation() {
@@ -62,10 +77,11 @@ struct Loop::Implementation {
 
   void fire() {
     const std::int64_t now = boottime_ns();
-    while (!due.empty() && due.begin()->first <= now) {
-      std::shared_ptr<Timer::State> state = due.begin()->second.lock();
-      due.erase(due.begin());
+    while (!due->empty() && due->begin()->first <= now) {
+      std::shared_ptr<Timer::State> state = due->begin()->second.lock();
+      due->erase(due->begin());
       if (state) {
+        state->queued = false;
         auto work = std::exchange(state->work, nullptr);
         state.reset();
         if (work) work();
@@ -75,11 +91,9 @@ struct Loop::Implementation {
   }
 
   void arm() {
-    // Timers that were dropped stay in the map until they are due: forget those at the front now.
-    while (!due.empty() && due.begin()->second.expired()) due.erase(due.begin());
     itimerspec spec{};
-    if (!due.empty()) {
-      const std::int64_t at = std::max<std::int64_t>(due.begin()->first, 1);
+    if (!due->empty()) {
+      const std::int64_t at = std::max<std::int64_t>(due->begin()->first, 1);
       spec.it_value.tv_sec = at / 1'000'000'000;
       spec.it_value.tv_nsec = at % 1'000'000'000;
     }
@@ -117,10 +131,12 @@ Loop::Timer& Loop::Timer::operator=(Timer&&) noexcept = default;
 Loop::Timer::Timer(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Loop::Timer Loop::after(std::chrono::nanoseconds delay, std::function<void()> work) {
-  auto state = std::make_shared<Timer::State>(Timer::State{std::move(work)});
+  auto state = std::make_shared<Timer::State>(std::move(work));
   const std::int64_t at = boottime_ns() + std::max<std::int64_t>(delay.count(), 0);
-  auto inserted = implementation_->due.emplace(at, state);
-  if (inserted == implementation_->due.begin()) implementation_->arm();
+  state->queue = implementation_->due;
+  state->at = implementation_->due->emplace(at, state);
+  state->queued = true;
+  if (state->at == implementation_->due->begin()) implementation_->arm();
   return Timer(std::move(state));
 }
 

@@ -30,6 +30,7 @@ class Loop {
   /// (CLOCK_BOOTTIME): a ttl must not stand still with the machine.
   class Timer {
    public:
+    struct State;  // loop.cpp
     Timer();
     ~Timer();
     Timer(Timer&&) noexcept;
@@ -37,7 +38,6 @@ class Loop {
 
    private:
     friend class Loop;
-    struct State;
     explicit Timer(std::shared_ptr<State> state);
     std::shared_ptr<State> state_;
   };

@@ -278,10 +278,7 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   MAPCAP_CO_TRY(confine::Issued issued, co_await issue(id, caller.subject, ask.rights));
 
   region = parts_.directory.find(id);
-  if (caller.session != 0 &&
-      std::find(region->watchers.begin(), region->watchers.end(), caller.session) == region->watchers.end()) {
-    region->watchers.push_back(caller.session);
-  }
+  watch(*region, caller.session);
   Delivery delivery;
   delivery.fd = std::move(issued.fd);
   schema::Granted granted;
@@ -346,30 +343,38 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
 // ---- list, show
 // --------------------------------------------------------------------------------------------
 
-Result<Delivery> Regions::list(Caller caller, const schema::List& ask) {
-  MAPCAP_TRY(Directory::Position position, position_of(ask.cursor));
+Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
+  MAPCAP_CO_TRY(Directory::Position position, position_of(ask.cursor));
   // Names lie in order: all that match begin with what stands before the glob's first wildcard.
   const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
   position = std::max(position, Directory::Position{prefix, 0});
   constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
-  constexpr std::uint32_t kLookAt = 4096;  // Regions looked at for one page: bounds the time of one request.
+  constexpr std::uint32_t kLookAt = 4096;  // Regions looked at before others get their turn.
   const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);
   schema::Listing listing;
-  std::uint32_t looked_at = 0;
-  parts_.directory.visit_from(position, [&](const Region& region) {
-    if (!region.record.name.starts_with(prefix)) return false;
-    if ((ask.glob.empty() || schema::glob_match(ask.glob, region.record.name)) &&
-        visible_to(region, caller.subject)) {
-      listing.regions.push_back(describe(region));
-    }
-    ++looked_at;
-    if (listing.regions.size() < limit && looked_at < kLookAt) return true;
-    listing.next = cursor_of(region);
-    return false;
-  });
+  // A page ends with a region that the caller may see: the cursor must not name another.
+  for (bool more = true; more;) {
+    std::uint32_t looked_at = 0;
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      if (!region.record.name.starts_with(prefix)) return false;
+      position = {region.record.name, region.id().value};
+      if ((ask.glob.empty() || schema::glob_match(ask.glob, region.record.name)) &&
+          visible_to(region, caller.subject)) {
+        listing.regions.push_back(describe(region));
+        if (listing.regions.size() == limit) {
+          listing.next = cursor_of(region);
+          return false;
+        }
+      }
+      more = ++looked_at == kLookAt;
+      return !more;
+    });
+    if (more) co_await parts_.loop.yield();
+  }
   Delivery delivery;
   delivery.body = std::move(listing);
-  return delivery;
+  co_return delivery;
 }
 
 Result<Delivery> Regions::show(Caller caller, const schema::Show& ask) {
@@ -443,7 +448,7 @@ Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
       reclaim_({parts.loop, parts.worker, parts.directory, parts.ledger, parts.custody, parts.notifier,
-                parts.report}),
+                parts.report, [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,
               {[this](RegionId id) { reclaim_.revoke_in_background(id); },
                [this](RegionId id, std::chrono::nanoseconds left) {
@@ -501,12 +506,26 @@ bool Regions::visible_to(const Region& region, const policy::Subject& subject) c
 }
 
 void Regions::begin_lifetime(Region& region, const Caller& caller) {
-  if (caller.session != 0) region.watchers.push_back(caller.session);
+  watch(region, caller.session);
   if (region.record.lifetime == LifetimeKind::connection)
     connections_.enrol(region.record.session, region.id());
   if (region.record.lifetime == LifetimeKind::ttl) {
     expiry_.schedule(region.id(), std::chrono::nanoseconds(region.record.ttl_ns));
   }
+}
+
+void Regions::watch(Region& region, SessionId session) {
+  std::vector<SessionId>& watchers = region.watchers;
+  if (session == 0 || std::find(watchers.begin(), watchers.end(), session) != watchers.end()) return;
+  // Those that ended are forgotten when the room is full: it stays below twice the number of connections.
+  if (watchers.size() == watchers.capacity())
+    std::erase_if(watchers, [this](SessionId one) { return !parts_.notifier.connected(one); });
+  watchers.push_back(session);
+}
+
+void Regions::end_lifetime(const Region& region) {
+  connections_.forget(region.record.session, region.id());
+  expiry_.forget(region.id());
 }
 
 schema::RegionInfo Regions::describe(const Region& region) const {

@@ -58,7 +58,7 @@ class Regions {
 
   Task<schema::Result<Delivery>> create(Caller caller, schema::Create ask);
   Task<schema::Result<Delivery>> open(Caller caller, schema::Open ask);
-  schema::Result<Delivery> list(Caller caller, const schema::List& ask);
+  Task<schema::Result<Delivery>> list(Caller caller, schema::List ask);
   schema::Result<Delivery> show(Caller caller, const schema::Show& ask);
   Task<schema::Result<Delivery>> renew(Caller caller, schema::Renew ask);
   Task<schema::Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
@@ -86,6 +86,7 @@ class Regions {
                                               schema::Access rights);
   Undo undo_create(schema::RegionId id);
   void begin_lifetime(Region& region, const Caller& caller);
+  void watch(Region& region, SessionId session);
   void end_lifetime(const Region& region);
   [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;

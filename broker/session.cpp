@@ -55,7 +55,8 @@ Task<void> Session::serve(std::shared_ptr<Session> self) {
 Task<bool> Session::answer_next() {
   const bool ready = co_await watch_.readable();
   if (!ready) co_return false;
-  // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for ever.
+  // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for
+  // ever.
   auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)
                                       : schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
   if (!received) co_return co_await misbehaved(received.error());
@@ -78,6 +79,9 @@ Task<bool> Session::answer_next() {
   Delivery delivery;
   {
     FairGate::Turn turn = co_await parts_.gate.turn(subject_.uid());
+    // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
+    const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
+    if (revoke != nullptr && revoke->drain) turn.end();
     delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   }
   if (wants_fd) drop_packet();

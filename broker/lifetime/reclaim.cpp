@@ -71,7 +71,7 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
   Region* region = parts_.directory.find(id);
   if (region == nullptr) co_return gone(id);
   if (region->record.state == RegionState::lost) co_return co_await forget_lost(id);
-  if (region->record.state != RegionState::live) co_return co_await join(id);
+  if (region->record.state != RegionState::live) co_return co_await join(id, drain);
   if (drain.wanted && drain.within == 0ns && region->pool->pool->shares_description()) {
     co_return schema::error(ErrorCode::unsupported,
                             "nobody can tell when the holders of region " + region->record.name +
@@ -80,6 +80,7 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
 
   MAPCAP_CO_TRY_VOID(co_await mark(id, RegionState::revoking));
   if (drain.wanted) co_await drain_holders(id, drain);
+  parts_.ended(*parts_.directory.find(id));
   Result<void> cut_done = co_await cut(id);
   if (!cut_done) {
     spawn(finish(id));
@@ -130,6 +131,7 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
   }
   while (!late) {
     region = parts_.directory.find(id);
+    if (region->hurry) co_return;
     if (region->grants.empty() && region->issuing == 0) {
       if (!region->untracked) co_return;
       if (region->pool->pool->shares_description()) {
@@ -183,7 +185,20 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   co_return done;
 }
 
-Task<Result<Revoked>> Reclaim::join(RegionId id) {
+Task<Result<Revoked>> Reclaim::join(RegionId id, Drain drain) {
+  // Who does not want to wait for the holders, or not so long, need not because somebody else does.
+  Loop::Timer deadline;
+  auto hurry = [this, id] {
+    Region* drained = parts_.directory.find(id);
+    if (drained == nullptr) return;
+    drained->hurry = true;
+    drained->changed->notify();
+  };
+  if (!drain.wanted) {
+    hurry();
+  } else if (drain.within > 0ns) {
+    deadline = parts_.loop.after(drain.within, hurry);
+  }
   for (;;) {
     Region* region = parts_.directory.find(id);
     if (region == nullptr) co_return Revoked{};

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 
 #include "broker/directory.h"
 #include "broker/ledger/ledger.h"
@@ -42,12 +43,14 @@ class Reclaim {
     Custody& custody;
     Notifier& notifier;
     Report& report;
+    std::function<void(const Region&)> ended;  ///< Neither a ttl nor a connection need end it any more.
   };
-  explicit Reclaim(Parts parts) : parts_(parts) {}
+  explicit Reclaim(Parts parts) : parts_(std::move(parts)) {}
 
   /// Returns once promise 5 holds; the memory is freed in the background when its last holder lets go. A
-  /// second revoke of the same region joins the first. Errors: `not_found`, `io` from the ledger (then
-  /// nothing has changed), `timed_out` when the region was quarantined instead.
+  /// second revoke of the same region joins the first, and ends its drain when it has no patience itself.
+  /// Errors: `not_found`, `io` from the ledger (then nothing has changed), `timed_out` when the region was
+  /// quarantined instead.
   Task<schema::Result<schema::Revoked>> revoke(schema::RegionId id, Drain drain);
 
   /// The same without anybody to answer: expiry, an abandoned create.
@@ -63,7 +66,7 @@ class Reclaim {
   Task<void> finish(schema::RegionId id);
   Task<void> wait_until_unheld(schema::RegionId id);
   Task<bool> free(schema::RegionId id);
-  Task<schema::Result<schema::Revoked>> join(schema::RegionId id);
+  Task<schema::Result<schema::Revoked>> join(schema::RegionId id, Drain drain);
   Task<schema::Result<schema::Revoked>> forget_lost(schema::RegionId id);
 
   Parts parts_;

@@ -146,6 +146,29 @@ TEST_F(LifetimeTest, ADrainEndsEarlyWhenItsHoldersLetGo) {
   EXPECT_TRUE(owner.list().empty()) << "nobody held it any more";
 }
 
+TEST_F(LifetimeTest, DrainsThatNobodyEndsKeepTheOwnerFromNothing) {  // Promises 5 and 12
+  Listening holder(broker);
+  Client owner = broker.connect();
+  owner.create(spec("root/held"));
+  const Mapping mapping(holder.client->open("root/held", Access::read_write));
+  std::vector<std::future<CommandResult>> drains;
+  for (int i = 0; i < 6; ++i) {  // More than a user may have requests under way.
+    drains.push_back(std::async(std::launch::async, [this] {
+      return mapcap(broker, {"revoke", "root/held", "--drain"});
+    }));
+  }
+  holder.wait_for(Notice::Kind::revoking);
+  for (auto& drain : drains) EXPECT_EQ(drain.wait_for(50ms), std::future_status::timeout);
+  EXPECT_EQ(owner.list().size(), 1U);
+  EXPECT_FALSE(faults(mapping)) << "taken away while it drains";
+  owner.revoke("root/held");
+  EXPECT_TRUE(faults(mapping));
+  for (auto& drain : drains) {
+    ASSERT_EQ(drain.wait_for(kEver), std::future_status::ready);
+    EXPECT_EQ(drain.get().status, 0);
+  }
+}
+
 TEST_F(LifetimeTest, ADrainIsEnforcedAtItsDeadline) {
   Listening holder(broker);
   Client owner = broker.connect();
