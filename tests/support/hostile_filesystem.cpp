@@ -101,9 +101,9 @@ class Server {
 
 [[noreturn]] void run_client(uid_t uid, int news, const std::string& path,
                              const std::function<void(int fd)>& client) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd >= 0 && ::setresgid(uid, uid, uid) == 0 && ::setresuid(uid, uid, uid) == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Only now: a change of the user clears it.
     try {
       client(fd);
     } catch (const std::exception&) {  // A refusal is what it is for.
