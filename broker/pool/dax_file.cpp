@@ -297,12 +297,14 @@ Result<ByteCount> capacity_of(const DaxFileOptions& options, BorrowedFd director
   return asked;
 }
 
-/// Looks at a file of its own, which is gone afterwards.
+/// Looks at a file of its own, which is gone afterwards. On a full filesystem there is none to look at, and
+/// the cache mode stays told as not verified: regions that are there must be served all the same.
 Result<void> verify_files(const DaxFileOptions& options, BorrowedFd directory, Facts& facts) {
   const UniqueFd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   const std::array<char, schema::kPageSize> zeros{};  // A hole would show the kernel's page of zeros instead.
   if (!file.valid() ||
       ::write(file.get(), zeros.data(), zeros.size()) != static_cast<ssize_t>(zeros.size())) {
+    if (errno == ENOSPC || errno == EDQUOT) return schema::ok();
     return schema::io_error("pool " + options.name + ": writing a file in its path", errno);
   }
   verify_cache(options.cache_reader, file.borrow(), facts);
