@@ -32,12 +32,12 @@ mc dump nv/a /run/dumped > /dev/null
 cmp /run/contents /run/dumped || fail "contents did not outlive the broker"
 
 # Promise 5: held, it stays; let go, its namespace is destroyed. Promise 6: the next in its place is zero.
-mc run nv/a:rw -- "$probe" hold 3 /run/holds /run/let-go & holder=$!
-within 20 test -e /run/holds || fail "the holder did not start"
+mc run nv/a:rw -- "$probe" hold 3 /run/region-held /run/region-let-go & holder=$!
+within 20 test -e /run/region-held || fail "the holder did not start"
 mc revoke nv/a > /run/revoke.log 2>&1 && fail "a device that somebody has mapped is called revoked"
 state_is nv/a quarantined || fail "a held device is $(shown nv/a state)"
 [ "$(ours)" = 2 ] || fail "a held device was destroyed"
-touch /run/let-go
+touch /run/region-let-go
 wait $holder || fail "a holder of a quarantined device faults"
 within 20 is_gone nv/a || fail "the device does not go when its holder ends"
 [ "$(ours)" = 1 ] || fail "the namespace of a freed region is still there"

@@ -10,11 +10,12 @@ state= # where the ledger lives; by default beside the socket
 start_broker() { # DIRECTORY: of socket, state, policy and log; the second call in a row starts it again
     work=$1
     export MAPCAP_SOCKET=$work/socket
-    mkdir -p -m 0700 "$work" "${state:=$work/state}"
+    local ledger=${state:-$work/state}
+    mkdir -p -m 0700 "$work" "$ledger"
     if [ ! -e "$work/policy.toml" ]; then
         { cat && printf '[[rule]]\nany = true\n\n[broker]\ngrace = "1s"\n'; } > "$work/policy.toml"
     fi
-    "$mapcapd" --policy "$work/policy.toml" --state "$state" --socket "$work/socket" > "$work/log" 2>&1 &
+    "$mapcapd" --policy "$work/policy.toml" --state "$ledger" --socket "$work/socket" > "$work/log" 2>&1 &
     broker=$!
     local tick
     for tick in $(seq 300); do
