@@ -24,6 +24,9 @@ using schema::UniqueFd;
 
 namespace {
 
+/// Connections that are refused before everybody else has a turn.
+constexpr std::uint64_t kRefusedInOneGo = 8;
+
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
 Result<void> clear_way(const std::string& path) {
   struct stat status {};
@@ -89,7 +92,10 @@ Task<void> Listener::accept_all() {
     if (!ready) co_return;
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
-      admit(std::move(socket));
+      const bool admitted = admit(std::move(socket));
+      // Who connects at full speed beyond a limit fills the backlog within one time slice. To refuse all of
+      // that in one go would keep everybody else waiting.
+      if (!admitted && ++refused_ % kRefusedInOneGo == 0) co_await loop_.sleep(1ms);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       // No descriptors left: the connection stays in the backlog until some are free again.
       co_await loop_.sleep(50ms);
@@ -97,9 +103,9 @@ Task<void> Listener::accept_all() {
   }
 }
 
-void Listener::admit(UniqueFd socket) {
+bool Listener::admit(UniqueFd socket) {
   Result<policy::Subject> subject = policy::Subject::of_peer(socket.borrow());
-  if (!subject) return;  // The peer is gone already.
+  if (!subject) return false;  // The peer is gone already.
   if (sessions_.size() >= limits_.connections) {
     refuse(socket, subject.value(),
            schema::error(
@@ -107,14 +113,14 @@ void Listener::admit(UniqueFd socket) {
                "the broker serves its maximum of " + std::to_string(limits_.connections) +
                    " connections; try again later or raise max_connections in the policy",
                {{"limit", std::to_string(limits_.connections)}, {"used", std::to_string(sessions_.size())}}));
-    return;
+    return false;
   }
   Amount one;
   one.connections = 1;
   Result<Charge> charge = quotas_.reserve({subject.value().uid(), subject.value().gid(), ""}, one);
   if (!charge) {
     refuse(socket, subject.value(), charge.error());
-    return;
+    return false;
   }
   const SessionId id = next_++;
   auto session =
@@ -122,6 +128,7 @@ void Listener::admit(UniqueFd socket) {
                                 std::move(subject.value()), std::move(charge.value()));
   sessions_.emplace(id, session);
   session->start();
+  return true;
 }
 
 void Listener::refuse(const UniqueFd& socket, const policy::Subject& subject, schema::Error error) {

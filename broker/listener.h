@@ -41,7 +41,8 @@ class Listener final : public Notifier {
 
  private:
   Task<void> accept_all();
-  void admit(schema::UniqueFd socket);
+  /// False when the connection was refused.
+  bool admit(schema::UniqueFd socket);
   void refuse(const schema::UniqueFd& socket, const policy::Subject& subject, schema::Error error);
 
   Loop& loop_;
@@ -53,6 +54,7 @@ class Listener final : public Notifier {
   Limits limits_;
   Loop::Watch watch_;
   SessionId next_ = 1;
+  std::uint64_t refused_ = 0;
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };
 

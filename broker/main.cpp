@@ -29,6 +29,8 @@ using schema::Result;
 /// Carving, scrubbing, truncation and device control; the ledger's msync has a thread of its own. More than
 /// one user has requests under way, so that nobody alone takes all of them.
 constexpr std::size_t kWorkers = 2 * FairGate::kConcurrent;
+/// Regions that are scrubbed at once.
+constexpr std::size_t kScrubbers = 2;
 
 /// Records in pools that the policy no longer has would be charged to nobody and served by nobody.
 Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, const ServedPools& pools) {
@@ -94,6 +96,7 @@ Result<void> serve(const Config& config) {
   // Threads from here on.
   Worker ledger_worker(loop, 1);
   Worker worker(loop, kWorkers);
+  Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
@@ -114,9 +117,9 @@ Result<void> serve(const Config& config) {
   FairGate gate(loop);
 
   Listener listener(loop, gate, report, quotas, std::move(socket), {config.policy->broker().max_connections});
-  Regions regions(
-      {loop, worker, directory, quotas, *ledger, *keeper, custody, listener, report, clock, boot, pools},
-      config.policy);
+  Regions regions({loop, worker, scrubber, directory, quotas, *ledger, *keeper, custody, listener, report,
+                   clock, boot, pools},
+                  config.policy);
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
   listener.set_handler(dispatch);
   keeper->on_release(

@@ -447,8 +447,8 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
-      reclaim_({parts.loop, parts.worker, parts.directory, parts.ledger, parts.custody, parts.notifier,
-                parts.report, [this](const Region& region) { end_lifetime(region); }}),
+      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.directory, parts.ledger, parts.custody,
+                parts.notifier, parts.report, [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,
               {[this](RegionId id) { reclaim_.revoke_in_background(id); },
                [this](RegionId id, std::chrono::nanoseconds left) {

@@ -38,7 +38,8 @@ class Regions {
  public:
   struct Parts {
     Loop& loop;
-    Worker& worker;
+    Worker& worker;    ///< For what a client waits for.
+    Worker& scrubber;  ///< For what nobody waits for.
     Directory& directory;
     Quotas& quotas;
     ledger::Ledger& ledger;

@@ -1,16 +1,18 @@
 #include "broker/worker.h"
 
+#include <sys/resource.h>
+
 #include <csignal>
 
 namespace mapcap::broker {
 
-Worker::Worker(Loop& loop, std::size_t threads) : loop_(loop) {
+Worker::Worker(Loop& loop, std::size_t threads, Pace pace) : loop_(loop) {
   // Threads inherit the mask: signals stay with the loop.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+  for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this, pace] { serve(pace); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -31,7 +33,9 @@ void Worker::submit(std::function<void()> work) {
   wake_.notify_one();
 }
 
-void Worker::serve() {
+void Worker::serve(Pace pace) {
+  // On Linux setpriority(2) with 0 means the calling thread alone.
+  if (pace == Pace::patient) ::setpriority(PRIO_PROCESS, 0, 0);
   for (;;) {
     std::function<void()> work;
     {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -19,15 +20,18 @@ namespace mapcap::broker {
 /// A fixed set of threads with one queue, first in, first out. Signals are blocked in them.
 class Worker {
  public:
-  Worker(Loop& loop, std::size_t threads);
+  /// Whether somebody waits for the work: `patient` threads give up the priority that the process has.
+  enum class Pace : std::uint8_t { prompt, patient };
+
+  Worker(Loop& loop, std::size_t threads, Pace pace = Pace::prompt);
   /// Finishes what was submitted, then joins. Their continuations run only if the loop still does.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   /// co_await worker.run(fn): runs fn() on a thread and resumes on the loop with its result (not void).
-  /// A lambda whose captures need a destructor must be named and passed by its name: within a co_await expression
-  /// g++ 12 destroys such captures twice (GCC bug 99576).
+  /// A lambda whose captures need a destructor must be named and passed by its name: within a co_await
+  /// expression g++ 12 destroys such captures twice (GCC bug 99576).
   template <typename Given>
   auto run(Given&& function) {
     using Function = std::decay_t<Given>;
@@ -56,7 +60,7 @@ class Worker {
   void submit(std::function<void()> work);
 
  private:
-  void serve();
+  void serve(Pace pace);
   Loop& loop_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -271,7 +271,7 @@ Task<bool> Reclaim::free(RegionId id) {
   if (pool.quick()) {
     freed = scrub();
   } else {
-    freed = co_await parts_.worker.run(scrub);
+    freed = co_await parts_.scrubber.run(scrub);
   }
   region = parts_.directory.find(id);
   if (freed) freed = co_await parts_.ledger.erase(id, strength_of(*region));

@@ -37,7 +37,8 @@ class Reclaim {
  public:
   struct Parts {
     Loop& loop;
-    Worker& worker;
+    Worker& worker;    ///< Cuts, which a revoke waits for.
+    Worker& scrubber;  ///< Frees, which may take as long as a terabyte takes.
     Directory& directory;
     ledger::Ledger& ledger;
     Custody& custody;
