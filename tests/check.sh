@@ -123,7 +123,7 @@ for stage in "${stages[@]}"; do
     vm)
       say "guest: real NVM, devdax, PCI BARs and BPF LSM (in the background: its results come last)"
       build dev || { count "guest: build" 1; continue; }
-      MAPCAP_BUILD=$PWD/build/dev setsid bash tests/vm/suite.sh >"$results/vm" 2>&1 </dev/null &
+      MAPCAP_BUILD=$PWD/build/dev setsid nice -n -5 bash tests/vm/suite.sh >"$results/vm" 2>&1 </dev/null &
       guest=$!
       ;;
     bench)
