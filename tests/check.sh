@@ -73,7 +73,8 @@ test_build() {
   build "$1" || { count "$1: build" 1; return; }
   count "$1: build" 0
   say "$1: testing"
-  ctest --test-dir "build/$1" --output-on-failure --no-tests=error --output-junit "$results/$1.xml" >"$results/$1.ctest" 2>&1 \
+  # More tests at once than processors: most of them wait for processes of theirs.
+  ctest --test-dir "build/$1" -j "$(($(nproc) + 1))" --output-on-failure --no-tests=error --output-junit "$results/$1.xml" >"$results/$1.ctest" 2>&1 \
     || grep -E '^(FAIL|\[  FAILED|.*(Failed|Timeout|Error))|^ *[0-9]+/.*\*\*\*|: Failure$|SUMMARY:|ERROR:' "$results/$1.ctest" | head -n 80
   count_ctest "$1"
 }
