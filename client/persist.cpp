@@ -65,7 +65,10 @@ pmem2_map* the_map() {
 
 void check(Touch touch) {
   if (touch == Touch::revoked)
-    throw Error(ErrorCode::revoked, "the region was revoked; unmap it, and open it again if it still exists");
+    throw Error(
+        ErrorCode::revoked,
+        "the region was revoked, or its device has bad blocks there; unmap it, and open it again if it "
+        "still exists");
 }
 
 }  // namespace

@@ -99,19 +99,20 @@ BadBlocks::BadBlocks(fs::path device) {
   }
 }
 
-std::vector<ByteRange> BadBlocks::of_device() {
+std::vector<ByteRange> BadBlocks::of_device(Reading reading) {
   if (list_.empty()) return {};
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
-  if (read_at_ == std::chrono::steady_clock::time_point{} || now - read_at_ > kFresh) {
+  const bool never = read_at_ == std::chrono::steady_clock::time_point{};
+  if (never || reading == Reading::now || now - read_at_ > kFresh) {
     known_ = parse_bad_blocks(contents(list_), begin_);
     read_at_ = now;
   }
   return known_;
 }
 
-std::vector<ByteRange> BadBlocks::in(BorrowedFd fd) {
-  const std::vector<ByteRange> bad = of_device();
+std::vector<ByteRange> BadBlocks::in(BorrowedFd fd, Reading reading) {
+  const std::vector<ByteRange> bad = of_device(reading);
   if (bad.empty()) return {};
   Result<std::vector<FileExtent>> extents = extents_of(fd);
   if (!extents) return {};

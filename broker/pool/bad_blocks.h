@@ -38,18 +38,20 @@ std::vector<ByteRange> damaged_parts(const std::vector<FileExtent>& extents,
 /// Where a file's bytes are (FS_IOC_FIEMAP). Errors: `io`, also where the filesystem cannot tell.
 schema::Result<std::vector<FileExtent>> extents_of(schema::BorrowedFd fd);
 
-/// A device's list, read again when it is older than a second: asked for each region that somebody lists.
-/// Thread-safe.
+/// How old what is known of a device may be: a second, for each region that somebody lists; or not at all.
+enum class Reading : bool { recent, now };
+
+/// A device's list. Thread-safe.
 class BadBlocks {
  public:
   /// `device`: the device's or partition's directory in sysfs, or empty for none.
   explicit BadBlocks(std::filesystem::path device);
 
   /// Of the file, in ascending order; empty where nothing is known.
-  std::vector<ByteRange> in(schema::BorrowedFd fd);
+  std::vector<ByteRange> in(schema::BorrowedFd fd, Reading reading);
 
  private:
-  std::vector<ByteRange> of_device();
+  std::vector<ByteRange> of_device(Reading reading);
 
   std::filesystem::path list_;  ///< Empty: the device keeps none.
   std::uint64_t begin_ = 0;     ///< First sector of the partition.

@@ -35,8 +35,11 @@ using schema::UniqueFd;
 
 namespace {
 
-/// Files that overlap bad blocks before the pool gives a create up.
-constexpr int kDamagedInARow = 8;
+/// Files that overlap bad blocks before the pool gives a create up. Each keeps some of them back, and the
+/// kernel lists 512 stretches at most (MAX_BADBLOCKS in include/linux/badblocks.h).
+constexpr int kDamagedInARow = 1024;
+/// Places where the pool looks for a page without bad blocks to read its cache mode from.
+constexpr std::size_t kPagesTried = 8;
 /// Each attempt leaves its number to a leftover that could not be removed; more than one never happens.
 constexpr std::uint64_t kAttempts = 8;
 /// A wait for a pin that has outlasted the deadline once, or while another is waited for: one file's pins
@@ -57,7 +60,7 @@ class DaxFilePool final : public Pool {
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     MAPCAP_TRY_VOID(free_discarded());
     std::uint64_t number = carving.id.value;
-    for (int damaged = 0; damaged <= kDamagedInARow; ++damaged) {
+    for (int damaged = 0; damaged < kDamagedInARow; ++damaged) {
       MAPCAP_TRY(UniqueFd fd, make(number));
       Result<bool> healthy = fill(fd.borrow(), number, carving.size, progress);
       if (healthy && healthy.value()) {
@@ -70,7 +73,9 @@ class DaxFilePool final : public Pool {
       }
       if (!healthy) {
         undo(number);
-        return healthy.error();
+        schema::Error error = healthy.error();
+        if (damaged > 0) error.sentence += "; bad blocks of its device are kept back";
+        return error;
       }
     }
     return schema::error(ErrorCode::io, "pool " + options_.name +
@@ -137,18 +142,23 @@ class DaxFilePool final : public Pool {
   }
 
   Result<void> sweep() override {
-    MAPCAP_TRY(const std::vector<std::uint64_t> found, files_.list());
+    MAPCAP_TRY(const std::vector<std::uint64_t> found, files_.list(FileKind::region));
+    MAPCAP_TRY(const std::vector<std::uint64_t> damaged, files_.list(FileKind::damaged));
     Result<void> all = schema::ok();
     for (const std::uint64_t number : found) {
       if (remembered(number)) continue;
       if (Result<void> gone = remove_leftover(number); !gone) all = gone;
+    }
+    for (const std::uint64_t number : damaged) {
+      if (Result<void> done = remove_repaired(number); !done) all = done;
     }
     return all;
   }
 
   std::uint32_t bad_blocks(const Extent& extent) override {
     std::uint64_t sectors = 0;
-    for (const ByteRange& range : bad_blocks_.in(extent.fd())) sectors += range.size / kSector;
+    for (const ByteRange& range : bad_blocks_.in(extent.fd(), Reading::recent))
+      sectors += range.size / kSector;
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(sectors, ~0U));
   }
 
@@ -165,14 +175,16 @@ class DaxFilePool final : public Pool {
   /// False: the file lay on bad blocks, which have been set aside.
   Result<bool> fill(BorrowedFd fd, std::uint64_t number, ByteCount size, const Progress& progress) {
     MAPCAP_TRY_VOID(files_.allocate(fd, size));
-    const std::vector<ByteRange> damaged = bad_blocks_.in(fd);
-    if (!damaged.empty()) {
-      MAPCAP_TRY_VOID(files_.set_aside(fd, number, size, damaged));
-      return false;
+    std::vector<ByteRange> damaged = bad_blocks_.in(fd, Reading::now);
+    if (damaged.empty()) {
+      Result<void> filled = files_.write_zeros(fd, size, progress);
+      if (filled) filled = files_.sync(fd);
+      if (filled) return true;
+      damaged = bad_blocks_.in(fd, Reading::now);  // It may have become known by writing.
+      if (damaged.empty()) return filled.error();
     }
-    MAPCAP_TRY_VOID(files_.write_zeros(fd, size, progress));
-    MAPCAP_TRY_VOID(files_.sync(fd));
-    return true;
+    MAPCAP_TRY_VOID(files_.set_aside(fd, number, size, damaged));
+    return false;
   }
 
   /// After a failed carve.
@@ -206,6 +218,13 @@ class DaxFilePool final : public Pool {
     // It may have been granted under a ledger that is gone, so it is truncated first like any other.
     MAPCAP_TRY_VOID(truncate(fd.borrow(), number));
     return files_.unlink(number);
+  }
+
+  /// The device may have been repaired or replaced.
+  Result<void> remove_repaired(std::uint64_t number) {
+    MAPCAP_TRY(const UniqueFd fd, files_.open(number, FileKind::damaged));
+    if (!bad_blocks_.in(fd.borrow(), Reading::recent).empty()) return schema::ok();
+    return files_.unlink(number, FileKind::damaged);
   }
 
   void remember(std::uint64_t number) {
@@ -297,17 +316,29 @@ Result<ByteCount> capacity_of(const DaxFileOptions& options, BorrowedFd director
   return asked;
 }
 
-/// Looks at a file of its own, which is gone afterwards. On a full filesystem there is none to look at, and
-/// the cache mode stays told as not verified: regions that are there must be served all the same.
+/// A page of the filesystem under no name, written: a hole would show the kernel's page of zeros instead.
+/// False, with errno: it cannot be had.
+bool write_page(const UniqueFd& file) {
+  const std::array<char, schema::kPageSize> zeros{};
+  return file.valid() && ::fallocate(file.get(), 0, 0, zeros.size()) == 0 &&
+         ::write(file.get(), zeros.data(), zeros.size()) == static_cast<ssize_t>(zeros.size());
+}
+
+/// Looks at a file of its own, which is gone afterwards. On a filesystem that is full or damaged there is
+/// none to look at, and the cache mode stays told as not verified: regions that are there must be served all
+/// the same.
 Result<void> verify_files(const DaxFileOptions& options, BorrowedFd directory, Facts& facts) {
-  const UniqueFd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  const std::array<char, schema::kPageSize> zeros{};  // A hole would show the kernel's page of zeros instead.
-  if (!file.valid() ||
-      ::write(file.get(), zeros.data(), zeros.size()) != static_cast<ssize_t>(zeros.size())) {
+  std::vector<UniqueFd> damaged;  // Kept, so that the next lies elsewhere.
+  while (damaged.size() < kPagesTried) {
+    UniqueFd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (write_page(file)) {
+      verify_cache(options.cache_reader, file.borrow(), facts);
+      return schema::ok();
+    }
     if (errno == ENOSPC || errno == EDQUOT) return schema::ok();
-    return schema::io_error("pool " + options.name + ": writing a file in its path", errno);
+    if (errno != EIO) return schema::io_error("pool " + options.name + ": writing a file in its path", errno);
+    damaged.push_back(std::move(file));
   }
-  verify_cache(options.cache_reader, file.borrow(), facts);
   return schema::ok();
 }
 

@@ -10,6 +10,7 @@
 // The broker's rules about its files:
 //   region-ID    a region's. A file that no record names is a leftover of a crash and is removed at start.
 //   damaged-ID   what is kept back because the device has bad blocks there; nothing but those is allocated.
+//                Removed at the next start after they were cleared.
 // A file is unlinked only after it was truncated, and is truncated only once nobody pins its pages: unlinking
 // a file whose pages are pinned would hand them to the next file while somebody still writes to them.
 #pragma once

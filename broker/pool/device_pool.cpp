@@ -51,18 +51,13 @@ class DevicePool final : public Pool {
   }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
-    const std::optional<std::size_t> taken = take(carving);
-    if (!taken) {
-      return schema::error(ErrorCode::pool_full,
-                           "pool " + parts_.facts.name + " has just given its last device of that size away");
-    }
-    const Device& device = parts_.devices[*taken];
+    MAPCAP_TRY(const std::size_t taken, take_fit(carving));
+    const Device& device = parts_.devices[taken];
     const Device::Mode& mode = *mode_of(device, carving.cache);
-    Result<void> ready = parts_.check ? parts_.check(device, mode) : schema::ok();
-    if (ready) ready = scrub_device(mode.path, device.size, parts_.scrub, progress);
+    Result<void> ready = scrub_device(mode.path, device.size, parts_.scrub, progress);
     Result<UniqueFd> fd = ready ? look_at(mode.path) : Result<UniqueFd>(ready.error());
     if (!fd) {
-      release(*taken);
+      release(taken);
       return fd.error();
     }
     return Extent(*this, std::move(fd.value()), device.size, word_of(device.modes.front().path));
@@ -152,6 +147,27 @@ class DevicePool final : public Pool {
     UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
     if (!fd.valid()) return schema::io_error("pool " + parts_.facts.name + ": opening " + path, errno);
     return fd;
+  }
+
+  /// A device that may be granted. Those that may not are kept meanwhile, so that each is asked about once.
+  Result<std::size_t> take_fit(const Carving& carving) {
+    std::vector<std::size_t> unfit;
+    Result<std::size_t> fit =
+        schema::error(ErrorCode::pool_full,
+                      "pool " + parts_.facts.name + " has just given its last device of that size away");
+    for (std::optional<std::size_t> taken = take(carving); taken; taken = take(carving)) {
+      const Device& device = parts_.devices[*taken];
+      const Result<void> checked =
+          parts_.check ? parts_.check(device, *mode_of(device, carving.cache)) : schema::ok();
+      if (checked) {
+        fit = *taken;
+        break;
+      }
+      fit = checked.error();
+      unfit.push_back(*taken);
+    }
+    for (const std::size_t index : unfit) release(index);
+    return fit;
   }
 
   std::optional<std::size_t> take(const Carving& carving) {

@@ -21,25 +21,26 @@ using schema::UniqueFd;
 
 namespace {
 
-constexpr std::string_view kRegionPrefix = "region-";
+/// Where the number of a damaged file counts those of the same region; ids of regions do not come that far.
+constexpr unsigned kDamagedBit = 48;
 /// One pwrite: large enough to cost nothing a byte, small enough to tell progress by.
 constexpr std::uint64_t kChunk = 4U << 20U;
 
 std::string name_of(FileKind kind, std::uint64_t number) {
   std::array<char, 32> text{};
-  const char* prefix = kind == FileKind::region ? kRegionPrefix.data() : "damaged-";
+  const char* prefix = kind == FileKind::region ? "region-" : "damaged-";
   std::snprintf(text.data(), text.size(), "%s%016" PRIx64, prefix, number);
   return text.data();
 }
 
-/// Nothing for names that name_of(region) never made.
-std::optional<std::uint64_t> number_of(std::string_view name) {
-  if (!name.starts_with(kRegionPrefix) || name.size() != kRegionPrefix.size() + 16) return std::nullopt;
-  name.remove_prefix(kRegionPrefix.size());
+/// Nothing for names that name_of(kind) never made.
+std::optional<std::uint64_t> number_of(FileKind kind, const std::string& name) {
+  constexpr std::size_t kDigits = 16;
+  if (name.size() <= kDigits) return std::nullopt;
   std::uint64_t number = 0;
-  const auto [rest, failure] = std::from_chars(name.data(), name.data() + name.size(), number, 16);
-  if (failure != std::errc() || rest != name.data() + name.size()) return std::nullopt;
-  if (name_of(FileKind::region, number).substr(kRegionPrefix.size()) != name) return std::nullopt;
+  const char* end = name.data() + name.size();
+  const auto [rest, failure] = std::from_chars(end - kDigits, end, number, 16);
+  if (failure != std::errc() || rest != end || name_of(kind, number) != name) return std::nullopt;
   return number;
 }
 
@@ -69,8 +70,8 @@ Result<UniqueFd> RegionFiles::make(std::uint64_t number) const {
   return failed("making a file", errno);
 }
 
-Result<UniqueFd> RegionFiles::open(std::uint64_t number) const {
-  const std::string name = name_of(FileKind::region, number);
+Result<UniqueFd> RegionFiles::open(std::uint64_t number, FileKind kind) const {
+  const std::string name = name_of(kind, number);
   UniqueFd fd(::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (fd.valid()) return fd;
   if (errno == ENOENT) return schema::error(ErrorCode::lost, where_ + " has no file " + name + " any more");
@@ -134,16 +135,19 @@ Result<void> RegionFiles::set_aside(BorrowedFd fd, std::uint64_t number, ByteCou
     healthy = std::max(healthy, (end + schema::kPageSize - 1) / schema::kPageSize * schema::kPageSize);
   }
   MAPCAP_TRY_VOID(give_back(size.value));
-  if (::renameat(directory_.get(), name_of(FileKind::region, number).c_str(), directory_.get(),
-                 name_of(FileKind::damaged, number).c_str()) != 0) {
-    return failed("renaming a damaged file", errno);
+  // Not over another: its damaged blocks would be free again.
+  const std::string name = name_of(FileKind::region, number);
+  for (std::uint64_t other = number;; other += std::uint64_t{1} << kDamagedBit) {
+    const std::string kept = name_of(FileKind::damaged, other);
+    if (::renameat2(directory_.get(), name.c_str(), directory_.get(), kept.c_str(), RENAME_NOREPLACE) == 0)
+      return sync(fd);
+    if (errno != EEXIST) return failed("renaming a damaged file", errno);
   }
-  return sync(fd);
 }
 
-Result<void> RegionFiles::unlink(std::uint64_t number) const {
+Result<void> RegionFiles::unlink(std::uint64_t number, FileKind kind) const {
   MAPCAP_TRY_VOID(may("unlink"));
-  const std::string name = name_of(FileKind::region, number);
+  const std::string name = name_of(kind, number);
   if (::unlinkat(directory_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
     return failed("removing " + name, errno);
   }
@@ -152,7 +156,7 @@ Result<void> RegionFiles::unlink(std::uint64_t number) const {
   return schema::ok();
 }
 
-Result<std::vector<std::uint64_t>> RegionFiles::list() const {
+Result<std::vector<std::uint64_t>> RegionFiles::list(FileKind kind) const {
   std::vector<std::uint64_t> numbers;
   std::error_code error;
   // The descriptor, not the path: the directory may have been moved since.
@@ -160,7 +164,7 @@ Result<std::vector<std::uint64_t>> RegionFiles::list() const {
   std::filesystem::directory_iterator entry(path, error);
   const std::filesystem::directory_iterator end;
   for (; !error && entry != end; entry.increment(error)) {
-    if (const auto number = number_of(entry->path().filename().string())) numbers.push_back(*number);
+    if (const auto number = number_of(kind, entry->path().filename().string())) numbers.push_back(*number);
   }
   if (error) return failed("listing the directory", error.value());
   return numbers;

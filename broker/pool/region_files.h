@@ -26,7 +26,7 @@ class RegionFiles {
   /// A new, empty file. Errors: `exists`, `io`, `pool_full`.
   schema::Result<schema::UniqueFd> make(std::uint64_t number) const;
   /// Errors: `lost` when there is none, `io`.
-  schema::Result<schema::UniqueFd> open(std::uint64_t number) const;
+  schema::Result<schema::UniqueFd> open(std::uint64_t number, FileKind kind = FileKind::region) const;
   /// The same file for changing it. Errors: `io`.
   schema::Result<schema::UniqueFd> open_for_writing(std::uint64_t number) const;
 
@@ -39,16 +39,16 @@ class RegionFiles {
   /// File and directory are durable when it returns. Errors: `io`.
   schema::Result<void> sync(schema::BorrowedFd fd) const;
 
-  /// Keeps the damaged parts allocated under a name of their own, so that no file gets them, and gives the
-  /// rest back. Errors: `io`.
+  /// Keeps the damaged parts allocated under a name that no other file has, so that nobody gets them, and
+  /// gives the rest back. Errors: `io`.
   schema::Result<void> set_aside(schema::BorrowedFd fd, std::uint64_t number, schema::ByteCount size,
                                  const std::vector<ByteRange>& damaged) const;
 
   /// Removes the name durably; none is no error. Errors: `io`.
-  schema::Result<void> unlink(std::uint64_t number) const;
+  schema::Result<void> unlink(std::uint64_t number, FileKind kind = FileKind::region) const;
 
-  /// Numbers of all files of regions. Errors: `io`.
-  [[nodiscard]] schema::Result<std::vector<std::uint64_t>> list() const;
+  /// Numbers of all files of a kind. Errors: `io`.
+  [[nodiscard]] schema::Result<std::vector<std::uint64_t>> list(FileKind kind) const;
 
  private:
   schema::Result<void> may(std::string_view call) const;

@@ -26,11 +26,28 @@ namespace {
 // Large enough that system calls cost nothing, small enough that the bar moves.
 constexpr std::size_t kStep = 4U << 20U;
 
-[[noreturn]] void raise_copy(const std::string& what, const std::string& name, int error) {
-  if (error == EFAULT)
-    throw Error(ErrorCode::revoked,
-                name + " was revoked while it was being copied; nothing of it can be trusted");
-  raise(schema::io_error(what, error));
+// Damaged sectors of a region that still lives; 0 as well where the broker cannot be asked.
+std::uint32_t bad_blocks_of(const Common& common, const std::string& name) {
+  try {
+    const RegionInfo region = connect(common).show(name).region;
+    return region.state == RegionState::live ? region.bad_blocks : 0;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+// `at`: how far the copy came.
+[[noreturn]] void raise_copy(const Common& common, const std::string& what, const std::string& name,
+                             std::uint64_t at, int error) {
+  if (error != EFAULT) raise(schema::io_error(what, error));
+  if (const std::uint32_t sectors = bad_blocks_of(common, name); sectors > 0) {
+    throw Error(ErrorCode::io,
+                "the memory of " + name + " is damaged at byte " + std::to_string(at) + ": its device has " +
+                    std::to_string(sectors) + " bad sectors in the region; save the rest, and revoke it",
+                {{"offset", std::to_string(at)}, {"bad_blocks", std::to_string(sectors)}});
+  }
+  throw Error(ErrorCode::revoked,
+              name + " was revoked while it was being copied; nothing of it can be trusted");
 }
 
 Fd open_file(const std::string& path, int flags, int standard) {
@@ -54,13 +71,14 @@ std::optional<std::uint64_t> regular_size(int fd) {
               {{"size", std::to_string(size)}});
 }
 
-std::uint64_t fill(Mapping& mapping, int file, const FillCommand& command, ProgressBar& bar) {
+std::uint64_t fill(const Common& common, Mapping& mapping, int file, const FillCommand& command,
+                   ProgressBar& bar) {
   const std::span<std::byte> memory = mapping.writable();
   std::uint64_t done = 0;
   while (done < memory.size()) {
     const ssize_t got = ::read(file, memory.data() + done, std::min(kStep, memory.size() - done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) raise_copy("read of " + command.file, command.name, errno);
+    if (got < 0) raise_copy(common, "read of " + command.file, command.name, done, errno);
     if (got == 0) return done;
     mapping.flush(done, static_cast<std::size_t>(got));
     done += static_cast<std::uint64_t>(got);
@@ -82,7 +100,7 @@ int perform(const Common& common, const FillCommand& command) {
   Copied copied{command.name, 0, grant.size(), mapping.durability().granularity};
   {
     ProgressBar bar("filling " + command.name, file_size);
-    copied.bytes = fill(mapping, file.get(), command, bar);
+    copied.bytes = fill(common, mapping, file.get(), command, bar);
     mapping.drain();
   }
   if (common.json) {
@@ -110,7 +128,7 @@ int perform(const Common& common, const DumpCommand& command) {
       const ssize_t put =
           ::write(file.get(), mapping.bytes().data() + done, std::min<std::uint64_t>(kStep, total - done));
       if (put < 0 && errno == EINTR) continue;
-      if (put < 0) raise_copy("write to " + command.file, command.name, errno);
+      if (put < 0) raise_copy(common, "write to " + command.file, command.name, done, errno);
       done += static_cast<std::uint64_t>(put);
       bar.update(done);
     }

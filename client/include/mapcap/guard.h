@@ -23,7 +23,8 @@ namespace mapcap {
 
 class Mapping;
 
-/// What became of a touch.
+/// What became of a touch. `revoked`: it faulted, because the region was revoked or its device has bad blocks
+/// there (RegionInfo::bad_blocks).
 enum class Touch : unsigned char { done, revoked };
 
 /// Installs the handler now (otherwise the first guarded call does), or again after somebody replaced it.
