@@ -75,7 +75,7 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
   label.cache_effective = "wb";
   label.durability = "page block-device";
   label.confinement = "clone";
-  label.holder_uid = subject.uid();
+  label.holder = {subject.uid(), subject.gid()};
   MAPCAP_CO_TRY(confine::Issued issued, co_await keeper_.clone().issue(id, std::move(label)));
   detach.disarm();
   clones_.emplace(issued.grant, Clone{id, std::move(charge)});
@@ -98,7 +98,7 @@ void FileClones::restore(const confine::LiveGrant& grant) {
   if (grant.region.value < kCloneIds) return;
   const Amount one{0, 0, 1, 0};
   clones_.emplace(grant.grant,
-                  Clone{grant.region, quotas_.restore({grant.holder_uid, grant.holder_uid, ""}, one)});
+                  Clone{grant.region, quotas_.restore({grant.holder.uid, grant.holder.gid, ""}, one)});
 }
 
 bool FileClones::released(confine::GrantId grant) {

@@ -57,8 +57,8 @@ void Regions::recover(Inheritance inheritance) {
     Region* region = parts_.directory.find(grant.region);
     if (region == nullptr || region->extent.empty()) continue;
     const Amount one{0, 0, 1, 0};
-    Charge charge = parts_.quotas.restore({grant.holder_uid, region->record.group, region->record.pool}, one);
-    parts_.directory.track(*region, Grant{grant.grant, grant.rights, grant.holder_uid, std::move(charge)});
+    Charge charge = parts_.quotas.restore({grant.holder.uid, grant.holder.gid, region->record.pool}, one);
+    parts_.directory.track(*region, Grant{grant.grant, grant.rights, grant.holder.uid, std::move(charge)});
   }
   for (const auto& served : parts_.pools) {
     if (Result<void> swept = served->pool->sweep(); !swept) {

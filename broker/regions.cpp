@@ -316,7 +316,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.cache_effective = to_string(region->record.cache_effective);
   label.durability = durability_text(region->pool->facts().durability);
   label.confinement = to_string(confiner.kind());
-  label.holder_uid = uid;
+  label.holder = {uid, holder.gid()};
   // A keeper that dies is replaced within milliseconds, and the new one issues: nobody need hear of it.
   region->pool->pool->granting(region->extent);
   ++region->issuing;

@@ -103,8 +103,8 @@ Task<Result<Issued>> CloneConfiner::issue(schema::RegionId region, Label label) 
   const std::shared_ptr<IssuePath> path = path_;
   const GrantId grant = next_grant_++;
   // A named value: g++ 12 destroys aggregate temporaries of a co_await expression twice.
-  Opening opening{grant,        region,           known->second.backing_id, label.size,
-                  label.rights, label.holder_uid, std::move(blob.value())};
+  Opening opening{grant,        region,       known->second.backing_id, label.size,
+                  label.rights, label.holder, std::move(blob.value())};
   Result<schema::UniqueFd> opened = co_await issuer_->open(path, std::move(opening));
   if (!opened) co_return opened.error();  // `this` may be gone by now.
   if (path != path_) {

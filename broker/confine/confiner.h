@@ -15,6 +15,13 @@ namespace mapcap::broker::confine {
 /// kernel.
 using GrantId = std::uint64_t;
 
+/// Whom a grant was issued to: who pays for it, also after a restart of the broker.
+struct Holder {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool operator==(const Holder&) const = default;
+};
+
 /// What a grant says of itself in its system.mapcap.* attributes.
 struct Label {
   std::string name;
@@ -24,7 +31,7 @@ struct Label {
   std::string cache_effective;
   std::string durability;
   std::string confinement;
-  std::uint32_t holder_uid = 0;  ///< Whom it was issued to; for accounting after a restart of the broker.
+  Holder holder;
 };
 
 struct Issued {
@@ -38,7 +45,7 @@ struct LiveGrant {
   GrantId grant = 0;
   schema::RegionId region;
   schema::Access rights = schema::Access::read_only;
-  std::uint32_t holder_uid = 0;
+  Holder holder;
 };
 
 /// Whose file it is that a confiner is given.

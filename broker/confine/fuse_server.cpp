@@ -131,7 +131,7 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
     shared = label;
   }
   nodes_.emplace(opening->grant, Node{opening->region, opening->size, std::move(label), 1,
-                                      opening->backing_id, opening->holder_uid, opening->rights});
+                                      opening->backing_id, opening->holder, opening->rights});
   last_grant_ = std::max(last_grant_, opening->grant);
 
   struct {

@@ -33,7 +33,7 @@ class FuseServer {
     std::shared_ptr<const std::string> label;  ///< Shared by the grants of a region.
     std::uint64_t lookups = 0;                 ///< What the kernel will forget.
     std::int32_t backing_id = 0;
-    std::uint32_t holder_uid = 0;
+    Holder holder;
     schema::Access rights = schema::Access::read_only;
   };
 

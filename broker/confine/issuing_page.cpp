@@ -68,7 +68,8 @@ void IssuingPage::let_open(const Opening& opening) {
   slot_->size.store(opening.size.value, std::memory_order_relaxed);
   slot_->backing_id.store(opening.backing_id, std::memory_order_relaxed);
   slot_->rights.store(static_cast<std::uint32_t>(opening.rights), std::memory_order_relaxed);
-  slot_->holder_uid.store(opening.holder_uid, std::memory_order_relaxed);
+  slot_->holder_uid.store(opening.holder.uid, std::memory_order_relaxed);
+  slot_->holder_gid.store(opening.holder.gid, std::memory_order_relaxed);
   slot_->label_bytes.store(static_cast<std::uint32_t>(opening.label.size()), std::memory_order_relaxed);
   for (std::size_t at = 0; at < opening.label.size(); at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
@@ -95,7 +96,8 @@ std::optional<Opening> IssuingPage::opening() const {
   const std::uint32_t rights = slot_->rights.load(std::memory_order_relaxed);
   if (rights > static_cast<std::uint32_t>(schema::Access::read_write)) return std::nullopt;
   opening.rights = static_cast<schema::Access>(rights);
-  opening.holder_uid = slot_->holder_uid.load(std::memory_order_relaxed);
+  opening.holder.uid = slot_->holder_uid.load(std::memory_order_relaxed);
+  opening.holder.gid = slot_->holder_gid.load(std::memory_order_relaxed);
   const std::size_t bytes = slot_->label_bytes.load(std::memory_order_relaxed);
   if (bytes > kMaxLabelBytes) return std::nullopt;
   opening.label.resize(bytes);

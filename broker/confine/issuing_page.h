@@ -28,7 +28,7 @@ struct Opening {
   std::int32_t backing_id = 0;
   schema::ByteCount size;
   schema::Access rights = schema::Access::read_only;
-  std::uint32_t holder_uid = 0;
+  Holder holder;
   std::string label;  ///< encode_label
 };
 
@@ -62,7 +62,7 @@ class IssuingPage {
 
   /// The layout is shared by different builds of the broker: change kMagic with it.
   struct Slot {
-    static constexpr std::uint32_t kMagic = 0x6d617001;
+    static constexpr std::uint32_t kMagic = 0x6d617002;
     std::atomic<std::uint32_t> magic;
     std::atomic<std::int32_t> tid;  ///< 0: nobody may open.
     std::atomic<std::uint64_t> grant;
@@ -71,6 +71,7 @@ class IssuingPage {
     std::atomic<std::int32_t> backing_id;
     std::atomic<std::uint32_t> rights;
     std::atomic<std::uint32_t> holder_uid;
+    std::atomic<std::uint32_t> holder_gid;
     std::atomic<std::uint32_t> label_bytes;
     std::array<std::atomic<std::uint64_t>, kLabelWords> label;
   };

@@ -239,9 +239,9 @@ class KeeperProcess {
       wire::Bytes entries;
       std::uint64_t count = 0;
       for (; next != fuse_.nodes().cend() && count < wire::kEntriesPerPacket; ++next, ++count) {
-        wire::append(entries,
-                     wire::GrantEntry{next->first, next->second.region.value, next->second.holder_uid,
-                                      static_cast<std::uint32_t>(next->second.rights)});
+        wire::append(entries, wire::GrantEntry{next->first, next->second.region.value,
+                                               next->second.holder.uid, next->second.holder.gid,
+                                               static_cast<std::uint32_t>(next->second.rights)});
       }
       wire::Bytes bytes = wire::packet({Kind::grants, 0, 0, count});
       bytes.insert(bytes.end(), entries.begin(), entries.end());

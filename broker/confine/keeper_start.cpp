@@ -197,8 +197,10 @@ Result<void> Inventory::hear(schema::Incoming packet) {
     case wire::Kind::grants: {
       const bool whole = for_each_entry<wire::GrantEntry>(bytes, head->value, [&](const auto& entry) {
         if (entry.rights > 1) return false;
-        grants.push_back({entry.grant, schema::RegionId{entry.region},
-                          static_cast<schema::Access>(entry.rights), entry.holder_uid});
+        grants.push_back({entry.grant,
+                          schema::RegionId{entry.region},
+                          static_cast<schema::Access>(entry.rights),
+                          {entry.holder_uid, entry.holder_gid}});
         return true;
       });
       return whole ? Result<void>(schema::ok()) : Result<void>(malformed());

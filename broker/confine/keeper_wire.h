@@ -17,7 +17,7 @@
 
 namespace mapcap::broker::confine::wire {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::size_t kMaxPacket = 64U << 10U;
 inline constexpr std::size_t kFdsPerPacket = 250;       ///< The kernel's limit is 253 (SCM_MAX_FD).
 inline constexpr std::size_t kEntriesPerPacket = 2000;  ///< 32 bytes each at most: stays below kMaxPacket.
@@ -70,9 +70,11 @@ struct GrantEntry {
   std::uint64_t grant = 0;
   std::uint64_t region = 0;
   std::uint32_t holder_uid = 0;
+  std::uint32_t holder_gid = 0;
   std::uint32_t rights = 0;
+  std::uint32_t reserved = 0;
 };
-static_assert(sizeof(GrantEntry) == 24);
+static_assert(sizeof(GrantEntry) == 32);
 
 /// A packet ready to send.
 using Bytes = std::vector<std::byte>;

@@ -187,7 +187,7 @@ TEST_F(KeeperLife, NextBrokerAdoptsWhatAKilledOneLeft) {
     EXPECT_EQ(held.size(), 3U);
     std::set<GrantId> live;
     for (const LiveGrant& grant : keeper->take_live_grants()) {
-      EXPECT_EQ(grant.holder_uid, 65534U);
+      EXPECT_EQ(grant.holder, (broker::confine::Holder{65534, 65533}));
       live.insert(grant.grant);
     }
     for (const StandIn::Given& given : grants) EXPECT_TRUE(live.contains(given.told.grant));

@@ -116,7 +116,7 @@ class KeeperTest : public testing::Test {
   }
 
   static Label label(ByteCount size, Access rights) {
-    return {"alice/frames", size, rights, "wc", "wb", "none volatile", "clone", 65534};
+    return {"alice/frames", size, rights, "wc", "wb", "none volatile", "clone", {65534, 65533}};
   }
 
   static Task<bool> eventually(Loop& loop, std::function<bool()> holds,

@@ -107,7 +107,7 @@ class StandIn {
       memory.emplace_back(::memfd_create("stand-in", MFD_CLOEXEC));
       if (::ftruncate(memory.back().get(), size.value) != 0) ::_exit(3);
       if (!bring_in(first_region + i, memory.back().borrow())) continue;
-      Label what{"stand-in", size, Access::read_write, "wb", "wb", "none", "clone", 65534};
+      Label what{"stand-in", size, Access::read_write, "wb", "wb", "none", "clone", {65534, 65533}};
       auto issued = co_await keeper.clone().issue(RegionId{first_region + i}, std::move(what));
       if (!issued) continue;
       const Told told{first_region + i, issued.value().grant, keeper.pid(), keeper.adopted(),
@@ -118,8 +118,9 @@ class StandIn {
     }
     for (;;) {
       for (std::uint64_t i = 0; i < regions; ++i) {
-        Label what{"busy",  size, i % 2 == 0 ? Access::read_write : Access::read_only, "wb", "wb", "none",
-                   "clone", 65534};
+        Label what{"busy",  size,          i % 2 == 0 ? Access::read_write : Access::read_only,
+                   "wb",    "wb",          "none",
+                   "clone", {65534, 65533}};
         (void)co_await keeper.clone().issue(RegionId{first_region + i}, std::move(what));
       }
       co_await loop.sleep(std::chrono::microseconds(200));

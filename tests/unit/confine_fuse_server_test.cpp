@@ -48,7 +48,7 @@ class FuseServerTest : public testing::Test {
 
   static Opening opening(GrantId grant = kGrant, Access rights = Access::read_write) {
     Label label{"bob/x", {8192}, rights, "uc", "wb", "page block-device", "clone", 1000};
-    return {grant, RegionId{5}, 9, {8192}, rights, 1000, encode_label(label).value()};
+    return {grant, RegionId{5}, 9, {8192}, rights, {1000, 100}, encode_label(label).value()};
   }
 
   struct Caller {
