@@ -34,7 +34,9 @@ schema::Result<Connection> Connection::open(const std::string& path, const schem
                                             Deadline deadline) {
   MAPCAP_TRY(auto socket, schema::connect_to(path));
   Connection connection(std::move(socket));
-  MAPCAP_TRY_VOID(connection.send({0, hello}, {}, deadline));
+  // A broker that refuses the connection says why and closes it, maybe before the hello is sent.
+  if (auto sent = connection.send({0, hello}, {}, deadline); !sent && !is_connection_lost(sent.error()))
+    return sent.error();
   MAPCAP_TRY(auto received, connection.receive(false, deadline));
   auto* reply = std::get_if<schema::Reply>(&received.message);
   if (reply == nullptr)

@@ -113,10 +113,11 @@ Result<std::variant<Incoming, Wait>> receive_with(BorrowedFd socket, std::size_t
   do {
     // SAFETY: header points at buffers above that live through the call.
     received = ::recvmsg(socket.get(), &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (received < 0 && errno == EINTR);
+    // A peer that closed before it had read everything resets the connection, which is told once, and before
+    // what the peer had sent (net/core/datagram.c, sock_error): that is still to be had.
+  } while (received < 0 && (errno == EINTR || errno == ECONNRESET));
   if (received < 0) {
     if (errno == EAGAIN) return Wait::would_block;
-    if (errno == ECONNRESET) return Wait::closed;
     return io_error("recvmsg", errno);
   }
 

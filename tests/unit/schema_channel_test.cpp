@@ -73,6 +73,17 @@ TEST_F(Channel, AClosedPeerIsClosed) {
   EXPECT_EQ(std::get<Wait>(receive_far(4096, 0).value()), Wait::closed);
 }
 
+TEST_F(Channel, WhatAPeerSentBeforeItClosedArrivesEvenIfItHadNotReadEverything) {
+  ASSERT_TRUE(send_near(bytes_of(100)));
+  ASSERT_TRUE(send(far_.borrow(), bytes_of(8)));
+  near_.reset();
+  auto last_words = receive_far(4096, 0);
+  ASSERT_TRUE(last_words);
+  ASSERT_TRUE(std::holds_alternative<Incoming>(last_words.value()));
+  EXPECT_EQ(std::get<Incoming>(last_words.value()).bytes, bytes_of(100));
+  EXPECT_EQ(std::get<Wait>(receive_far(4096, 0).value()), Wait::closed);
+}
+
 TEST_F(Channel, APacketOfNoBytesIsClosedWhateverItCarries) {
   const UniqueFd fd = some_fd();
   const std::size_t before = open_fds();
