@@ -1,0 +1,68 @@
+// No descriptor is left: what fails says so, and leaves nothing behind.
+#include <sys/resource.h>
+
+#include "tests/support/keeper_life.h"
+
+namespace mapcap::test {
+namespace {
+
+// Style: every step is failed once; afterwards the descriptors are what they were.
+TEST_F(KeeperLife, StartThatFailsAtAnyDescriptorLeavesNothingBehind) {
+  REQUIRE_CLONES();
+  const std::size_t before = descriptors_of(::getpid());
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  int failures = 0;
+  bool succeeded = false;
+  for (rlim_t allowed = before; allowed < before + 40 && !succeeded; ++allowed) {
+    const rlimit tight{allowed, usual.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+    auto keeper = Keeper::adopt_or_start(options);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &usual), 0);
+    if (!keeper) {
+      ++failures;
+    } else {
+      succeeded = keeper.value()->clone_unavailable().empty();
+      keeper.value()->shut_down();
+      keeper.value().reset();
+    }
+    EXPECT_EQ(descriptors_of(::getpid()), before) << "with a limit of " << allowed;
+  }
+  EXPECT_GT(failures, 3);
+  EXPECT_TRUE(succeeded);
+}
+
+TEST_F(KeeperLife, IssueThatFailsForWantOfDescriptorsSaysSoAndLeaksNoGrant) {
+  REQUIRE_CLONES();
+  with_keeper([&](Loop&, Keeper& keeper) -> Task<void> {
+    const UniqueFd fd = memory(kSize);
+    auto warm = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_only);
+    CO_ASSERT(warm);
+    const std::size_t before = descriptors_of(::getpid());
+    // A read-only grant needs two descriptors for a moment: the writable open that it is made from, and
+    // itself.
+    for (const std::size_t spare : {0U, 1U}) {
+      rlimit usual{};
+      CO_ASSERT(::getrlimit(RLIMIT_NOFILE, &usual) == 0);
+      const rlimit tight{before + 64, usual.rlim_max};
+      CO_ASSERT(::setrlimit(RLIMIT_NOFILE, &tight) == 0);
+      std::vector<UniqueFd> filling;
+      for (UniqueFd copy(::dup(fd.get())); copy.valid(); copy = UniqueFd(::dup(fd.get()))) {
+        filling.push_back(std::move(copy));
+      }
+      CO_ASSERT(filling.size() > spare);
+      filling.resize(filling.size() - spare);
+      auto issued = co_await keeper.clone().issue(RegionId{1}, label(kSize, Access::read_only));
+      filling.clear();
+      CO_ASSERT(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
+      CO_ASSERT(!issued);
+      EXPECT_EQ(issued.error().code, ErrorCode::exhausted);
+      EXPECT_EQ(descriptors_of(::getpid()), before);
+    }
+    auto after = co_await keeper.clone().issue(RegionId{1}, label(kSize, Access::read_only));
+    EXPECT_TRUE(after);
+  });
+}
+
+}  // namespace
+}  // namespace mapcap::test
