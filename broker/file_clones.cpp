@@ -58,7 +58,7 @@ FileClones::FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Work
 
 Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema::CloneFd ask,
                                          BorrowedFd socket) {
-  MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(subject.uid(), socket));
+  MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(quotas_.account_of(subject.uid()), socket));
   MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights));
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, quotas_.reserve({subject.uid(), subject.gid(), ""}, one));

@@ -31,7 +31,8 @@ class FileExaminer {
  public:
   FileExaminer(Loop& loop, Worker& worker) : loop_(loop), worker_(worker) {}
 
-  /// The one descriptor on the packet that waits in `socket`, which stays there. Errors: `malformed` for
+  /// The one descriptor on the packet that waits in `socket`, which stays there; for the user that counts as
+  /// the asker. Errors: `malformed` for
   /// another number of descriptors, `unsupported` for a filesystem that is not local or does not answer
   /// within a second, `invalid` for what is no regular file or empty, `exhausted` when the user's earlier
   /// files keep too many children.

@@ -26,6 +26,10 @@ namespace {
 
 /// Connections that are refused before everybody else has a turn.
 constexpr std::uint64_t kRefusedInOneGo = 8;
+/// Connections beyond the maximum that only root may have: who could end the others must get in.
+constexpr std::size_t kForRoot = 16;
+/// Sessions that made room end within their request; this many may be about that.
+constexpr std::size_t kEndingAtOnce = 256;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
 Result<void> clear_way(const std::string& path) {
@@ -106,15 +110,6 @@ Task<void> Listener::accept_all() {
 bool Listener::admit(UniqueFd socket) {
   Result<policy::Subject> subject = policy::Subject::of_peer(socket.borrow());
   if (!subject) return false;  // The peer is gone already.
-  if (sessions_.size() >= limits_.connections) {
-    refuse(socket, subject.value(),
-           schema::error(
-               ErrorCode::exhausted,
-               "the broker serves its maximum of " + std::to_string(limits_.connections) +
-                   " connections; try again later or raise max_connections in the policy",
-               {{"limit", std::to_string(limits_.connections)}, {"used", std::to_string(sessions_.size())}}));
-    return false;
-  }
   Amount one;
   one.connections = 1;
   Result<Charge> charge = quotas_.reserve({subject.value().uid(), subject.value().gid(), ""}, one);
@@ -122,12 +117,52 @@ bool Listener::admit(UniqueFd socket) {
     refuse(socket, subject.value(), charge.error());
     return false;
   }
+  if (Result<void> room = find_room(subject.value()); !room) {
+    refuse(socket, subject.value(), room.error());
+    return false;
+  }
   const SessionId id = next_++;
+  const std::uint32_t account = quotas_.account_of(subject.value().uid());
   auto session =
       std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_}, id, std::move(socket),
-                                std::move(subject.value()), std::move(charge.value()));
+                                std::move(subject.value()), account, std::move(charge.value()));
+  shares_.add(account);
   sessions_.emplace(id, session);
   session->start();
+  return true;
+}
+
+Result<void> Listener::find_room(const policy::Subject& subject) {
+  const std::uint32_t account = quotas_.account_of(subject.uid());
+  const std::size_t own = shares_.of(account);
+  if (own >= limits_.per_user) {
+    return schema::error(ErrorCode::over_quota,
+                         "user " + std::to_string(account) + " has " + std::to_string(own) +
+                             " connections; close some or raise max_connections_per_user in the policy",
+                         {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(own)}});
+  }
+  const std::size_t served = sessions_.size() - ending_;
+  if (served < limits_.connections) return schema::ok();
+  if (subject.uid() == 0 && served < limits_.connections + kForRoot) return schema::ok();
+  if (make_room(account)) return schema::ok();
+  return schema::error(ErrorCode::exhausted,
+                       "the broker serves its maximum of " + std::to_string(limits_.connections) +
+                           " connections; try again later or raise max_connections in the policy",
+                       {{"limit", std::to_string(limits_.connections)}, {"used", std::to_string(served)}});
+}
+
+bool Listener::make_room(std::uint32_t account) {
+  const std::optional<std::uint32_t> yielding = shares_.yields_to(account);
+  if (!yielding || ending_ >= kEndingAtOnce) return false;
+  Session* least_missed = nullptr;
+  for (auto& [id, session] : sessions_) {
+    if (session->account() != *yielding || !session->may_yield()) continue;
+    if (least_missed == nullptr || session->missed() < least_missed->missed()) least_missed = session.get();
+  }
+  if (least_missed == nullptr) return false;
+  least_missed->yield();
+  shares_.remove(*yielding);
+  ++ending_;
   return true;
 }
 
@@ -137,6 +172,11 @@ void Listener::refuse(const UniqueFd& socket, const policy::Subject& subject, sc
 }
 
 void Listener::forget(Session& session) {
+  if (session.yielded()) {
+    --ending_;
+  } else {
+    shares_.remove(session.account());
+  }
   sessions_.erase(session.id());
 }
 

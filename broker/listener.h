@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "broker/connection_shares.h"
 #include "broker/notifier.h"
 #include "broker/session.h"
 
@@ -18,7 +19,8 @@ schema::Result<schema::UniqueFd> listen_on(const std::string& path);
 class Listener final : public Notifier {
  public:
   struct Limits {
-    std::size_t connections = 4096;
+    std::size_t connections = 4096;  ///< Of all users; root may have kForRoot more.
+    std::size_t per_user = 64;
   };
   Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, schema::UniqueFd socket,
            Limits limits);
@@ -43,6 +45,9 @@ class Listener final : public Notifier {
   Task<void> accept_all();
   /// False when the connection was refused.
   bool admit(schema::UniqueFd socket);
+  schema::Result<void> find_room(const policy::Subject& subject);
+  /// Ends the least missed connection of whoever has most. False when that were unfair.
+  bool make_room(std::uint32_t account);
   void refuse(const schema::UniqueFd& socket, const policy::Subject& subject, schema::Error error);
 
   Loop& loop_;
@@ -55,6 +60,8 @@ class Listener final : public Notifier {
   Loop::Watch watch_;
   SessionId next_ = 1;
   std::uint64_t refused_ = 0;
+  ConnectionShares shares_;
+  std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };
 

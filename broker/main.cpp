@@ -116,9 +116,11 @@ Result<void> serve(const Config& config) {
   lifetime::SystemClock clock;
   FairGate gate(loop);
 
-  Listener listener(loop, gate, report, quotas, std::move(socket), {config.policy->broker().max_connections});
-  Regions regions({loop, worker, scrubber, directory, quotas, *ledger, *keeper, custody, listener, report,
-                   clock, boot, pools},
+  Listener listener(
+      loop, gate, report, quotas, std::move(socket),
+      {config.policy->broker().max_connections, config.policy->broker().max_connections_per_user});
+  Regions regions({loop, worker, scrubber, directory, quotas, *ledger, *keeper, custody, listener,
+                   report, clock, boot, pools},
                   config.policy);
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
   listener.set_handler(dispatch);

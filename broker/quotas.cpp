@@ -131,7 +131,8 @@ Result<void> Quotas::fits(const Key& key, const Amount& asked) const {
   return schema::ok();
 }
 
-Result<Charge> Quotas::reserve(const Payer& payer, const Amount& amount) {
+Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
+  payer.uid = account_of(payer.uid);
   for (const auto& [subject, id] :
        {std::pair{SubjectKind::user, payer.uid}, {SubjectKind::group, payer.gid}}) {
     if (!payer.pool.empty()) {
@@ -148,12 +149,13 @@ Result<Charge> Quotas::reserve(const Payer& payer, const Amount& amount) {
     }
   }
   add(payer, amount);
-  return Charge(*this, payer, amount);
+  return Charge(*this, std::move(payer), amount);
 }
 
-Charge Quotas::restore(const Payer& payer, const Amount& amount) {
+Charge Quotas::restore(Payer payer, const Amount& amount) {
+  payer.uid = account_of(payer.uid);
   add(payer, amount);
-  return Charge(*this, payer, amount);
+  return Charge(*this, std::move(payer), amount);
 }
 
 void Quotas::add(const Payer& payer, const Amount& amount) {
@@ -219,7 +221,7 @@ std::vector<QuotaInfo> Quotas::report_for(std::uint32_t uid, const std::vector<s
       if (found != usage_.end() || limit_of(key).limits != Limits{}) report.push_back(describe(key, used));
     }
   };
-  add_slots(SubjectKind::user, uid);
+  add_slots(SubjectKind::user, account_of(uid));
   for (std::uint32_t gid : groups) add_slots(SubjectKind::group, gid);
   return report;
 }

@@ -13,7 +13,7 @@
 // user, not a sum. A group slot has its override, else the policy's. The first slot in the order above that
 // does not fit is the one the refusal names. A limit that is lowered below what is used takes nothing away:
 // reservations are refused until usage has fallen. A charge stays with the user, group and pool that it was
-// made for.
+// made for. The user of a subordinate uid (/etc/subuid) is the user whom the uid was lent to.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "broker/ledger/record.h"
+#include "policy/subordinates.h"
 #include "schema/result.h"
 
 namespace mapcap::broker {
@@ -72,6 +73,10 @@ class Quotas {
 
   /// A pool and its capacity in bytes. Only pools named here can be charged.
   void add_pool(const std::string& name, std::uint64_t capacity);
+  /// Counts from now on: a charge stays with the user that it was made for.
+  void set_subordinates(policy::Subordinates subordinates) { subordinates_ = std::move(subordinates); }
+  /// The user that `uid` is charged to.
+  [[nodiscard]] std::uint32_t account_of(std::uint32_t uid) const { return subordinates_.account_of(uid); }
   /// Replaces all limits that come from the policy.
   void set_policy(const std::vector<ledger::QuotaRecord>& limits);
   void set_override(const ledger::QuotaRecord& limits);
@@ -80,9 +85,9 @@ class Quotas {
 
   /// Takes `amount` for `payer`, or refuses: `over_quota` or `pool_full`, with details slot, what, used,
   /// limit, asked.
-  schema::Result<Charge> reserve(const Payer& payer, const Amount& amount);
+  schema::Result<Charge> reserve(Payer payer, const Amount& amount);
   /// Takes what a record says was taken before a restart: never refused.
-  Charge restore(const Payer& payer, const Amount& amount);
+  Charge restore(Payer payer, const Amount& amount);
 
   /// The slots of one user and the given groups: those with a limit or with usage.
   [[nodiscard]] std::vector<schema::QuotaInfo> report_for(std::uint32_t uid,
@@ -118,6 +123,7 @@ class Quotas {
   void add(const Payer& payer, const Amount& amount);
   void subtract(const Payer& payer, const Amount& amount);
 
+  policy::Subordinates subordinates_;
   std::map<Key, schema::Limits> policy_;
   std::map<Key, schema::Limits> overrides_;
   std::unordered_map<Key, Amount, KeyHash> usage_;

@@ -447,8 +447,9 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
-      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.directory, parts.ledger, parts.custody,
-                parts.notifier, parts.report, [this](const Region& region) { end_lifetime(region); }}),
+      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.directory, parts.ledger,
+                parts.custody, parts.notifier, parts.report,
+                [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,
               {[this](RegionId id) { reclaim_.revoke_in_background(id); },
                [this](RegionId id, std::chrono::nanoseconds left) {
@@ -473,6 +474,7 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   for (const policy::QuotaRule& rule : policy_->quotas())
     limits.push_back({rule.subject, rule.id, rule.pool, rule.limits});
   parts_.quotas.set_policy(limits);
+  parts_.quotas.set_subordinates(policy::Subordinates::of_machine());
 }
 
 /// The region of that name, if the caller may see it and the policy allows the verb on it.

@@ -35,7 +35,8 @@ void reload(const Config& config, Regions& regions, Listener& listener, Report& 
     report.policy_refused(same.error());
     return;
   }
-  listener.set_limits({loaded.value()->broker().max_connections});
+  const policy::BrokerSettings& broker = loaded.value()->broker();
+  listener.set_limits({broker.max_connections, broker.max_connections_per_user});
   regions.set_policy(loaded.value());
   report.policy_reloaded(config.policy_path.empty() ? "(the built-in default)" : config.policy_path);
 }

@@ -19,11 +19,13 @@ using schema::Packet;
 using schema::Result;
 using schema::UniqueFd;
 
-Session::Session(Parts parts, SessionId id, UniqueFd socket, policy::Subject subject, Charge connection)
+Session::Session(Parts parts, SessionId id, UniqueFd socket, policy::Subject subject, std::uint32_t account,
+                 Charge connection)
     : parts_(parts),
       id_(id),
       socket_(std::move(socket)),
       subject_(std::move(subject)),
+      account_(account),
       connection_(std::move(connection)),
       watch_(parts_.loop, socket_.borrow()) {}
 
@@ -76,16 +78,22 @@ Task<bool> Session::answer_next() {
   if (greeting_.sends_fds && !wants_fd) drop_packet();
 
   const std::uint64_t id = request.value().id;
+  busy_ = true;
   Delivery delivery;
   {
-    FairGate::Turn turn = co_await parts_.gate.turn(subject_.uid());
+    FairGate::Turn turn = co_await parts_.gate.turn(account_);
     // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
     const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
-    if (revoke != nullptr && revoke->drain) turn.end();
+    draining_ = revoke != nullptr && revoke->drain;
+    if (draining_) turn.end();
     delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   }
+  draining_ = false;
   if (wants_fd) drop_packet();
-  co_return co_await deliver(id, std::move(delivery));
+  const bool delivered = co_await deliver(id, std::move(delivery));
+  busy_ = false;
+  quiet_since_ = std::chrono::steady_clock::now();
+  co_return delivered;
 }
 
 /// Takes the packet that was peeked at off the socket. What rides on it goes without being installed.

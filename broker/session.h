@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "broker/delivery.h"
 #include "broker/directory.h"
@@ -40,12 +41,28 @@ class Session : public std::enable_shared_from_this<Session> {
     Handler& handler;
     Report& report;
   };
-  Session(Parts parts, SessionId id, schema::UniqueFd socket, policy::Subject subject, Charge connection);
+  Session(Parts parts, SessionId id, schema::UniqueFd socket, policy::Subject subject, std::uint32_t account,
+          Charge connection);
 
   /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
   /// itself alive meanwhile.
   void start();
   void close();
+
+  /// Ends in favour of somebody who has fewer connections. As after a broker's death the client may connect
+  /// again, if there is room.
+  void yield() {
+    yielded_ = true;
+    close();
+  }
+  [[nodiscard]] bool yielded() const { return yielded_; }
+  /// Not while it waits for a drain, which close() does not end.
+  [[nodiscard]] bool may_yield() const { return !closed_ && !draining_; }
+  /// How much a session is missed, in order: one that never said hello least, one with a request under way
+  /// most, and of idle ones that which was quiet for longer less.
+  [[nodiscard]] std::tuple<bool, bool, std::chrono::steady_clock::time_point> missed() const {
+    return {greeting_.done, busy_, quiet_since_};
+  }
 
   /// A clone request stays in it until the verb has ended, for the sake of the descriptor that rides on it.
   [[nodiscard]] schema::BorrowedFd socket() const { return socket_.borrow(); }
@@ -55,6 +72,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   [[nodiscard]] SessionId id() const { return id_; }
   [[nodiscard]] const policy::Subject& subject() const { return subject_; }
+  /// The user behind the subject (policy/subordinates.h).
+  [[nodiscard]] std::uint32_t account() const { return account_; }
 
   /// Set by hello.
   struct Greeting {
@@ -85,6 +104,7 @@ class Session : public std::enable_shared_from_this<Session> {
   SessionId id_;
   schema::UniqueFd socket_;
   policy::Subject subject_;
+  std::uint32_t account_;
   Charge connection_;
   Loop::Watch watch_;
   Greeting greeting_;
@@ -92,6 +112,10 @@ class Session : public std::enable_shared_from_this<Session> {
   std::deque<schema::Packet> notices_;
   bool flushing_ = false;
   bool closed_ = false;
+  bool yielded_ = false;
+  bool busy_ = false;      ///< A request is under way.
+  bool draining_ = false;  ///< It is a revoke that waits for holders.
+  std::chrono::steady_clock::time_point quiet_since_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace mapcap::broker

@@ -172,6 +172,25 @@ TEST_F(QuotasTest, GrantsAndConnectionsHaveLimitsOfTheirOwn) {
   EXPECT_FALSE(quotas.reserve({kAlice, kStaff, "dram"}, grants));
 }
 
+TEST_F(QuotasTest, SubordinateUidsShareWhatTheirOwnerMayTake) {
+  const policy::Accounts nobody{[](const std::string&) { return std::nullopt; }, {}};
+  quotas.set_subordinates(policy::Subordinates::parse("1001:100000:65536\n", nobody));
+  quotas.set_policy({limit_bytes(SubjectKind::any, 0, "", 4096)});
+  Result<Charge> held = take(100'000, 2000);
+  ASSERT_TRUE(held);
+  Result<Charge> kept = take(165'535, 2000);
+  ASSERT_TRUE(kept);
+  EXPECT_FALSE(take(130'000, 97));
+  EXPECT_TRUE(take(165'536, 4096)) << "nobody lent that uid";
+  EXPECT_EQ(quotas.report_for(100'001, {}).front().bytes, 4000U);
+  // A charge ends where it was made, whatever the file says by then.
+  quotas.set_subordinates({});
+  held.value().end();
+  EXPECT_EQ(quotas.report_for(1001, {}).front().bytes, 2000U);
+  const Charge restored = quotas.restore({100'000, kStaff, "dram"}, bytes(7));
+  EXPECT_EQ(quotas.report_for(100'000, {}).front().bytes, 7U);
+}
+
 TEST_F(QuotasTest, AReportShowsUsageAndWhereALimitComesFrom) {
   quotas.set_policy({limit_bytes(SubjectKind::any, 0, "", 4096)});
   quotas.set_override(limit_bytes(SubjectKind::user, kAlice, "dram", 2048));
