@@ -97,6 +97,7 @@ Result<void> serve(const Config& config) {
   Worker ledger_worker(loop, 1);
   Worker worker(loop, kWorkers);
   Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
+  Worker prober(loop, 1, Worker::Pace::patient);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
@@ -119,7 +120,7 @@ Result<void> serve(const Config& config) {
   Listener listener(
       loop, gate, report, quotas, std::move(socket),
       {config.policy->broker().max_connections, config.policy->broker().max_connections_per_user});
-  Regions regions({loop, worker, scrubber, directory, quotas, *ledger, *keeper, custody, listener,
+  Regions regions({loop, worker, scrubber, prober, directory, quotas, *ledger, *keeper, custody, listener,
                    report, clock, boot, pools},
                   config.policy);
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);

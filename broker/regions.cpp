@@ -447,7 +447,7 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
-      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.directory, parts.ledger,
+      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.ledger,
                 parts.custody, parts.notifier, parts.report,
                 [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,

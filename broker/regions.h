@@ -40,6 +40,7 @@ class Regions {
     Loop& loop;
     Worker& worker;    ///< For what a client waits for.
     Worker& scrubber;  ///< For what nobody waits for.
+    Worker& prober;    ///< For questions that take long; one thread.
     Directory& directory;
     Quotas& quotas;
     ledger::Ledger& ledger;

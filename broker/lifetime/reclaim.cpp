@@ -141,8 +141,8 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
         continue;
       }
       region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
-      Result<bool> held = region->pool->pool->held(region->extent);
-      if (held && !held.value()) co_return;
+      const Result<bool> still = co_await held(id);
+      if (still && !still.value()) co_return;
       co_await parts_.loop.sleep(kProbeEvery);
       continue;
     }
@@ -255,11 +255,21 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
       region = parts_.directory.find(id);
     }
     region->pool->confiner->detach(id);
-    Result<bool> held = region->pool->pool->held(region->extent);
-    if (held && !held.value()) co_return;
-    if (!held) parts_.report.reclaim_failed(region->record.name, held.error());
+    const Result<bool> still = co_await held(id);
+    if (still && !still.value()) co_return;
+    if (!still) parts_.report.reclaim_failed(parts_.directory.find(id)->record.name, still.error());
     co_await parts_.loop.sleep(pause);
   }
+}
+
+/// Where that is one cheap system call, the loop asks; memory that shares its description is found in a list
+/// of all locks of the machine, which users can make long.
+Task<Result<bool>> Reclaim::held(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  pool::Pool& pool = *region->pool->pool;
+  if (!pool.shares_description()) co_return pool.held(region->extent);
+  auto ask = [&pool, &extent = region->extent] { return pool.held(extent); };
+  co_return co_await parts_.prober.run(ask);
 }
 
 Task<bool> Reclaim::free(RegionId id) {

@@ -39,6 +39,7 @@ class Reclaim {
     Loop& loop;
     Worker& worker;    ///< Cuts, which a revoke waits for.
     Worker& scrubber;  ///< Frees, which may take as long as a terabyte takes.
+    Worker& prober;    ///< Questions whose answer takes as long as the machine has locks; one thread.
     Directory& directory;
     ledger::Ledger& ledger;
     Custody& custody;
@@ -66,6 +67,7 @@ class Reclaim {
   Task<schema::Result<void>> cut(schema::RegionId id);
   Task<void> finish(schema::RegionId id);
   Task<void> wait_until_unheld(schema::RegionId id);
+  Task<schema::Result<bool>> held(schema::RegionId id);
   Task<bool> free(schema::RegionId id);
   Task<schema::Result<schema::Revoked>> join(schema::RegionId id, Drain drain);
   Task<schema::Result<schema::Revoked>> forget_lost(schema::RegionId id);

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <string>
 #include <string_view>
@@ -45,15 +47,19 @@ Result<Locks> read_locks() {
   }
 }
 
-/// "1: LEASE  ACTIVE    READ  2310 00:0e:1418330 0 EOF". By the inode's number alone: another filesystem's
-/// inode of the same number can at most make a charge last longer.
-bool names_lease(std::string_view locks, std::uint64_t inode) {
-  const std::string suffix = ":" + std::to_string(inode) + " ";
-  for (std::size_t at = locks.find(suffix); at != std::string_view::npos; at = locks.find(suffix, at + 1)) {
-    const std::size_t line = locks.rfind('\n', at) + 1;  // npos + 1 is the beginning.
-    if (locks.substr(line, at - line).find(" LEASE ") != std::string_view::npos) return true;
+/// Of lines like "1: LEASE  ACTIVE    READ  2310 00:0e:1418330 0 EOF". By the inode's number alone: another
+/// filesystem's inode of the same number can at most make a charge last longer.
+void take_leases(std::string_view locks, std::unordered_set<std::uint64_t>& inodes) {
+  constexpr std::string_view kLease = " LEASE ";
+  for (std::size_t at = locks.find(kLease); at != std::string_view::npos; at = locks.find(kLease, at)) {
+    const std::size_t end = std::min(locks.find('\n', at), locks.size());
+    const std::string_view line = locks.substr(at, end - at);
+    at = end;
+    const std::size_t number = line.rfind(':') + 1;  // npos + 1 is the beginning.
+    std::uint64_t inode = 0;
+    const auto [stop, failed] = std::from_chars(line.data() + number, line.data() + line.size(), inode);
+    if (failed == std::errc{}) inodes.insert(inode);
   }
-  return false;
 }
 
 /// The kernel hands out one read's worth at a time, and between two reads locks that end move those behind
@@ -87,10 +93,16 @@ Result<std::uint64_t> mark_with_lease(BorrowedFd fd) {
   return static_cast<std::uint64_t>(status.st_ino);
 }
 
-Result<bool> lease_lives(std::uint64_t inode) {
+Result<bool> Leases::lives(std::uint64_t inode) {
+  const std::lock_guard lock(mutex_);
+  const auto asked = std::chrono::steady_clock::now();
+  if (asked - read_at_ < kFresh && inodes_.contains(inode)) return true;
+  inodes_.clear();
+  read_at_ = asked;
   for (int scan = 0; scan < kScans; ++scan) {
     MAPCAP_TRY(const Locks locks, read_locks());
-    if (names_lease(locks.text, inode)) return true;
+    take_leases(locks.text, inodes_);
+    if (inodes_.contains(inode)) return true;
     if (locks.in_one_piece) return false;
   }
   return false;

@@ -6,7 +6,10 @@
 // or a mapping: as long as /proc/locks shows it, somebody holds the memory.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <mutex>
+#include <unordered_set>
 
 #include "schema/result.h"
 #include "schema/unique_fd.h"
@@ -18,12 +21,24 @@ namespace mapcap::broker::pool {
 schema::Result<bool> open_elsewhere(schema::BorrowedFd fd);
 
 /// Marks `fd`'s description with a read lease, which only the file's owner and holders of CAP_LEASE can
-/// remove; returns what lease_lives() needs to find it again: the inode's number. For files that cannot be
+/// remove; returns what Leases need to find it again: the inode's number. For files that cannot be
 /// opened a second time. Errors: `unsupported` when the kernel leases no such file.
 schema::Result<std::uint64_t> mark_with_lease(schema::BorrowedFd fd);
 
-/// Whether a description that was marked so is still referred to by anybody, the caller included. Reads
-/// /proc/locks. Errors: `io`.
-schema::Result<bool> lease_lives(std::uint64_t inode);
+/// The leases of the machine, from /proc/locks: as long as that is, reading it takes; users make it long.
+/// Thread-safe.
+class Leases {
+ public:
+  /// Whether a description that was marked so is still referred to by anybody, the caller included. A "yes"
+  /// may be kFresh old, so that many who ask cost one reading; a "no" is always read anew. Errors: `io`.
+  schema::Result<bool> lives(std::uint64_t inode);
+
+  static constexpr std::chrono::milliseconds kFresh{20};
+
+ private:
+  std::mutex mutex_;
+  std::unordered_set<std::uint64_t> inodes_;
+  std::chrono::steady_clock::time_point read_at_;  ///< When the last reading began.
+};
 
 }  // namespace mapcap::broker::pool

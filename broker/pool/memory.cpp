@@ -178,7 +178,7 @@ class MemoryPool final : public Pool {
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd held) override {
     if (!held.valid() && record.state != schema::RegionState::live && record.extent != 0) {
       // The broker before had let go of it, to see whether others have.
-      MAPCAP_TRY(const bool lives, lease_lives(record.extent));
+      MAPCAP_TRY(const bool lives, leases_.lives(record.extent));
       if (lives) return kept(UniqueFd(), record);
     }
     if (!held.valid()) {
@@ -217,7 +217,7 @@ class MemoryPool final : public Pool {
   }
 
   Result<bool> held(const Extent& extent) override {
-    if (options_.secret) return extent.word() == 0 ? Result<bool>(true) : lease_lives(extent.word());
+    if (options_.secret) return extent.word() == 0 ? Result<bool>(true) : leases_.lives(extent.word());
     if (options_.huge) return open_elsewhere(extent.fd());
     // The broker's and the keeper's descriptors of a memfd do not count: it was created, never opened.
     MAPCAP_TRY(const UniqueFd probe, reopen(extent.fd(), O_RDONLY));
@@ -273,6 +273,7 @@ class MemoryPool final : public Pool {
   MemoryOptions options_;
   UniqueFd huge_mount_;
   Facts facts_;
+  Leases leases_;
 };
 
 Result<void> check_options(const MemoryOptions& options) {
