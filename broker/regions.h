@@ -79,6 +79,7 @@ class Regions {
   void keeper_replaced();
 
   lifetime::Connections& connections() { return connections_; }
+  [[nodiscard]] const lifetime::Expiry& expiry() const { return expiry_; }
 
  private:
   struct Plan;

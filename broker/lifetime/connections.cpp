@@ -63,6 +63,12 @@ void Connections::forget(const Token& token, schema::RegionId region) {
   if (found->second.regions.empty() && !found->second.connected) bonds_.erase(found);
 }
 
+std::size_t Connections::regions() const {
+  std::size_t count = 0;
+  for (const auto& [token, bond] : bonds_) count += bond.regions.size();
+  return count;
+}
+
 void Connections::restore(const Token& token, std::uint32_t uid, schema::RegionId region) {
   Bond& bond = bonds_[token];
   bond.uid = uid;

@@ -38,6 +38,10 @@ class Connections {
   /// After a restart: the region's connection is gone, its grace period begins now.
   void restore(const Token& token, std::uint32_t uid, schema::RegionId region);
 
+  /// Connections that live, or whose regions do; and those regions.
+  [[nodiscard]] std::size_t bonds() const { return bonds_.size(); }
+  [[nodiscard]] std::size_t regions() const;
+
  private:
   struct Bond {
     std::uint32_t uid = 0;

@@ -1,6 +1,7 @@
 // When ttl regions end, and when their clients are warned. One timer, for whichever is next.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -29,6 +30,8 @@ class Expiry {
   /// millisecond.
   void schedule(schema::RegionId region, std::chrono::nanoseconds left);
   void forget(schema::RegionId region);
+  /// Ends and warnings that are to come.
+  [[nodiscard]] std::size_t pending() const { return std::max(queue_.size(), by_region_.size()); }
 
  private:
   struct Due {

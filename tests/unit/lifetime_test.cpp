@@ -117,6 +117,19 @@ TEST_F(ExpiryTest, AWarningComesAheadButNotForATtlThatIsShorterThanIt) {
   EXPECT_THAT(warned, testing::ElementsAre(1));
 }
 
+TEST_F(ExpiryTest, NothingStaysBehindOfWhatWasForgottenRenewedOrHasEnded) {
+  expiry.set_warning(1ms);
+  for (std::uint64_t id = 1; id <= 100; ++id) {
+    expiry.schedule(RegionId{id}, 1h);
+    expiry.schedule(RegionId{id}, id % 2 == 0 ? 2h : 10ms);
+    EXPECT_EQ(expiry.pending(), id % 2 == 0 ? id + 2 : id + 1) << "an end and a warning each";
+    if (id % 2 == 0) expiry.forget(RegionId{id});
+  }
+  pass(40ms);
+  EXPECT_EQ(expired.size(), 50U);
+  EXPECT_EQ(expiry.pending(), 0U);
+}
+
 class ConnectionsTest : public ExpiryTest {
  protected:
   ConnectionsTest() { connections.set_grace(20ms); }
@@ -169,6 +182,21 @@ TEST_F(ConnectionsTest, ACreateThatEndsAfterItsConnectionDidEndsToo) {
   connections.enrol(token, RegionId{7});
   pass(5ms);
   EXPECT_THAT(ended, testing::ElementsAre(7));
+}
+
+TEST_F(ConnectionsTest, NothingStaysBehindOfConnectionsAndRegionsThatEnded) {
+  for (std::uint64_t id = 1; id <= 100; ++id) {
+    const Token token = connections.open(1000);
+    connections.enrol(token, RegionId{id});
+    if (id % 2 == 0) connections.forget(token, RegionId{id});
+    connections.closed(token);
+    if (id % 4 == 1) connections.forget(token, RegionId{id});  // Ended while its grace period ran.
+  }
+  EXPECT_EQ(connections.bonds(), 25U);
+  EXPECT_EQ(connections.regions(), 25U);
+  pass(60ms);
+  EXPECT_EQ(ended.size(), 25U);
+  EXPECT_EQ(connections.bonds(), 0U);
 }
 
 class FairGateTest : public ExpiryTest {

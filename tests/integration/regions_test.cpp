@@ -1,0 +1,201 @@
+// What the verbs on regions keep, whom they tell, and what a list shows while regions come and go.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <map>
+
+#include "tests/support/regions_harness.h"
+
+namespace mapcap::test {
+namespace {
+
+using namespace std::chrono_literals;
+using broker::SessionId;
+using schema::ErrorCode;
+using schema::Lifetime;
+using schema::LifetimeKind;
+using schema::NoticeKind;
+
+constexpr Lifetime kPersistent{LifetimeKind::persistent, 0ns};
+constexpr Lifetime kHour{LifetimeKind::ttl, 1h};
+constexpr Lifetime kConnection{LifetimeKind::connection, 0ns};
+
+// ---- what is kept
+
+class BookkeepingTest : public RegionsTest {};
+
+TEST_F(BookkeepingTest, NothingStaysBehindOfRegionsThatEndedBeforeTheirTime) {  // Promise 12
+  Who who;
+  who.token = regions().connections().open(who.uid);
+  for (int cycle = 0; cycle < 50; ++cycle) {
+    ASSERT_TRUE(create(who, "a/ttl", kHour));
+    ASSERT_TRUE(renew(who, "a/ttl", 2h));
+    ASSERT_TRUE(create(who, "a/bound", kConnection));
+    EXPECT_EQ(regions().connections().regions(), 1U);
+    EXPECT_EQ(regions().expiry().pending(), 2U) << "one end and one warning";
+    ASSERT_TRUE(revoke(who, "a/ttl"));
+    ASSERT_TRUE(revoke(who, "a/bound"));
+  }
+  EXPECT_EQ(regions().expiry().pending(), 0U);
+  EXPECT_EQ(regions().connections().regions(), 0U);
+  EXPECT_EQ(regions().connections().bonds(), 1U) << "the connection itself";
+  regions().connections().closed(who.token);
+  EXPECT_EQ(regions().connections().bonds(), 0U);
+  EXPECT_TRUE(until([this] { return directory().size() == 0; }));
+}
+
+TEST_F(BookkeepingTest, SessionsThatEndedAreNotWatchersForEver) {
+  const Who owner;
+  ASSERT_TRUE(create(owner, "a/popular", kPersistent, 0666));
+  for (SessionId session = 2; session < 2000; ++session) {
+    ASSERT_TRUE(open({2000, session, {}}, "a/popular"));
+    sessions.ended.insert(session);
+  }
+  // Two sessions live at any moment.
+  EXPECT_LE(directory().find("a/popular")->watchers.size(), 4U);
+  ASSERT_TRUE(revoke(owner, "a/popular"));
+}
+
+// ---- who is told
+
+class WatchersTest : public RegionsTest {};
+
+TEST_F(WatchersTest, WhoCreatedOrOpenedItIsToldOnceThatARegionIsRevokedAndNobodyElse) {
+  const Who owner;
+  ASSERT_TRUE(create(owner, "a/shared", kPersistent, 0666));
+  ASSERT_TRUE(create(owner, "a/other", kPersistent, 0666));
+  for (int times = 0; times < 3; ++times) ASSERT_TRUE(open({2000, 2, {}}, "a/shared"));
+  ASSERT_TRUE(open({2000, 3, {}}, "a/shared"));
+  ASSERT_TRUE(open({2000, 4, {}}, "a/other"));
+  ASSERT_FALSE(open({2000, 5, {}}, "a/none"));
+  sessions.ended.insert(3);
+  ASSERT_TRUE(revoke({0, 6, {}}, "a/shared"));
+  EXPECT_THAT(sessions.told, testing::UnorderedElementsAre(ToldSessions::Told(1, NoticeKind::revoked),
+                                                           ToldSessions::Told(2, NoticeKind::revoked)));
+  ASSERT_TRUE(revoke(owner, "a/other"));
+}
+
+TEST_F(WatchersTest, WatchersOfARevokedRegionHearNothingOfTheNextOneOfItsName) {
+  const Who first{1000, 1, {}};
+  const Who second{1000, 2, {}};
+  ASSERT_TRUE(create(first, "a/name", kPersistent));
+  ASSERT_TRUE(revoke(first, "a/name"));
+  sessions.told.clear();
+  ASSERT_TRUE(create(second, "a/name", kPersistent));
+  ASSERT_TRUE(revoke(second, "a/name"));
+  EXPECT_THAT(sessions.told, testing::ElementsAre(ToldSessions::Told(2, NoticeKind::revoked)));
+}
+
+// ---- lists
+
+class ListTest : public RegionsTest {
+ protected:
+  void revoke_all(const Who& who) {
+    std::vector<std::string> live;
+    directory().visit_all([&](const broker::Region& region) {
+      if (region.record.state == schema::RegionState::live) live.push_back(region.record.name);
+    });
+    for (const std::string& one : live) EXPECT_TRUE(revoke(who, one));
+  }
+  static std::string name(int number) {
+    const std::string digits = std::to_string(number);
+    return "a/" + std::string(4 - digits.size(), '0') + digits;
+  }
+};
+
+TEST_F(ListTest, WhatIsThereAllTheTimeIsListedOnceAndInOrderWhileOthersComeAndGo) {
+  const Who who;
+  constexpr int kCount = 120;
+  for (int i = 0; i < kCount; ++i) ASSERT_TRUE(create(who, name(i * 10), kPersistent));
+  std::vector<std::string> listed;
+  schema::List ask;
+  ask.glob = "a/*";
+  ask.limit = 7;
+  int page = 0;
+  do {
+    const auto listing = list(who, ask);
+    ASSERT_TRUE(listing) << listing.error().sentence;
+    for (const schema::RegionInfo& region : listing.value().regions) listed.push_back(region.name);
+    ask.cursor = listing.value().next;
+    if (ask.cursor.empty()) break;
+    // The one that the cursor names, the one after it, and new ones on both sides.
+    const int last = std::stoi(listed.back().substr(2));
+    ASSERT_TRUE(revoke(who, name(last)));
+    if (page % 2 == 0 && last + 10 < kCount * 10) {
+      ASSERT_TRUE(revoke(who, name(last + 10)));
+    }
+    ASSERT_TRUE(create(who, name(last + 1), kPersistent));
+    ASSERT_TRUE(create(who, name(last - 1), kPersistent));
+    ASSERT_LT(++page, kCount) << "the list never ends";
+  } while (true);
+  EXPECT_TRUE(std::is_sorted(listed.begin(), listed.end()));
+  std::map<std::string, int> times;
+  for (const std::string& one : listed) EXPECT_EQ(++times[one], 1) << one;
+  // By now everything that is there was there when its page came, but what was made behind the cursor.
+  directory().visit_all([&](const broker::Region& region) {
+    const int number = std::stoi(region.record.name.substr(2));
+    if (region.record.state == schema::RegionState::live && number % 10 == 0) {
+      EXPECT_EQ(times[region.record.name], 1) << region.record.name;
+    }
+  });
+  EXPECT_GT(page, 10);
+  revoke_all(who);
+}
+
+TEST_F(ListTest, CursorsThatNobodyGaveAreRefusedOrShowNoMoreThanTheCallerMaySee) {  // Promise 12
+  const Who owner;
+  const Who stranger{2000, 2, {}};
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(create(owner, name(i), kPersistent, i == 3 ? 0604 : 0600));
+  auto ask = [](std::string cursor, std::string glob = "") {
+    schema::List wanted;
+    wanted.cursor = std::move(cursor);
+    wanted.glob = std::move(glob);
+    return wanted;
+  };
+  for (const std::string& cursor :
+       {std::string("x"), std::string(":"), std::string("12"), std::string(":a/0001"),
+        std::string("-1:a/0001"), std::string("+1:a"), std::string(" 1:a"), std::string("1 :a"),
+        std::string("0x1:a"), std::string("123456789012345678901:a"), std::string(4096, '9'),
+        std::string("\0001:a", 4)}) {
+    const auto answer = list(stranger, ask(cursor));
+    ASSERT_FALSE(answer) << cursor;
+    EXPECT_EQ(answer.error().code, ErrorCode::invalid);
+  }
+  // Well-formed, wherever they point: before, among, between and after the regions.
+  for (const std::string& cursor :
+       {std::string("0:"), std::string("1:"), std::string("99999999999999999999:a/0000"),
+        std::string("18446744073709551615:a/0002"), std::string("7:a/0002x"), std::string("1:\xff\xfe\0z", 6),
+        "1:" + std::string(60'000, 'a'), std::string("1:a/0001:b:")}) {
+    for (const char* glob : {"", "a/*", "*", "a/0003"}) {
+      const auto answer = list(stranger, ask(cursor, glob));
+      ASSERT_TRUE(answer) << answer.error().sentence;
+      EXPECT_LE(answer.value().regions.size(), 1U);
+      for (const schema::RegionInfo& region : answer.value().regions) EXPECT_EQ(region.name, name(3));
+    }
+  }
+  EXPECT_EQ(list(stranger, ask("0:")).value().regions.size(), 1U);
+  EXPECT_TRUE(list(stranger, ask("0:b")).value().regions.empty());
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(revoke(owner, name(i)));
+}
+
+TEST_F(ListTest, ACursorNamesOnlyRegionsThatTheCallerMaySee) {
+  const Who owner;
+  for (int i = 0; i < 9; ++i) ASSERT_TRUE(create(owner, name(i), kPersistent, i % 4 == 0 ? 0604 : 0600));
+  schema::List ask;
+  ask.limit = 1;
+  std::vector<std::string> seen;
+  do {
+    const auto listing = list({2000, 2, {}}, ask);
+    ASSERT_TRUE(listing);
+    for (const schema::RegionInfo& region : listing.value().regions) seen.push_back(region.name);
+    ask.cursor = listing.value().next;
+    const std::string wanted = ask.cursor.empty() ? "" : ":" + seen.back();
+    EXPECT_THAT(ask.cursor, testing::EndsWith(wanted));
+    ASSERT_LE(seen.size(), 4U);
+  } while (!ask.cursor.empty());
+  EXPECT_THAT(seen, testing::ElementsAre(name(0), name(4), name(8)));
+  for (int i = 0; i < 9; ++i) ASSERT_TRUE(revoke(owner, name(i)));
+}
+
+}  // namespace
+}  // namespace mapcap::test

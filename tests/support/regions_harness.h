@@ -1,0 +1,173 @@
+// The verbs on regions in this process: a real ledger, pool and directory, confined by seals alone, and a
+// keeper that is only asked to hold memory. What clients are told is kept.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/confine/sealed.h"
+#include "broker/pool/memory.h"
+#include "broker/regions.h"
+#include "policy/loader.h"
+#include "tests/support/loop_harness.h"
+
+namespace mapcap::test {
+
+/// Holds nothing and tells nothing.
+class IdleKeeper final : public broker::confine::Keeper {
+ public:
+  void attach(broker::Loop&) override {}
+  [[nodiscard]] bool adopted() const override { return false; }
+  [[nodiscard]] int pid() const override { return 0; }
+  std::vector<broker::confine::HeldMemory> take_held() override { return {}; }
+  std::vector<broker::confine::LiveGrant> take_live_grants() override { return {}; }
+  schema::Result<void> hold(schema::RegionId, schema::BorrowedFd) override { return schema::ok(); }
+  void drop(schema::RegionId) override {}
+  void on_release(std::function<void(broker::confine::GrantId)>) override {}
+  void on_replaced(std::function<void()>) override {}
+  broker::confine::Confiner& clone() override { return *confiner_; }
+  [[nodiscard]] std::string clone_unavailable() const override { return "a test asks for none"; }
+  void shut_down() override {}
+
+ private:
+  std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
+};
+
+/// Sessions that live until they are ended, and what they were told.
+class ToldSessions final : public broker::Notifier {
+ public:
+  using Told = std::pair<broker::SessionId, schema::NoticeKind>;
+
+  void notify(const broker::Region& region, const schema::Notice& notice) override {
+    for (const broker::SessionId watcher : region.watchers) notify(watcher, notice);
+  }
+  void notify(broker::SessionId session, const schema::Notice& notice) override {
+    if (connected(session)) told.emplace_back(session, notice.kind);
+  }
+  [[nodiscard]] bool connected(broker::SessionId session) const override { return !ended.contains(session); }
+
+  std::set<broker::SessionId> ended;
+  std::vector<Told> told;
+};
+
+class RegionsTest : public testing::Test {
+ protected:
+  RegionsTest() {
+    std::string pattern = testing::TempDir() + "regions-XXXXXX";
+    directory_path_ = ::mkdtemp(pattern.data());
+    ledger_ =
+        std::move(ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
+    broker::pool::MemoryOptions memory;
+    memory.name = "dram";
+    memory.capacity = {64U << 20U};
+    memory.seals = {schema::SealKind::sealed, schema::SealKind::revocable};
+    auto served = std::make_unique<broker::ServedPool>();
+    served->pool = std::move(broker::pool::open_memory(std::move(memory)).value());
+    served->confiner = confiner_.get();
+    pools_.push_back(std::move(served));
+    quotas_.add_pool("dram", 64U << 20U);
+    constexpr const char* kPolicy =
+        "[pool.dram]\nbacking=\"memory\"\ncapacity=\"64M\"\nconfinement=\"sealed\"\n"
+        "[[rule]]\nany=true\nnames=[\"**\"]\n";
+    regions_.emplace(
+        broker::Regions::Parts{loop(), harness_.worker, harness_.worker, harness_.worker, directory_, quotas_,
+                               *ledger_, keeper_, custody_, sessions, report_, clock_, boot_, pools_},
+        policy::load_text(kPolicy, "policy.toml", policy::system_accounts()).value());
+  }
+  ~RegionsTest() override {
+    until([this] { return directory_.size() == 0; });
+    EXPECT_EQ(directory_.size(), 0U) << "regions that were not revoked, or never ended";
+    std::filesystem::remove_all(directory_path_);
+  }
+
+  broker::Loop& loop() { return harness_.loop; }
+  broker::Regions& regions() { return *regions_; }
+  broker::Directory& directory() { return directory_; }
+
+  /// A user on a connection.
+  struct Who {
+    std::uint32_t uid = 1000;
+    broker::SessionId session = 1;
+    broker::lifetime::Token token{};
+  };
+
+  schema::Result<schema::Granted> create(const Who& who, const std::string& name, schema::Lifetime lifetime,
+                                         std::uint32_t mode = 0600) {
+    schema::Create ask;
+    ask.name = name;
+    ask.size = {4096};
+    ask.mode = mode;
+    ask.lifetime = lifetime;
+    return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
+  }
+  schema::Result<schema::Granted> open(const Who& who, const std::string& name) {
+    const schema::Open ask{name, schema::Access::read_only};
+    return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->open(caller, ask); });
+  }
+  schema::Result<schema::Renewed> renew(const Who& who, const std::string& name,
+                                        std::chrono::nanoseconds ttl) {
+    const schema::Renew ask{name, ttl};
+    return body<schema::Renewed>(who, [&](broker::Caller caller) { return regions_->renew(caller, ask); });
+  }
+  schema::Result<schema::Revoked> revoke(const Who& who, const std::string& name) {
+    schema::Revoke ask;
+    ask.name = name;
+    return body<schema::Revoked>(who, [&](broker::Caller caller) { return regions_->revoke(caller, ask); });
+  }
+  schema::Result<schema::Listing> list(const Who& who, const schema::List& ask) {
+    return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });
+  }
+
+  /// Runs the loop until `condition` holds, at most 20 s.
+  template <typename Condition>
+  bool until(Condition condition) {
+    return harness_.run(wait_until(loop(), condition));
+  }
+
+  ToldSessions sessions;
+
+ private:
+  template <typename Condition>
+  static broker::Task<bool> wait_until(broker::Loop& loop, Condition condition) {
+    using namespace std::chrono_literals;
+    for (int i = 0; i < 20'000; ++i) {
+      if (condition()) co_return true;
+      co_await loop.sleep(1ms);
+    }
+    co_return condition();
+  }
+
+  /// The verb's answer; a descriptor that came with it is closed.
+  template <typename Body, typename Verb>
+  schema::Result<Body> body(const Who& who, Verb verb) {
+    const policy::Subject subject =
+        policy::Subject::for_explanation(who.uid, who.uid, {}, std::to_string(who.uid));
+    auto delivered = harness_.run(verb(broker::Caller{subject, who.session, who.token, 1}));
+    if (!delivered) return delivered.error();
+    delivered.value().undo.disarm();  // As after a reply that was sent.
+    return std::get<Body>(std::move(delivered.value().body));
+  }
+
+  std::string directory_path_;
+  LoopHarness harness_;
+  std::unique_ptr<ledger::Ledger> ledger_;
+  IdleKeeper keeper_;
+  std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
+  broker::ServedPools pools_;
+  broker::Quotas quotas_;
+  broker::Directory directory_;
+  broker::Custody custody_{keeper_, harness_.loop, harness_.worker};
+  broker::LogReport report_;
+  broker::lifetime::SystemClock clock_;
+  ledger::BootId boot_{1};
+  std::optional<broker::Regions> regions_;
+};
+
+}  // namespace mapcap::test
