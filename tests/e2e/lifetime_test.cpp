@@ -81,6 +81,20 @@ std::string warning_policy() {
   return policy.insert(policy.find(broker) + broker.size(), "expiring_notice = \"5s\"\n");
 }
 
+/// Commands that wait in a drain end with the broker: a test that fails must not wait for them for ever.
+class EndsDrains {
+ public:
+  explicit EndsDrains(BrokerProcess& broker) : broker_(broker) {}
+  EndsDrains(const EndsDrains&) = delete;
+  EndsDrains& operator=(const EndsDrains&) = delete;
+  ~EndsDrains() {
+    if (testing::Test::HasFailure() || std::uncaught_exceptions() > 0) broker_.kill_both();
+  }
+
+ private:
+  BrokerProcess& broker_;
+};
+
 class LifetimeTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -152,6 +166,7 @@ TEST_F(LifetimeTest, DrainsThatNobodyEndsKeepTheOwnerFromNothing) {  // Promises
   owner.create(spec("root/held"));
   const Mapping mapping(holder.client->open("root/held", Access::read_write));
   std::vector<std::future<CommandResult>> drains;
+  const EndsDrains ends_drains(broker);
   for (int i = 0; i < 6; ++i) {  // More than a user may have requests under way.
     drains.push_back(std::async(std::launch::async, [this] {
       return mapcap(broker, {"revoke", "root/held", "--drain"});
