@@ -87,7 +87,7 @@ Result<std::vector<FileExtent>> extents_of(BorrowedFd fd) {
   }
 }
 
-BadBlocks::BadBlocks(fs::path device) {
+BadBlocks::BadBlocks(const fs::path& device) {
   std::error_code failed;
   if (device.empty()) return;
   if (fs::exists(device / "badblocks", failed)) {

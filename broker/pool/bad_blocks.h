@@ -45,7 +45,7 @@ enum class Reading : bool { recent, now };
 class BadBlocks {
  public:
   /// `device`: the device's or partition's directory in sysfs, or empty for none.
-  explicit BadBlocks(std::filesystem::path device);
+  explicit BadBlocks(const std::filesystem::path& device);
 
   /// Of the file, in ascending order; empty where nothing is known.
   std::vector<ByteRange> in(schema::BorrowedFd fd, Reading reading);

@@ -18,7 +18,6 @@
 namespace mapcap::broker::pool {
 
 namespace fs = std::filesystem;
-using schema::ByteCount;
 using schema::CacheMode;
 using schema::ErrorCode;
 using schema::Result;

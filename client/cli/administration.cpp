@@ -20,7 +20,7 @@ std::string joined(const std::vector<Enum>& items) {
   return text;
 }
 
-std::string used_of(std::string used, const std::optional<std::string>& limit) {
+std::string used_of(const std::string& used, const std::optional<std::string>& limit) {
   return used + " of " + limit.value_or("-");
 }
 std::string used_of(std::uint64_t used, std::optional<std::uint64_t> limit) {
