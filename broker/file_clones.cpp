@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -22,7 +23,7 @@ namespace {
 /// Regions of the ledger count up from 1; clones of files live in the other half of the number space.
 constexpr std::uint64_t kCloneIds = 1ULL << 63U;
 
-Result<void> check_rights(BorrowedFd fd, Access rights) {
+Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
   const int flags = ::fcntl(fd.get(), F_GETFL);
   if (flags < 0) return schema::io_error("reading the descriptor's flags", errno);
   const int mode = flags & O_ACCMODE;
@@ -31,6 +32,15 @@ Result<void> check_rights(BorrowedFd fd, Access rights) {
   };
   if ((flags & O_PATH) != 0) return denied("it was opened with O_PATH");
   if (mode == O_WRONLY) return denied("it was opened for writing only");
+  if (mode == O_RDONLY) {
+    // To make a clone the kernel opens the file for writing, whatever the rights, and meanwhile nobody can
+    // run it (ETXTBSY).
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a file to clone", errno);
+    if (status.st_uid != uid && (status.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0)
+      return denied(
+          "it is somebody else's program, which others could not run while it is cloned; clone a copy");
+  }
   if (rights == Access::read_only) return schema::ok();
   if (mode != O_RDWR) return denied("it was opened for reading only; ask with --ro");
   if ((flags & O_APPEND) != 0) return denied("it may only append; ask with --ro");
@@ -46,6 +56,15 @@ Result<void> check_rights(BorrowedFd fd, Access rights) {
   return schema::ok();
 }
 
+/// The kernel says EIO, whatever keeps it from opening the file behind a clone (confine/issuer.cpp).
+schema::Error not_opened() {
+  return schema::error(
+      ErrorCode::busy,
+      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl "
+      "F_SETLEASE), it is being executed, or its filesystem is mounted read-only; clone a copy "
+      "of it, or ask again");
+}
+
 }  // namespace
 
 FileClones::FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Worker& worker)
@@ -59,7 +78,7 @@ FileClones::FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Work
 Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema::CloneFd ask,
                                          BorrowedFd socket) {
   MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(quotas_.account_of(subject.uid()), socket));
-  MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights));
+  MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights, subject.uid()));
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, quotas_.reserve({subject.uid(), subject.gid(), ""}, one));
 
@@ -76,7 +95,9 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
   label.durability = "page block-device";
   label.confinement = "clone";
   label.holder = {subject.uid(), subject.gid()};
-  MAPCAP_CO_TRY(confine::Issued issued, co_await keeper_.clone().issue(id, std::move(label)));
+  Result<confine::Issued> asked = co_await keeper_.clone().issue(id, std::move(label));
+  if (!asked && asked.error().code == ErrorCode::unavailable) co_return not_opened();
+  MAPCAP_CO_TRY(confine::Issued issued, std::move(asked));
   detach.disarm();
   clones_.emplace(issued.grant, Clone{id, std::move(charge)});
 

@@ -41,6 +41,17 @@ schema::Error open_error(int failed) {
   }
 }
 
+/// The owner of a file that is cloned may have a lease on it, and an open that conflicts with that waits for
+/// up to 45 s (/proc/sys/fs/lease-break-time); one with O_NONBLOCK, which the kernel passes on to the file
+/// behind the clone (fs/fuse/passthrough.c), fails instead.
+constexpr int kNoLeaseBreak = O_NONBLOCK;
+
+Result<UniqueFd> without_nonblock(UniqueFd fd) {
+  // None of the other flags that can be set is on.
+  if (::fcntl(fd.get(), F_SETFL, 0) != 0) return schema::io_error("clearing O_NONBLOCK of a clone", errno);
+  return fd;
+}
+
 /// On the issuer's thread. One node for each descriptor: they share neither offset nor locks, and the kernel
 /// tells when each of them is forgotten.
 Result<UniqueFd> open_clone(IssuePath& path, const Opening& opening) {
@@ -49,14 +60,14 @@ Result<UniqueFd> open_clone(IssuePath& path, const Opening& opening) {
     ~Slot() { page.clear(); }
   } slot{path.page};
   path.page.let_open(opening);
-  UniqueFd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  UniqueFd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | kNoLeaseBreak | O_CLOEXEC, 0600));
   if (!clone.valid()) return open_error(errno);
-  if (opening.rights == schema::Access::read_write) return clone;
+  if (opening.rights == schema::Access::read_write) return without_nonblock(std::move(clone));
   // O_TMPFILE must be writable: a read-only grant is a second open of the same node.
   const std::string link = "/proc/self/fd/" + std::to_string(clone.get());
-  UniqueFd read_only(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd read_only(::open(link.c_str(), O_RDONLY | kNoLeaseBreak | O_CLOEXEC));
   if (!read_only.valid()) return open_error(errno);
-  return read_only;
+  return without_nonblock(std::move(read_only));
 }
 
 }  // namespace

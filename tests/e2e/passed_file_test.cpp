@@ -2,13 +2,18 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
+#include <cstdlib>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "schema/unique_fd.h"
 #include "tests/support/broker_process.h"
 #include "tests/support/hostile_filesystem.h"
 
@@ -86,6 +91,50 @@ TEST_F(PassedFileTest, AFileThatMayStillBeSealedIsNotClonedForWriting) {
   ASSERT_EQ(::fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
   EXPECT_GE(client.clone(fd, Access::read_write).fd(), 0);
   ::close(fd);
+}
+
+TEST_F(PassedFileTest, SomebodyElsesProgramIsNotClonedSinceNobodyCouldRunItMeanwhile) {  // Promise 12
+  std::string path = "/var/tmp/mapcap-program.XXXXXX";
+  const schema::UniqueFd program(::mkstemp(path.data()));
+  ASSERT_EQ(::ftruncate(program.get(), 4096), 0);
+  ASSERT_EQ(::fchmod(program.get(), 0755), 0);
+  auto clone_as = [&](uid_t uid) {
+    return as_user(uid, [&] {
+      const schema::UniqueFd mine(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      try {
+        broker.connect().clone(mine.get(), Access::read_only);
+      } catch (const Error& error) {
+        return error.code() == ErrorCode::denied ? 1 : 2;
+      }
+      return 0;
+    });
+  };
+  EXPECT_EQ(clone_as(kAttacker), 1);
+  EXPECT_EQ(clone_as(0), 0) << "its owner could open it for writing anyway";
+  ASSERT_EQ(::fchmod(program.get(), 0644), 0);
+  EXPECT_EQ(clone_as(kAttacker), 0) << "no program any more";
+  ::unlink(path.c_str());
+}
+
+TEST_F(PassedFileTest, ALeaseOnThePassedFileHoldsNobodyUp) {  // Promise 12
+  std::signal(SIGIO, SIG_IGN);  // It asks the lease's holder to give it up, who does not listen.
+  std::string path = "/dev/shm/mapcap-leased.XXXXXX";
+  ::close(::mkstemp(path.data()));
+  ASSERT_EQ(::truncate(path.c_str(), 4096), 0);
+  const schema::UniqueFd leased(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ::unlink(path.c_str());
+  ASSERT_EQ(::fcntl(leased.get(), F_SETLEASE, F_RDLCK), 0);
+  Client client = broker.connect();
+  try {
+    client.clone(leased.get(), Access::read_only);
+    ADD_FAILURE() << "cloned, although the lease forbids to open the file for writing";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::busy) << error.what();
+  }
+  expect_service();
+  ASSERT_EQ(::fcntl(leased.get(), F_SETLEASE, F_UNLCK), 0);
+  const Grant grant = client.clone(leased.get(), Access::read_only);
+  EXPECT_EQ(::fcntl(grant.fd(), F_GETFL) & O_NONBLOCK, 0);
 }
 
 }  // namespace
