@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <signal.h>
+#include <ucontext.h>
 
 #include <atomic>
 #include <cerrno>
@@ -57,6 +58,9 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     for (Frame* frame = innermost; frame != nullptr; frame = frame->outer) {
       if (address < frame->begin || address >= frame->end) continue;
       innermost = frame->outer;
+      // Whoever called us (a handler that was installed over ours, ThreadSanitizer's) may have blocked signals.
+      // SAFETY: with SA_SIGINFO the context is a ucontext_t, which has the mask at the fault.
+      ::pthread_sigmask(SIG_SETMASK, &static_cast<const ucontext_t*>(context)->uc_sigmask, nullptr);
       // SAFETY: the frame is on this thread's stack, below run_guarded, which has not returned.
       ::siglongjmp(frame->back, 1);
     }
@@ -73,7 +77,7 @@ void install(bool again) {
   previous = current;
   struct sigaction ours {};
   ours.sa_sigaction = on_bus_error;
-  // NODEFER: leaving by siglongjmp then needs no signal mask restored, so a guard costs no system call.
+  // The handler itself restores the mask, so a guard without a fault costs no system call.
   ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
   sigemptyset(&ours.sa_mask);
   if (::sigaction(SIGBUS, &ours, nullptr) != 0) raise(schema::io_error("sigaction(SIGBUS)", errno));

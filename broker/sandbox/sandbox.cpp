@@ -92,6 +92,10 @@ Result<void> prepare_process() {
                            "PMEMBLK_CONF", "PMEM_AVX", "PMEM_AVX512F", "PMEM_NO_GENERIC_MEMCPY"}) {
     ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread exists.
   }
+  // What the starter had blocked would never reach the loop.
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::umask(077);
   ::prctl(PR_SET_DUMPABLE, 0);
   std::signal(SIGPIPE, SIG_IGN);

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -117,6 +119,23 @@ TEST_F(StartupTest, AStaleSocketOfADeadBrokerIsReplaced) {
   EXPECT_TRUE(std::filesystem::exists(broker.socket()));
   broker.start();
   EXPECT_NO_THROW(broker.connect().pools());
+}
+
+TEST_F(StartupTest, SignalsThatItsStarterBlockedReachIt) {
+  BrokerProcess broker;
+  sigset_t blocked;
+  sigset_t before;
+  sigemptyset(&blocked);
+  for (const int number : {SIGHUP, SIGTERM}) sigaddset(&blocked, number);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  broker.start();
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  broker.signal(SIGHUP);
+  for (int i = 0; i < 2000 && broker.log().find("policy reloaded") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_THAT(broker.log(), HasSubstr("policy reloaded"));
+  broker.signal(SIGTERM);
+  EXPECT_TRUE(broker.await_end());
 }
 
 TEST_F(StartupTest, AForeignLedgerIsRefusedAndLeftAsItIs) {

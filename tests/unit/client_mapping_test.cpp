@@ -315,6 +315,26 @@ TEST_F(GuardedMapping, ItWorksAgainAndAgain) {
   for (int i = 0; i < 100; ++i) ASSERT_EQ(try_read(mapping, 0, copy), Touch::revoked);
 }
 
+TEST_F(GuardedMapping, AHandlerInstalledOverOursMayBlockSignalsMeanwhile) {
+  install_guard();
+  static struct sigaction ours {};
+  struct sigaction over {};
+  over.sa_sigaction = [](int number, siginfo_t* info, void* context) {
+    ours.sa_sigaction(number, info, context);
+  };
+  over.sa_flags = SA_SIGINFO;  // No SA_NODEFER: SIGBUS is blocked while it runs, and so is everything else.
+  sigfillset(&over.sa_mask);
+  ASSERT_EQ(::sigaction(SIGBUS, &over, &ours), 0);
+  revoke();
+  std::byte byte{};
+  for (int times = 0; times < 3; ++times) EXPECT_EQ(try_read(mapping, 0, {&byte, 1}), Touch::revoked);
+  sigset_t mask;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  EXPECT_EQ(sigismember(&mask, SIGBUS), 0);
+  EXPECT_EQ(sigismember(&mask, SIGHUP), 0);
+  ::sigaction(SIGBUS, &ours, nullptr);
+}
+
 TEST_F(GuardedMapping, AnInnerGuardOfAnotherMappingLeavesTheFaultToTheOuter) {
   const Grant other_grant = Grant::adopt(memfd());
   const Mapping other(other_grant);
