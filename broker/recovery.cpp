@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "broker/ledger/strength.h"
 #include "broker/regions.h"
 
 namespace mapcap::broker {
@@ -27,7 +28,7 @@ namespace {
 /// A change of a record that nobody waits for: when it fails, the next start finds the same and does it
 /// again.
 Task<void> record_in_background(ledger::Ledger& ledger, RegionRecord record) {
-  const auto strength = record.volatile_memory ? ledger::Strength::process : ledger::Strength::power;
+  const ledger::Strength strength = strength_of(record);
   (void)co_await ledger.put(std::move(record), strength);
 }
 
@@ -91,7 +92,7 @@ void Regions::recover_one(RegionRecord record, UniqueFd memory) {
   auto region = std::make_unique<Region>(parts_.loop);
   region->pool = find_pool(parts_.pools, record.pool);
   region->untracked = !parts_.keeper.adopted();
-  const auto strength = record.volatile_memory ? ledger::Strength::process : ledger::Strength::power;
+  const ledger::Strength strength = strength_of(record);
 
   if (record.state != RegionState::lost) {
     Result<pool::Extent> extent = region->pool->pool->reattach(record, std::move(memory));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "broker/custody.h"
+#include "broker/ledger/strength.h"
 #include "broker/pools.h"
 
 namespace mapcap::broker::lifetime {
@@ -27,7 +28,7 @@ constexpr std::chrono::nanoseconds kProbeEvery = 50ms;
 constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
 
 ledger::Strength strength_of(const Region& region) {
-  return region.record.volatile_memory ? ledger::Strength::process : ledger::Strength::power;
+  return ledger::strength_of(region.record);
 }
 
 schema::ByteCount held_bytes(const Region& region) {

@@ -1,0 +1,118 @@
+// List and show: what a caller may see of regions.
+#include <algorithm>
+
+#include "broker/regions.h"
+#include "schema/codec.h"
+
+namespace mapcap::broker {
+
+using ledger::RegionRecord;
+using policy::Verb;
+using schema::ErrorCode;
+using schema::LifetimeKind;
+using schema::Result;
+
+namespace {
+
+std::string cursor_of(const Region& region) {
+  return std::to_string(region.id().value) + ":" + region.record.name;
+}
+
+Result<Directory::Position> position_of(const std::string& cursor) {
+  if (cursor.empty()) return Directory::Position{};
+  const std::size_t colon = cursor.find(':');
+  if (colon == 0 || colon == std::string::npos || colon > 20 ||
+      cursor.find_first_not_of("0123456789") != colon) {
+    return schema::error(ErrorCode::invalid, "the list cursor is not one that this broker gave");
+  }
+  return Directory::Position{cursor.substr(colon + 1), std::strtoull(cursor.c_str(), nullptr, 10)};
+}
+
+}  // namespace
+
+Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
+  MAPCAP_CO_TRY(Directory::Position position, position_of(ask.cursor));
+  // Names lie in order: all that match begin with what stands before the glob's first wildcard.
+  const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
+  position = std::max(position, Directory::Position{prefix, 0});
+  constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
+  constexpr std::uint32_t kLookAt = 4096;  // Regions looked at before others get their turn.
+  const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);
+  schema::Listing listing;
+  // A page ends with a region that the caller may see: the cursor must not name another.
+  for (bool more = true; more;) {
+    std::uint32_t looked_at = 0;
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      if (!region.record.name.starts_with(prefix)) return false;
+      position = {region.record.name, region.id().value};
+      if ((ask.glob.empty() || schema::glob_match(ask.glob, region.record.name)) &&
+          visible_to(region, caller.subject)) {
+        listing.regions.push_back(describe(region));
+        if (listing.regions.size() == limit) {
+          listing.next = cursor_of(region);
+          return false;
+        }
+      }
+      more = ++looked_at == kLookAt;
+      return !more;
+    });
+    if (more) co_await parts_.loop.yield();
+  }
+  Delivery delivery;
+  delivery.body = std::move(listing);
+  co_return delivery;
+}
+
+Result<Delivery> Regions::show(Caller caller, const schema::Show& ask) {
+  MAPCAP_TRY(Region * region, find_for(caller, Verb::show, ask.name));
+  schema::Shown shown;
+  shown.region = describe(*region);
+  for (const Grant& grant : region->grants) {
+    auto same = std::find_if(shown.holders.begin(), shown.holders.end(), [&](const schema::Holder& holder) {
+      return holder.uid == grant.holder && holder.rights == grant.rights;
+    });
+    if (same != shown.holders.end()) {
+      ++same->count;
+    } else if (shown.holders.size() < 1000) {
+      shown.holders.push_back({grant.holder, grant.rights, 1});
+    }
+  }
+  Delivery delivery;
+  delivery.body = std::move(shown);
+  return delivery;
+}
+
+schema::RegionInfo Regions::describe(const Region& region) const {
+  const RegionRecord& record = region.record;
+  schema::RegionInfo info;
+  info.id = record.id;
+  info.name = record.name;
+  info.pool = record.pool;
+  info.owner = record.owner;
+  info.group = record.group;
+  info.mode = record.mode;
+  info.size = record.size;
+  info.seal = record.seal;
+  info.lifetime = {record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
+  info.created_unix_ns = record.created_unix_ns;
+  info.state = record.state;
+  info.grants = static_cast<std::uint32_t>(region.grants.size());
+  info.held = {region.charge.amount().bytes};
+  info.cache = {record.cache.mode, record.cache.required, record.cache_effective,
+                schema::CacheMechanism::page_attribute, false};
+  if (region.pool != nullptr) {
+    const pool::Facts& facts = region.pool->facts();
+    info.cache.mechanism = facts.cache_mechanism;
+    info.cache.verified = facts.cache_verified;
+    info.durability = facts.durability;
+    info.confinement = region.pool->confiner->kind();
+    if (!region.extent.empty()) info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
+  }
+  if (record.lifetime == LifetimeKind::ttl) {
+    info.remaining_ns = std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0);
+  }
+  return info;
+}
+
+}  // namespace mapcap::broker
