@@ -5,6 +5,8 @@
 // another's request by no more than one request of each active user:
 //
 //     wait <= (active users) * (time of one request), independent of how much anybody has queued.
+//
+// A user who had more than its ration of the loop's time (ration.h) stands aside until it has made up for it.
 #pragma once
 
 #include <sys/types.h>
@@ -16,6 +18,7 @@
 #include <utility>
 
 #include "broker/loop.h"
+#include "broker/ration.h"
 
 namespace mapcap::broker {
 
@@ -43,6 +46,13 @@ class FairGate {
     uid_t uid_;
   };
 
+  /// Processor time of the loop's thread: what a user's work cost, without what others took from it
+  /// meanwhile.
+  [[nodiscard]] static Ration::Time worked();
+  /// For what the loop did for `uid` outside of turns, since worked() was `before`. Returns how long nothing
+  /// more should be done for this user.
+  Ration::Time charge(uid_t uid, Ration::Time before);
+
   /// co_await gate.turn(uid)
   auto turn(uid_t uid) {
     struct Awaiter {
@@ -59,18 +69,21 @@ class FairGate {
   struct User {
     std::deque<std::coroutine_handle<>> waiting;
     std::size_t running = 0;
-    bool in_line = false;
+    bool in_line = false;  ///< Or aside, from where it comes back to the line.
+    Loop::Timer aside;
   };
 
   void enqueue(uid_t uid, std::coroutine_handle<> waiting);
   void end(uid_t uid);
   void stand_in_line(uid_t uid, User& user);
+  void stand_aside(uid_t uid, User& user, Ration::Time rest);
   void schedule();
   void serve_one();
 
   Loop& loop_;
   std::unordered_map<uid_t, User> users_;
   std::deque<uid_t> line_;
+  Ration ration_;
   bool scheduled_ = false;
 };
 

@@ -24,12 +24,14 @@ using schema::UniqueFd;
 
 namespace {
 
-/// Connections that are refused before everybody else has a turn.
-constexpr std::uint64_t kRefusedInOneGo = 8;
 /// Connections beyond the maximum that only root may have: who could end the others must get in.
 constexpr std::size_t kForRoot = 16;
 /// Sessions that made room end within their request; this many may be about that.
 constexpr std::size_t kEndingAtOnce = 256;
+/// Connections that wait to be accepted. Who comes when all places are taken waits in connect(2), first come,
+/// first served among processes: with few places a flood of one process is a wait for one more of its
+/// connections, not for thousands.
+constexpr int kBacklog = 64;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
 Result<void> clear_way(const std::string& path) {
@@ -65,7 +67,7 @@ Result<UniqueFd> listen_on(const std::string& path) {
     return schema::io_error("binding the socket " + path + " (does its directory exist?)", errno);
   }
   if (::chmod(path.c_str(), 0666) != 0) return schema::io_error("chmod of the socket " + path, errno);
-  if (::listen(socket.get(), SOMAXCONN) != 0) return schema::io_error("listening on " + path, errno);
+  if (::listen(socket.get(), kBacklog) != 0) return schema::io_error("listening on " + path, errno);
   const int refuse_descriptors = 0;
   // Inherited by accepted sockets; a kernel that does not know it drops descriptors at receive instead.
   ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &refuse_descriptors, sizeof refuse_descriptors);
@@ -96,10 +98,8 @@ Task<void> Listener::accept_all() {
     if (!ready) co_return;
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
-      const bool admitted = admit(std::move(socket));
-      // Who connects at full speed beyond a limit fills the backlog within one time slice. To refuse all of
-      // that in one go would keep everybody else waiting.
-      if (!admitted && ++refused_ % kRefusedInOneGo == 0) co_await loop_.sleep(1ms);
+      const Ration::Time rest = admit(std::move(socket));
+      co_await loop_.sleep(rest);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       // No descriptors left: the connection stays in the backlog until some are free again.
       co_await loop_.sleep(50ms);
@@ -107,33 +107,32 @@ Task<void> Listener::accept_all() {
   }
 }
 
-bool Listener::admit(UniqueFd socket) {
-  Result<policy::Subject> subject = policy::Subject::of_peer(socket.borrow());
-  if (!subject) return false;  // The peer is gone already.
+Ration::Time Listener::admit(UniqueFd socket) {
+  const Ration::Time before = FairGate::worked();
+  const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(socket.borrow());
+  if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
+  const std::uint32_t account = quotas_.account_of(peer.value().uid);
+  Result<void> admitted = admit(socket, peer.value(), account);
+  if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
+  return gate_.charge(account, before);
+}
+
+Result<void> Listener::admit(UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account) {
   Amount one;
   one.connections = 1;
-  Result<Charge> charge = quotas_.reserve({subject.value().uid(), subject.value().gid(), ""}, one);
-  if (!charge) {
-    refuse(socket, subject.value(), charge.error());
-    return false;
-  }
-  if (Result<void> room = find_room(subject.value()); !room) {
-    refuse(socket, subject.value(), room.error());
-    return false;
-  }
+  MAPCAP_TRY(Charge charge, quotas_.reserve({peer.uid, peer.gid, ""}, one));
+  MAPCAP_TRY_VOID(find_room(peer.uid, account));
+  MAPCAP_TRY(policy::Subject subject, policy::Subject::of_peer(socket.borrow()));
   const SessionId id = next_++;
-  const std::uint32_t account = quotas_.account_of(subject.value().uid());
-  auto session =
-      std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_}, id, std::move(socket),
-                                std::move(subject.value()), account, std::move(charge.value()));
+  auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_}, id,
+                                           std::move(socket), std::move(subject), account, std::move(charge));
   shares_.add(account);
   sessions_.emplace(id, session);
   session->start();
-  return true;
+  return schema::ok();
 }
 
-Result<void> Listener::find_room(const policy::Subject& subject) {
-  const std::uint32_t account = quotas_.account_of(subject.uid());
+Result<void> Listener::find_room(uid_t uid, std::uint32_t account) {
   const std::size_t own = shares_.of(account);
   if (own >= limits_.per_user) {
     return schema::error(ErrorCode::over_quota,
@@ -143,7 +142,7 @@ Result<void> Listener::find_room(const policy::Subject& subject) {
   }
   const std::size_t served = sessions_.size() - ending_;
   if (served < limits_.connections) return schema::ok();
-  if (subject.uid() == 0 && served < limits_.connections + kForRoot) return schema::ok();
+  if (uid == 0 && served < limits_.connections + kForRoot) return schema::ok();
   if (make_room(account)) return schema::ok();
   return schema::error(ErrorCode::exhausted,
                        "the broker serves its maximum of " + std::to_string(limits_.connections) +
@@ -166,8 +165,8 @@ bool Listener::make_room(std::uint32_t account) {
   return true;
 }
 
-void Listener::refuse(const UniqueFd& socket, const policy::Subject& subject, schema::Error error) {
-  report_.connection_refused(subject.uid(), error);
+void Listener::refuse(const UniqueFd& socket, uid_t uid, schema::Error error) {
+  report_.connection_refused(uid, error);
   (void)schema::send(socket.borrow(), schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)})));
 }
 

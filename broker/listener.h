@@ -43,12 +43,14 @@ class Listener final : public Notifier {
 
  private:
   Task<void> accept_all();
-  /// False when the connection was refused.
-  bool admit(schema::UniqueFd socket);
-  schema::Result<void> find_room(const policy::Subject& subject);
+  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
+  Ration::Time admit(schema::UniqueFd socket);
+  /// Takes the socket when it admits.
+  schema::Result<void> admit(schema::UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account);
+  schema::Result<void> find_room(uid_t uid, std::uint32_t account);
   /// Ends the least missed connection of whoever has most. False when that were unfair.
   bool make_room(std::uint32_t account);
-  void refuse(const schema::UniqueFd& socket, const policy::Subject& subject, schema::Error error);
+  void refuse(const schema::UniqueFd& socket, uid_t uid, schema::Error error);
 
   Loop& loop_;
   FairGate& gate_;
@@ -59,7 +61,6 @@ class Listener final : public Notifier {
   Limits limits_;
   Loop::Watch watch_;
   SessionId next_ = 1;
-  std::uint64_t refused_ = 0;
   ConnectionShares shares_;
   std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;

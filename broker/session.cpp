@@ -55,8 +55,13 @@ Task<void> Session::serve(std::shared_ptr<Session> self) {
 }
 
 Task<bool> Session::answer_next() {
+  busy_ = false;
   const bool ready = co_await watch_.readable();
   if (!ready) co_return false;
+  // From here on the loop works for this user: receiving and refusing nonsense costs time too.
+  busy_ = true;
+  FairGate::Turn turn = co_await parts_.gate.turn(account_);
+  if (closed_) co_return false;
   // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for
   // ever.
   auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)
@@ -78,20 +83,15 @@ Task<bool> Session::answer_next() {
   if (greeting_.sends_fds && !wants_fd) drop_packet();
 
   const std::uint64_t id = request.value().id;
-  busy_ = true;
-  Delivery delivery;
-  {
-    FairGate::Turn turn = co_await parts_.gate.turn(account_);
-    // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
-    const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
-    draining_ = revoke != nullptr && revoke->drain;
-    if (draining_) turn.end();
-    delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
-  }
+  // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
+  const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
+  draining_ = revoke != nullptr && revoke->drain;
+  if (draining_) turn.end();
+  Delivery delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
+  turn.end();
   draining_ = false;
   if (wants_fd) drop_packet();
   const bool delivered = co_await deliver(id, std::move(delivery));
-  busy_ = false;
   quiet_since_ = std::chrono::steady_clock::now();
   co_return delivered;
 }

@@ -1,8 +1,8 @@
 #include "broker/worker.h"
 
-#include <sys/resource.h>
-
 #include <csignal>
+
+#include "broker/scheduling.h"
 
 namespace mapcap::broker {
 
@@ -34,8 +34,7 @@ void Worker::submit(std::function<void()> work) {
 }
 
 void Worker::serve(Pace pace) {
-  // On Linux setpriority(2) with 0 means the calling thread alone.
-  if (pace == Pace::patient) ::setpriority(PRIO_PROCESS, 0, 0);
+  if (pace == Pace::patient) run_patiently();
   for (;;) {
     std::function<void()> work;
     {

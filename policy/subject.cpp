@@ -74,6 +74,11 @@ std::vector<std::uint32_t> sorted_with(std::vector<std::uint32_t> groups, std::u
 
 }  // namespace
 
+Result<Subject::Ids> Subject::ids_of_peer(BorrowedFd socket) {
+  MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
+  return Ids{credentials.uid, credentials.gid};
+}
+
 Result<Subject> Subject::of_peer(BorrowedFd socket) {
   MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
   MAPCAP_TRY(std::vector<std::uint32_t> groups, peer_groups(socket));

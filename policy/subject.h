@@ -21,6 +21,14 @@ class Subject {
   /// from the machine's accounts. `socket` is only looked at. Errors: `io`.
   static schema::Result<Subject> of_peer(schema::BorrowedFd socket);
 
+  /// Who it is and no more: what a connection is refused by needs neither groups nor the machine's accounts,
+  /// which cost more than everything else about a connection. Errors: `io`.
+  struct Ids {
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+  };
+  static schema::Result<Ids> ids_of_peer(schema::BorrowedFd socket);
+
   /// The identity that `user` (a name, or a number) would have, for `policy explain` and tests only: nothing
   /// is attested. Errors: `not_found` for a name that the machine does not know; a number needs no account.
   static schema::Result<Subject> for_explanation(std::string_view user);

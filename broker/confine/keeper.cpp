@@ -2,7 +2,6 @@
 #include "broker/confine/keeper.h"
 
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,10 +54,6 @@ class KeeperClient final : public Keeper {
   }
 
   Result<void> adopt() {
-    // A later keeper is forked by a broker that has dropped CAP_SYS_NICE: this lets it have the same
-    // priority.
-    const rlimit nice{30, 30};
-    ::setrlimit(RLIMIT_NICE, &nice);
     MAPCAP_TRY(auto surviving, adopt_keeper(directory_.borrow(), options_.kill_after));
     if (!surviving) return begin();
     auto& [handle, inventory] = *surviving;

@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "broker/scheduling.h"
+
 namespace mapcap::broker::confine {
 namespace {
 
@@ -144,7 +146,7 @@ Result<std::uint64_t> become_keeper(std::span<const schema::BorrowedFd> keep) {
   avoid_oom_killer();
   // Between holders and their grants: its answers are short and must not queue behind the flooders that wait
   // for them. Throttle bounds what that can cost everybody else.
-  ::setpriority(PRIO_PROCESS, 0, -10);
+  run_promptly();
   MAPCAP_TRY_VOID(drop_capabilities());
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   reset_signals();

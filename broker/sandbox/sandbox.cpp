@@ -15,6 +15,8 @@
 #include <fstream>
 #include <memory>
 
+#include "broker/scheduling.h"
+
 namespace mapcap::broker::sandbox {
 
 using schema::ErrorCode;
@@ -44,7 +46,7 @@ constexpr const char* kAllowed[] = {
     "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "msync", "mincore", "mbind", "mlock", "munlock",
     "futex", "clone", "clone3", "fork", "exit", "exit_group", "set_robust_list", "rseq", "set_tid_address",
     "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_setscheduler", "sched_getparam",
-    "sched_getscheduler", "membarrier", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid",
+    "sched_getscheduler", "sched_setattr", "membarrier", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid",
     "getegid", "getgroups", "getcpu", "restart_syscall", "sysinfo", "uname", "getrusage",
     // signals, timers, waiting
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sigaltstack", "tgkill", "kill",
@@ -99,10 +101,7 @@ Result<void> prepare_process() {
   ::umask(077);
   ::prctl(PR_SET_DUMPABLE, 0);
   std::signal(SIGPIPE, SIG_IGN);
-  // Short answers that others wait for should not queue behind whoever floods the same processor; scrubbing
-  // gives this back. Less than the keeper has: a flood of connections turns more of it against the others
-  // (measured with hostile_bench: -10 makes that one worse, 0 makes large packets worse).
-  ::setpriority(PRIO_PROCESS, 0, -4);
+  run_promptly();
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return schema::io_error("getrlimit", errno);
   const rlimit wanted{kernel_descriptor_maximum(), kernel_descriptor_maximum()};

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -65,10 +66,52 @@ TEST_F(SandboxTest, TheKeeperKeepsNone) {
   EXPECT_EQ(status_field(keeper, "Seccomp"), "2");
 }
 
+/// sched_attr of sched_getattr(2), as far as every kernel knows it.
+struct Scheduling {
+  std::uint32_t size = 0;
+  std::uint32_t policy = 0;
+  std::uint64_t flags = 0;
+  std::int32_t nice = 0;
+  std::uint32_t priority = 0;
+  std::uint64_t slice_ns = 0;  ///< 0 before Linux 6.12.
+  std::uint64_t deadline_ns = 0;
+  std::uint64_t period_ns = 0;
+};
+
+Scheduling scheduling_of(pid_t thread) {
+  Scheduling found;
+  EXPECT_EQ(::syscall(SYS_sched_getattr, thread, &found, sizeof found, 0), 0) << thread;
+  return found;
+}
+
+TEST_F(SandboxTest, BrokerAndKeeperAnswerAheadOfOthersAndScrubbersWorkBehind) {
+  if ((capabilities(::getpid(), "CapEff") & 1ULL << CAP_SYS_NICE) == 0)
+    GTEST_SKIP() << "needs CAP_SYS_NICE: priority cannot be raised without";
+  BrokerProcess broker;
+  broker.start();
+  const Scheduling own = scheduling_of(0);
+  int patient = 0;
+  int prompt = 0;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(broker.pid()) + "/task")) {
+    const Scheduling found = scheduling_of(std::stoi(task.path().filename()));
+    const bool ahead = found.nice == -10 && (own.slice_ns == 0 || found.slice_ns == 100'000);
+    const bool like_others = found.nice == 0 && found.slice_ns == own.slice_ns;
+    prompt += ahead ? 1 : 0;
+    patient += like_others ? 1 : 0;
+    EXPECT_TRUE(ahead || like_others) << found.nice << " " << found.slice_ns;
+  }
+  EXPECT_GE(patient, 2);  // The scrubbers, and what else nobody waits for.
+  EXPECT_GT(prompt, 8);   // The loop, its workers, the issuer.
+  const Scheduling keeper = scheduling_of(broker.keeper_pid());
+  EXPECT_EQ(keeper.nice, -10);
+  EXPECT_TRUE(own.slice_ns == 0 || keeper.slice_ns == 100'000) << keeper.slice_ns;
+}
+
 // The broker has given up CAP_SYS_NICE by the time that it forks another.
 TEST_F(SandboxTest, AKeeperThatABrokerForksAfterAdoptingOneHasTheSamePriority) {
-  if ((capabilities(::getpid(), "CapEff") & 1ULL << CAP_SYS_RESOURCE) == 0)
-    GTEST_SKIP() << "needs CAP_SYS_RESOURCE: RLIMIT_NICE cannot be raised without";
+  if ((capabilities(::getpid(), "CapEff") & 1ULL << CAP_SYS_NICE) == 0)
+    GTEST_SKIP() << "needs CAP_SYS_NICE: priority cannot be raised without";
   BrokerProcess broker;
   broker.start();
   const pid_t first = broker.keeper_pid();
