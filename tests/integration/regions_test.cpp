@@ -118,10 +118,11 @@ TEST_F(ListTest, WhatIsThereAllTheTimeIsListedOnceAndInOrderWhileOthersComeAndGo
     for (const schema::RegionInfo& region : listing.value().regions) listed.push_back(region.name);
     ask.cursor = listing.value().next;
     if (ask.cursor.empty()) break;
-    // The one that the cursor names, the one after it, and new ones on both sides.
+    // The one that the cursor names or the one after it, and new ones on both sides.
     const int last = std::stoi(listed.back().substr(2));
-    ASSERT_TRUE(revoke(who, name(last)));
-    if (page % 2 == 0 && last + 10 < kCount * 10) {
+    if (page % 2 == 1) {
+      ASSERT_TRUE(revoke(who, name(last)));
+    } else if (last + 10 < kCount * 10) {
       ASSERT_TRUE(revoke(who, name(last + 10)));
     }
     ASSERT_TRUE(create(who, name(last + 1), kPersistent));
