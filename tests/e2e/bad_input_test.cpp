@@ -297,6 +297,30 @@ TEST_F(BadInputTest, APeerThatAnnouncesDescriptorsMaySendThemOnlyWithAClone) {
   EXPECT_TRUE(std::holds_alternative<schema::Error>(std::get<Reply>(*answer).body)) << "a device was cloned";
 }
 
+// Each of its own requests, which wait in the broker's queue, keeps the connection open: it ends all the
+// same.
+TEST_F(BadInputTest, AConnectionThatIsSentInItselfEnds) {
+  schema::Hello hello;
+  hello.features = schema::kFeatureSendsFds;
+  for (int round = 0; round < 10; ++round) {
+    Peer peer(broker_);
+    Peer other(broker_);
+    for (Peer* one : {&peer, &other}) {
+      ASSERT_TRUE(one->send(schema::RequestBody(hello)));
+      ASSERT_TRUE(one->receive());
+    }
+    for (int ahead = 0; ahead < 6; ++ahead) {
+      const int rider = ahead % 2 == 0 ? peer.fd() : other.fd();
+      for (Peer* one : {&peer, &other})
+        ASSERT_TRUE(one->send(schema::encode(Request{7, schema::CloneFd{}}), rider));
+    }
+    const auto answer = peer.receive();
+    ASSERT_TRUE(answer);
+    EXPECT_TRUE(std::holds_alternative<schema::Error>(std::get<Reply>(*answer).body))
+        << "a socket was cloned";
+  }
+}
+
 TEST_F(BadInputTest, APeerThatNeverReadsFillsItsOwnSocketAndNothingElse) {
   Client setup = broker_.connect();
   for (int i = 0; i < 100; ++i) {
