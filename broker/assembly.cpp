@@ -37,6 +37,12 @@ std::shared_ptr<device_holders::Census> census() {
   return loaded ? loaded.value() : nullptr;
 }
 
+/// Without it cache modes stay unverified.
+pool::CacheReader cache_reader() {
+  Result<page_attribute::Reader> loaded = page_attribute::load();
+  return loaded ? loaded.value() : pool::CacheReader();
+}
+
 /// Every memfd of a kernel is mapped alike: one is looked at.
 bool memory_is_write_back() {
   const schema::UniqueFd fd(::memfd_create("mapcap-cache", MFD_CLOEXEC));
@@ -65,6 +71,7 @@ Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, 
   }
   options.seals = settings.seals;
   options.confinement = confinement;
+  options.cut_deadline = std::chrono::duration_cast<std::chrono::milliseconds>(settings.pin_deadline);
   options.cache_reader = page_attribute::mapped_from;
   return pool::open_dax_file(std::move(options));
 }
@@ -81,6 +88,7 @@ Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings
     }
   }
   options.census = census();
+  options.cache_reader = cache_reader();
   return pool::open_dax_region(std::move(options));
 }
 

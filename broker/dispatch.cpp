@@ -119,7 +119,7 @@ Result<Delivery> Dispatch::pools(const policy::Subject& subject) {
     info.confinement_reason = served->confinement_reason;
     info.seals = facts.seals;
     info.cache_modes = facts.cache_modes;
-    info.cache_verified = facts.cache_verified;
+    info.cache_verified = served->pool->cache_verified();
     info.durability = facts.durability;
     list.pools.push_back(std::move(info));
   }

@@ -92,6 +92,9 @@ void Regions::recover_one(RegionRecord record, UniqueFd memory) {
   auto region = std::make_unique<Region>(parts_.loop);
   region->pool = find_pool(parts_.pools, record.pool);
   region->untracked = !parts_.keeper.adopted();
+  // The ledger leaves that to the pool.
+  if (region->pool->facts().seals.front() == schema::SealKind::irrevocable)
+    record.seal = schema::SealKind::irrevocable;
   const ledger::Strength strength = strength_of(record);
 
   if (record.state != RegionState::lost) {

@@ -22,6 +22,14 @@ namespace {
 
 constexpr std::uint64_t kLargestRegion = std::numeric_limits<std::int64_t>::max();
 
+/// "uc, wc"
+template <typename Kind>
+std::string words_of(const std::vector<Kind>& kinds) {
+  std::string words;
+  for (const Kind kind : kinds) words += (words.empty() ? "" : ", ") + std::string(to_string(kind));
+  return words;
+}
+
 }  // namespace
 
 /// A create that the policy allows, with everything that was left open filled in.
@@ -86,14 +94,13 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   const schema::SealKind seal = ask.seal.value_or(facts.seals.front());
   if (std::find(facts.seals.begin(), facts.seals.end(), seal) == facts.seals.end()) {
     return schema::error(ErrorCode::unsupported,
-                         "pool " + facts.name + " makes no " + std::string(to_string(seal)) + " regions");
+                         "pool " + facts.name + " makes no " + std::string(to_string(seal)) +
+                             " regions, only " + words_of(facts.seals));
   }
   const auto& modes = facts.cache_modes;
   const bool obtainable = std::find(modes.begin(), modes.end(), ask.cache.mode) != modes.end();
   if (!obtainable && ask.cache.required) {
-    std::string available;
-    for (schema::CacheMode mode : modes)
-      available += (available.empty() ? "" : ", ") + std::string(to_string(mode));
+    const std::string available = words_of(modes);
     return schema::error(ErrorCode::cache_mode,
                          "pool " + facts.name + " cannot give cache mode " +
                              std::string(to_string(ask.cache.mode)) + "; it can give " + available,

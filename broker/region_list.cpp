@@ -104,10 +104,12 @@ schema::RegionInfo Regions::describe(const Region& region) const {
   if (region.pool != nullptr) {
     const pool::Facts& facts = region.pool->facts();
     info.cache.mechanism = facts.cache_mechanism;
-    info.cache.verified = facts.cache_verified;
     info.durability = facts.durability;
     info.confinement = region.pool->confiner->kind();
-    if (!region.extent.empty()) info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
+    if (!region.extent.empty()) {
+      info.cache.verified = region.pool->pool->cache_verified(region.extent);
+      info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
+    }
   }
   if (record.lifetime == LifetimeKind::ttl) {
     info.remaining_ns = std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0);

@@ -12,7 +12,7 @@ static_assert(static_cast<int>(Granularity::byte) == static_cast<int>(schema::Gr
 static_assert(static_cast<int>(PersistenceDomain::cpu_cache) ==
               static_cast<int>(schema::PersistenceDomain::cpu_cache));
 static_assert(static_cast<int>(Confinement::lsm) == static_cast<int>(schema::Confinement::lsm));
-static_assert(static_cast<int>(SealKind::revocable) == static_cast<int>(schema::SealKind::revocable));
+static_assert(static_cast<int>(SealKind::irrevocable) == static_cast<int>(schema::SealKind::irrevocable));
 static_assert(static_cast<int>(LifetimeKind::persistent) ==
               static_cast<int>(schema::LifetimeKind::persistent));
 static_assert(static_cast<int>(RegionState::lost) == static_cast<int>(schema::RegionState::lost));

@@ -79,7 +79,8 @@ schema::Result<void> Session::connect() {
 
 schema::Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
-  hello.features = schema::kFeatureSendsFds | (options_.on_notice ? schema::kFeatureNotices : 0);
+  // Progress of a call comes as a notice too, so they are wanted also where nobody listens to the others.
+  hello.features = schema::kFeatureSendsFds | schema::kFeatureNotices;
   hello.client = options_.program;
   hello.resume = resume_;
   MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));

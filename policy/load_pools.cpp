@@ -12,6 +12,7 @@ using schema::Confinement;
 using schema::ErrorCode;
 using schema::Result;
 using schema::SealKind;
+using namespace std::chrono_literals;
 
 Result<Backing> parse_backing(std::string_view text) {
   for (const Backing backing : {Backing::memory, Backing::dax_file, Backing::dax_device, Backing::pci_bar}) {
@@ -90,10 +91,11 @@ void check_keys_of_backing(Section& section, Backing backing) {
     std::string_view key;
     Backing backing;
   };
-  for (const Owned& owned : {Owned{"populate", Backing::memory}, Owned{"huge", Backing::memory},
-                             Owned{"numa", Backing::memory}, Owned{"secret", Backing::memory},
-                             Owned{"path", Backing::dax_file}, Owned{"devices", Backing::dax_device},
-                             Owned{"region", Backing::dax_device}, Owned{"resources", Backing::pci_bar}}) {
+  for (const Owned& owned :
+       {Owned{"populate", Backing::memory}, Owned{"huge", Backing::memory}, Owned{"numa", Backing::memory},
+        Owned{"secret", Backing::memory}, Owned{"path", Backing::dax_file},
+        Owned{"pin_deadline", Backing::dax_file}, Owned{"devices", Backing::dax_device},
+        Owned{"region", Backing::dax_device}, Owned{"resources", Backing::pci_bar}}) {
     if (owned.backing == backing || !section.has(owned.key)) continue;
     section.problem(section.at(owned.key), std::string(owned.key) + " belongs to backing \"" +
                                                std::string(to_string(owned.backing)) + "\", this is \"" +
@@ -147,15 +149,32 @@ void check_confinement(Section& section, const PoolSettings& pool) {
                                                    "\" is impossible for " + (pool.secret ? "secret " : "") +
                                                    std::string(to_string(pool.backing)));
   }
-  const bool sealable = pool.backing == Backing::memory;
-  if (!sealable && std::find(pool.seals.begin(), pool.seals.end(), SealKind::sealed) != pool.seals.end()) {
-    section.problem(section.at("seals"), "only memory can be sealed");
-  }
+}
+
+bool is_device(Backing backing) {
+  return backing == Backing::dax_device || backing == Backing::pci_bar;
 }
 
 std::vector<SealKind> default_seals(Backing backing) {
   if (backing == Backing::memory) return {SealKind::sealed, SealKind::revocable};
+  if (is_device(backing)) return {SealKind::irrevocable};
   return {SealKind::revocable};
+}
+
+void check_seals(Section& section, const PoolSettings& pool) {
+  const auto has = [&](SealKind kind) {
+    return std::find(pool.seals.begin(), pool.seals.end(), kind) != pool.seals.end();
+  };
+  if (pool.backing != Backing::memory && has(SealKind::sealed)) {
+    section.problem(section.at("seals"), "only memory can be sealed");
+  }
+  if (is_device(pool.backing) && has(SealKind::revocable)) {
+    section.problem(section.at("seals"),
+                    "devices cannot be taken from whoever has them: they are irrevocable");
+  }
+  if (!is_device(pool.backing) && has(SealKind::irrevocable)) {
+    section.problem(section.at("seals"), "only devices are irrevocable");
+  }
 }
 
 PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problems) {
@@ -183,6 +202,7 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   if (numa) pool.numa = static_cast<std::uint32_t>(*numa);
   const std::optional<std::string> path = section.text("path");
   if (path) pool.path = normal_path(section, section.at("path"), *path).value_or("");
+  pool.pin_deadline = section.duration("pin_deadline", 10ms, 1h).value_or(pool.pin_deadline);
   pool.devices = read_paths(section, "devices");
   pool.region = section.text("region").value_or("");
   pool.resources = read_paths(section, "resources");
@@ -191,6 +211,7 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
     check_keys_of_backing(section, *backing);
     check_what_backing_needs(section, pool);
     check_confinement(section, pool);
+    check_seals(section, pool);
   }
   return pool;
 }

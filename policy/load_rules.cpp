@@ -180,7 +180,7 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   rule.rights = bound_of(section.words("rights", schema::parse_access), rule.effect);
   rule.cache = as_set<4>(section.words("cache", schema::parse_cache_mode));
   rule.lifetimes = as_set<3>(section.words("lifetimes", schema::parse_lifetime_kind));
-  rule.seals = as_set<2>(section.words("seals", schema::parse_seal_kind));
+  rule.seals = as_set<3>(section.words("seals", schema::parse_seal_kind));
   rule.max_ttl = section.duration("max_ttl", std::chrono::seconds(1), schema::kMaxDuration);
   rule.max_size = section.bytes("max_size");
   if (rule.max_size && rule.max_size->value < schema::kPageSize) {

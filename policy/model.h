@@ -69,9 +69,11 @@ struct PoolSettings {
   bool secret = false;                             ///< memory: memfd_secret.
   std::optional<std::uint32_t> numa;               ///< memory: the node.
   std::string path;                                ///< dax-file: an absolute, normalised directory.
-  std::vector<std::string> devices;                ///< dax-device: device nodes ...
-  std::string region;                              ///< ... or the name of an ndctl or daxctl region.
-  std::vector<std::string> resources;              ///< pci-bar: sysfs resource files.
+  /// dax-file: how long a revoke waits for pinned pages before the region is quarantined; 10 ms to 1 h.
+  std::chrono::nanoseconds pin_deadline = std::chrono::seconds(5);
+  std::vector<std::string> devices;    ///< dax-device: device nodes ...
+  std::string region;                  ///< ... or the name of an ndctl or daxctl region.
+  std::vector<std::string> resources;  ///< pci-bar: sysfs resource files.
   bool operator==(const PoolSettings&) const = default;
 };
 
@@ -99,7 +101,7 @@ struct Rule {
   std::optional<schema::Access> rights;  ///< allow: at most these. deny: these and stronger ones.
   std::bitset<4> cache;                  ///< By schema::CacheMode.
   std::bitset<3> lifetimes;              ///< By schema::LifetimeKind.
-  std::bitset<2> seals;                  ///< By schema::SealKind.
+  std::bitset<3> seals;                  ///< By schema::SealKind.
   std::optional<std::chrono::nanoseconds> max_ttl;
   std::optional<schema::ByteCount> max_size;
 };

@@ -20,7 +20,7 @@ enum CacheMechanism { pageAttribute @0; storeDiscipline @1; platform @2; }
 enum Granularity { none @0; page @1; cacheLine @2; byte @3; }
 enum PersistenceDomain { volatileMemory @0; blockDevice @1; memoryController @2; cpuCache @3; }
 enum Confinement { sealed @0; clone @1; native @2; lsm @3; }
-enum SealKind { sealed @0; revocable @1; }
+enum SealKind { sealed @0; revocable @1; irrevocable @2; }
 enum RegionState { live @0; revoking @1; draining @2; scrubbing @3; quarantined @4; lost @5; }
 enum SubjectKind { any @0; user @1; group @2; }
 enum NoticeKind { expiring @0; revoking @1; revoked @2; progress @3; }

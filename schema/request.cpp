@@ -30,7 +30,9 @@ constexpr Words<Confinement, 4> kConfinements{{{Confinement::sealed, "sealed"},
                                                {Confinement::clone, "clone"},
                                                {Confinement::native, "native"},
                                                {Confinement::lsm, "lsm"}}};
-constexpr Words<SealKind, 2> kSeals{{{SealKind::sealed, "sealed"}, {SealKind::revocable, "revocable"}}};
+constexpr Words<SealKind, 3> kSeals{{{SealKind::sealed, "sealed"},
+                                     {SealKind::revocable, "revocable"},
+                                     {SealKind::irrevocable, "irrevocable"}}};
 constexpr Words<LifetimeKind, 3> kLifetimes{{{LifetimeKind::connection, "connection"},
                                              {LifetimeKind::ttl, "ttl"},
                                              {LifetimeKind::persistent, "persistent"}}};

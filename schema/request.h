@@ -64,7 +64,8 @@ enum class PersistenceDomain : std::uint8_t {
 enum class Confinement : std::uint8_t { sealed = 0, clone = 1, native = 2, lsm = 3 };
 
 /// sealed: holders never fault; revoke zeroes and cuts off. revocable: revoke takes the mappings (SIGBUS).
-enum class SealKind : std::uint8_t { sealed = 0, revocable = 1 };
+/// irrevocable, of devices: revoke waits for the holders.
+enum class SealKind : std::uint8_t { sealed = 0, revocable = 1, irrevocable = 2 };
 
 enum class LifetimeKind : std::uint8_t { connection = 0, ttl = 1, persistent = 2 };
 struct Lifetime {
@@ -91,7 +92,7 @@ std::string_view to_string(Granularity);     ///< "none", "page", "cache-line", 
 std::string_view to_string(
     PersistenceDomain);                    ///< "volatile", "block-device", "memory-controller", "cpu-cache"
 std::string_view to_string(Confinement);   ///< "sealed", "clone", "native", "lsm"
-std::string_view to_string(SealKind);      ///< "sealed", "revocable"
+std::string_view to_string(SealKind);      ///< "sealed", "revocable", "irrevocable"
 std::string_view to_string(LifetimeKind);  ///< "connection", "ttl", "persistent"
 std::string_view to_string(RegionState);   ///< "live", "revoking", ...
 std::string format_lifetime(const Lifetime&);  ///< "connection", "ttl:1h", "persistent"

@@ -12,7 +12,7 @@ static_assert(static_cast<int>(wire::Granularity::BYTE) == static_cast<int>(Gran
 static_assert(static_cast<int>(wire::PersistenceDomain::CPU_CACHE) ==
               static_cast<int>(PersistenceDomain::cpu_cache));
 static_assert(static_cast<int>(wire::Confinement::LSM) == static_cast<int>(Confinement::lsm));
-static_assert(static_cast<int>(wire::SealKind::REVOCABLE) == static_cast<int>(SealKind::revocable));
+static_assert(static_cast<int>(wire::SealKind::IRREVOCABLE) == static_cast<int>(SealKind::irrevocable));
 static_assert(static_cast<int>(wire::RegionState::LOST) == static_cast<int>(RegionState::lost));
 static_assert(static_cast<int>(wire::SubjectKind::GROUP) == static_cast<int>(SubjectKind::group));
 static_assert(static_cast<int>(wire::NoticeKind::PROGRESS) == static_cast<int>(NoticeKind::progress));
@@ -69,7 +69,7 @@ Result<CacheMode> read_cache_mode(wire::CacheMode value, std::string_view field)
   return read_enum(value, CacheMode::uncached, field);
 }
 Result<SealKind> read_seal(wire::SealKind value, std::string_view field) {
-  return read_enum(value, SealKind::revocable, field);
+  return read_enum(value, SealKind::irrevocable, field);
 }
 Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field) {
   return read_enum(value, SubjectKind::group, field);

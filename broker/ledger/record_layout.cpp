@@ -185,8 +185,10 @@ schema::Result<void> encode(const RegionRecord& record, SlotImage& image) {
   save8(image, region::kCache,
         static_cast<unsigned>(record.cache.mode) | (record.cache.required ? unsigned{kRequired} : 0U));
   save8(image, region::kCacheEffective, static_cast<unsigned>(record.cache_effective));
+  // Which regions are irrevocable their pool knows: an older broker would not take a third kind.
+  const schema::SealKind seal = std::min(record.seal, schema::SealKind::revocable);
   save8(image, region::kSealLifetime,
-        static_cast<unsigned>(record.seal) | static_cast<unsigned>(record.lifetime) << 4U);
+        static_cast<unsigned>(seal) | static_cast<unsigned>(record.lifetime) << 4U);
   save8(image, region::kState, static_cast<unsigned>(record.state));
   save8(image, region::kFlags, record.volatile_memory ? 1U : 0U);
   save_text(image, region::kNameLength, region::kName, record.name);

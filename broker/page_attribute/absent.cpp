@@ -12,4 +12,8 @@ schema::Result<schema::CacheMode> mapped_from(schema::BorrowedFd) {
   return mapped(nullptr);
 }
 
+schema::Result<Reader> load() {
+  return mapped(nullptr).error();
+}
+
 }  // namespace mapcap::broker::page_attribute

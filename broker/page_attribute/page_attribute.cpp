@@ -42,7 +42,7 @@ struct CloseObject {
 };
 using Object = std::unique_ptr<bpf_object, CloseObject>;
 
-Result<Object> load() {
+Result<Object> load_object() {
   libbpf_set_print(nullptr);
   bpf_object_open_opts options{};
   options.sz = sizeof options;
@@ -155,34 +155,67 @@ std::optional<CacheMode> decode(const Walk& walk) {
   }
 }
 
+/// A loaded program, and what walks from it have in common.
+class Walker {
+ public:
+  static Result<std::shared_ptr<const Walker>> make() {
+    MAPCAP_TRY(Object loaded, load_object());
+    bpf_program* program = bpf_object__find_program_by_name(loaded.get(), "walk_page_table");
+    MAPCAP_INVARIANT(program != nullptr, "page_table.bpf.c has no walk_page_table");
+    const int fd = bpf_program__fd(program);
+    MAPCAP_TRY(const Walk first, prepare(fd));
+    return std::shared_ptr<const Walker>(new Walker(std::move(loaded), fd, first));
+  }
+
+  [[nodiscard]] Result<CacheMode> mapped(const void* address) const {
+    Walk walk = first_;
+    walk.address = reinterpret_cast<std::uintptr_t>(address);
+    if (!run(program_, walk) || walk.level == 0) {
+      return schema::error(ErrorCode::invalid, "no page is mapped at this address");
+    }
+    if (const std::optional<CacheMode> mode = decode(walk)) return *mode;
+    return schema::error(ErrorCode::unsupported, "the page's attribute is none of wb, wt, wc and uc");
+  }
+
+  [[nodiscard]] Result<CacheMode> mapped_from(BorrowedFd file) const {
+    // Device-DAX is mapped in multiples of its alignment only: a page, 2 MiB or 1 GiB.
+    for (const std::uint64_t length : {kPage, kPage << 9U, kPage << 18U}) {
+      // SAFETY: a shared mapping of the file, unmapped below; MAP_POPULATE makes a file that is too short
+      // fail the walk, not the process.
+      void* address = ::mmap(nullptr, length, PROT_READ, MAP_SHARED | MAP_POPULATE, file.get(), 0);
+      if (address == MAP_FAILED && errno == EINVAL) continue;
+      if (address == MAP_FAILED) return schema::io_error("mmap for the page table walk", errno);
+      Result<CacheMode> mode = mapped(address);
+      ::munmap(address, length);
+      return mode;
+    }
+    return schema::io_error("mmap for the page table walk", EINVAL);
+  }
+
+ private:
+  Walker(Object object, int program, const Walk& first)
+      : object_(std::move(object)), program_(program), first_(first) {}
+
+  Object object_;
+  int program_;
+  Walk first_;  ///< With base and levels.
+};
+
 }  // namespace
 
 Result<CacheMode> mapped(const void* address) {
-  MAPCAP_TRY(const Object loaded, load());
-  bpf_program* program = bpf_object__find_program_by_name(loaded.get(), "walk_page_table");
-  MAPCAP_INVARIANT(program != nullptr, "page_table.bpf.c has no walk_page_table");
-  MAPCAP_TRY(Walk walk, prepare(bpf_program__fd(program)));
-  walk.address = reinterpret_cast<std::uintptr_t>(address);
-  if (!run(bpf_program__fd(program), walk) || walk.level == 0) {
-    return schema::error(ErrorCode::invalid, "no page is mapped at this address");
-  }
-  if (const std::optional<CacheMode> mode = decode(walk)) return *mode;
-  return schema::error(ErrorCode::unsupported, "the page's attribute is none of wb, wt, wc and uc");
+  MAPCAP_TRY(const std::shared_ptr<const Walker> walker, Walker::make());
+  return walker->mapped(address);
 }
 
 Result<CacheMode> mapped_from(BorrowedFd file) {
-  // Device-DAX is mapped in multiples of its alignment only: a page, 2 MiB or 1 GiB.
-  for (const std::uint64_t length : {kPage, kPage << 9U, kPage << 18U}) {
-    // SAFETY: a shared mapping of the file, unmapped below; MAP_POPULATE makes a file that is too short fail
-    // the walk, not the process.
-    void* address = ::mmap(nullptr, length, PROT_READ, MAP_SHARED | MAP_POPULATE, file.get(), 0);
-    if (address == MAP_FAILED && errno == EINVAL) continue;
-    if (address == MAP_FAILED) return schema::io_error("mmap for the page table walk", errno);
-    Result<CacheMode> mode = mapped(address);
-    ::munmap(address, length);
-    return mode;
-  }
-  return schema::io_error("mmap for the page table walk", EINVAL);
+  MAPCAP_TRY(const std::shared_ptr<const Walker> walker, Walker::make());
+  return walker->mapped_from(file);
+}
+
+Result<Reader> load() {
+  MAPCAP_TRY(std::shared_ptr<const Walker> walker, Walker::make());
+  return Reader([walker = std::move(walker)](BorrowedFd file) { return walker->mapped_from(file); });
 }
 
 }  // namespace mapcap::broker::page_attribute

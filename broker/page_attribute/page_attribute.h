@@ -4,6 +4,8 @@
 // What an MTRR makes of it is not seen: an entry says write-back where the platform makes it write-through.
 #pragma once
 
+#include <functional>
+
 #include "schema/request.h"
 #include "schema/result.h"
 #include "schema/unique_fd.h"
@@ -18,5 +20,10 @@ schema::Result<schema::CacheMode> mapped(const void* address);
 /// The mode that shared mappings of the file get: maps its beginning for a moment. Errors: as
 /// above, `io`.
 schema::Result<schema::CacheMode> mapped_from(schema::BorrowedFd file);
+
+/// mapped_from() for later: loaded now, before the system call filter, it works under it. Thread-safe.
+/// Errors: `unsupported`.
+using Reader = std::function<schema::Result<schema::CacheMode>(schema::BorrowedFd)>;
+schema::Result<Reader> load();
 
 }  // namespace mapcap::broker::page_attribute

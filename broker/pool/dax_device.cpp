@@ -54,7 +54,7 @@ Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options) {
   }
   parts.facts.name = options.name;
   parts.facts.backing = "dax-device";
-  parts.facts.seals = {schema::SealKind::revocable};
+  parts.facts.seals = {schema::SealKind::irrevocable};
   parts.facts.cache_modes = {schema::CacheMode::write_back};
   parts.facts.volatile_memory = false;
   if (!options.devices.empty()) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <map>
@@ -42,9 +43,8 @@ class DaxRegionPool final : public Pool {
     facts_.capacity = {percent != nullptr ? whole / 100 * *percent
                                           : std::min(std::get<ByteCount>(options_.capacity).value, whole)};
     facts_.granule = divider_->granule();
-    facts_.seals = {SealKind::revocable};
+    facts_.seals = {SealKind::irrevocable};
     facts_.cache_modes = {CacheMode::write_back};
-    facts_.cache_verified = options_.cache_verified;
     facts_.durability = durability;
     facts_.volatile_memory = false;
   }
@@ -59,6 +59,7 @@ class DaxRegionPool final : public Pool {
     // From here on an Extent undoes it.
     Extent extent(*this, UniqueFd(), carving.size, made.word);
     MAPCAP_TRY_VOID(scrub_device(made.node.path, made.node.size, Scrub::non_temporal, progress));
+    MAPCAP_TRY_VOID(verify(made.word, made.node.path));
     MAPCAP_TRY(UniqueFd fd, look_at(made.node.path));
     Extent whole(*this, std::move(fd), carving.size, made.word);
     extent.keep();
@@ -82,6 +83,7 @@ class DaxRegionPool final : public Pool {
     }
     MAPCAP_TRY(UniqueFd fd, look_at(piece->path));
     remember(record.extent, std::move(node), Granted::yes);
+    MAPCAP_TRY_VOID(verify(record.extent, piece->path));
     Extent extent(*this, std::move(fd), record.size, record.extent);
     extent.keep();
     return extent;
@@ -146,6 +148,12 @@ class DaxRegionPool final : public Pool {
     return schema::ok();
   }
 
+  [[nodiscard]] bool cache_verified() const override { return verified_; }
+  [[nodiscard]] bool cache_verified(const Extent& extent) override {
+    const std::optional<Known> known = find(extent.word());
+    return known && known->verified;
+  }
+
   std::uint32_t bad_blocks(const Extent& extent) override {
     const std::optional<Known> known = find(extent.word());
     if (!known) return 0;
@@ -163,7 +171,8 @@ class DaxRegionPool final : public Pool {
   };
   struct Known {
     DaxNode node;
-    bool granted = false;  ///< Somebody may have a descriptor.
+    bool granted = false;   ///< Somebody may have a descriptor.
+    bool verified = false;  ///< Its cache mode was read back.
   };
 
   [[nodiscard]] std::string where() const { return "pool " + facts_.name + ": "; }
@@ -226,6 +235,23 @@ class DaxRegionPool final : public Pool {
                          where() + piece.path + " is in nobody's record, but somebody has it open");
   }
 
+  /// Reads back how the device is mapped. Errors: `cache_mode` when it is not what the pool says.
+  Result<void> verify(std::uint64_t word, const std::string& path) {
+    if (!options_.cache_reader) return schema::ok();
+    const UniqueFd device(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!device.valid()) return schema::io_error(where() + "opening " + path, errno);
+    const Result<CacheMode> mode = options_.cache_reader(device.borrow());
+    if (!mode) return schema::ok();  // It stays told as not verified.
+    if (mode.value() != CacheMode::write_back) {
+      return schema::error(ErrorCode::cache_mode, where() + path + " is mapped " +
+                                                      std::string(to_string(mode.value())) + ", not wb");
+    }
+    const std::lock_guard lock(mutex_);
+    devices_[word].verified = true;
+    verified_ = true;
+    return schema::ok();
+  }
+
   Result<void> remove(std::uint64_t word) {
     const std::lock_guard lock(divider_mutex_);
     return divider_->remove(word);
@@ -240,7 +266,7 @@ class DaxRegionPool final : public Pool {
 
   void remember(std::uint64_t word, DaxNode node, Granted granted) {
     const std::lock_guard lock(mutex_);
-    devices_[word] = {std::move(node), granted == Granted::yes};
+    devices_[word] = {std::move(node), granted == Granted::yes, false};
   }
   void forget(std::uint64_t word) {
     const std::lock_guard lock(mutex_);
@@ -257,6 +283,7 @@ class DaxRegionPool final : public Pool {
   std::mutex divider_mutex_;  ///< Taken before mutex_.
   std::unique_ptr<Divider> divider_;
   std::optional<std::vector<Piece>> at_start_;  ///< Only while records are reattached.
+  std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
   std::mutex mutex_;
   std::map<std::uint64_t, Known> devices_;  ///< By word.
   std::vector<std::uint64_t> discarded_;

@@ -25,7 +25,7 @@ struct DaxRegionOptions {
   std::string region;                                              ///< For sentences.
   std::variant<std::uint32_t, schema::ByteCount> capacity = 100U;  ///< Percent of the region, or bytes.
   std::shared_ptr<device_holders::Census> census;
-  bool cache_verified = false;
+  CacheReader cache_reader = {};  ///< Used for each new device; may be empty.
 };
 
 std::unique_ptr<Pool> make_dax_region(DaxRegionOptions options, std::unique_ptr<Divider> divider,

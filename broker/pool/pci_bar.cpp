@@ -234,7 +234,7 @@ Result<std::unique_ptr<Pool>> open_pci_bar(const PciBarOptions& options) {
   }
   parts.facts.name = options.name;
   parts.facts.backing = "pci-bar";
-  parts.facts.seals = {schema::SealKind::revocable};
+  parts.facts.seals = {schema::SealKind::irrevocable};
   // Nothing is promised of what lies behind a BAR.
   parts.facts.durability = {schema::Granularity::none, schema::PersistenceDomain::volatile_memory, false};
   parts.facts.volatile_memory = false;

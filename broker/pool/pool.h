@@ -134,6 +134,10 @@ class Pool {
   /// At start, after every record was reattached: removes what no record names.
   virtual schema::Result<void> sweep() { return schema::ok(); }
 
+  /// Whether cache modes were read back from the page table: all that the pool gives, and this region's.
+  [[nodiscard]] virtual bool cache_verified() const { return facts().cache_verified; }
+  [[nodiscard]] virtual bool cache_verified(const Extent&) { return facts().cache_verified; }
+
   /// Damaged sectors of the backing within the region.
   virtual std::uint32_t bad_blocks(const Extent&) { return 0; }
 };

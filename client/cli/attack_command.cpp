@@ -40,6 +40,10 @@ Grant plain_sealed_memfd(Access rights) {
 }  // namespace
 
 int perform(const Common& common, const AttackCommand& command) {
+  if (!command.except.empty() && !attack::is_operation(command.except)) {
+    throw Error(ErrorCode::invalid, "the table has no operation " + command.except +
+                                        "; mapcap doctor --attack --memfd --all lists them, family first");
+  }
   const Grant grant = command.name.empty() ? plain_sealed_memfd(command.rights)
                                            : connect(common).open(command.name, command.rights);
   const attack::Target target{grant.fd(), to_wire(grant.rights()), grant.size(),
@@ -49,6 +53,7 @@ int perform(const Common& common, const AttackCommand& command) {
     const std::size_t total = attack::operation_count();
     CountedBar bar("attacking " + grant.info().name, total);
     attack::Options options;
+    options.except = command.except;
     options.on_outcome = [&](const attack::Outcome&) { bar.step(); };
     outcomes = attack::run(target, options);
   }

@@ -92,7 +92,8 @@ struct DoctorCommand {
 struct AttackCommand {
   std::string name;  ///< Empty: a plain sealed memfd.
   Access rights = Access::read_only;
-  bool all = false;  ///< Every line, not only the findings.
+  bool all = false;    ///< Every line, not only the findings.
+  std::string except;  ///< An operation that is not tried; empty: none.
 };
 
 using Command = std::variant<CreateCommand, ListCommand, ShowCommand, RevokeCommand, RenewCommand, RunCommand,

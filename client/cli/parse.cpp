@@ -19,7 +19,7 @@ constexpr int kUsage = 2;
 // What the command line said, before it is judged. One field an option, shared by the commands that have it.
 struct Text {
   std::string name, glob, size, pool, cache, prefer_cache, lifetime, mode, group, within, ttl, file, bytes,
-      user, verb, policy, attack, rights;
+      user, verb, policy, attack, except, rights;
   std::string regions, grants, connections;
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
@@ -110,6 +110,7 @@ AttackCommand attack(const Text& text) {
   AttackCommand command;
   command.name = text.attack;
   command.all = text.all;
+  command.except = text.except;
   if (text.memfd != text.attack.empty()) throw Wrong{"--attack wants either the NAME of a region or --memfd"};
   command.rights = from_wire(judge("--rights", schema::parse_access(text.rights)));
   return command;
@@ -341,6 +342,10 @@ class Parser {
         ->needs(attack_option);
     text_.rights = "ro";
     doctor->add_option("--rights", text_.rights, "With --attack: ro or rw")->capture_default_str();
+    doctor
+        ->add_option("--except", text_.except,
+                     "With --attack: an operation that is not tried, such as advice/cachestat")
+        ->needs(attack_option);
     doctor->add_flag("--all", text_.all, "With --attack: print every operation, not only the findings");
     doctor->add_option("--state", text_.state, "The daemon's state directory")->capture_default_str();
     makers_.emplace(doctor, [this, attack_option]() -> Command {

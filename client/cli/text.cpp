@@ -60,7 +60,7 @@ std::string confinement_text(Confinement confinement) {
 
 RevokeText revoke_text(const RegionInfo& region) {
   if (region.seal == SealKind::sealed) return {"zeroes", "zeroes the memory; holders never fault"};
-  if (region.confinement == Confinement::native) {
+  if (region.seal == SealKind::irrevocable) {
     return {"waits",
             "takes nothing from those who have it: the memory comes back when the last of them lets go"};
   }

@@ -21,8 +21,7 @@ std::string cache_text(const CacheStatus& cache);
 std::string durability_text(const Durability& durability);
 /// "clone-confined", "sealed only: not mmap-only".
 std::string confinement_text(Confinement confinement);
-/// What a revoke does to holders, in a word ("zeroes", "unmaps", "waits") and in a sentence. Devices,
-/// confined natively, cannot be taken from whoever has them.
+/// What a revoke does to holders, in a word ("zeroes", "unmaps", "waits") and in a sentence.
 struct RevokeText {
   std::string word;
   std::string sentence;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <sstream>
 
 #include "client/cli/attack/attack.h"
 #include "client/cli/attack/operation.h"
@@ -132,6 +133,29 @@ TEST_F(Judgement, WhatTheMachineDoesNotHaveIsNeitherHoleNorBroken) {
   EXPECT_EQ(outcome.seen, Seen::unsupported);
   EXPECT_FALSE(is_hole(outcome));
   EXPECT_FALSE(is_broken(outcome));
+}
+
+TEST_F(Judgement, WhatIsLeftOutIsNotTriedAndIsToldSo) {
+  const schema::UniqueFd file(memfd_create("left-out", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(file.get(), 4096), 0);
+  Options options;
+  options.except = "test/crashes";
+  const Try would_be_seen = [](const Context&) { return allowed(); };
+  const auto outcomes =
+      run({file.get(), schema::Access::read_only, 4096, schema::Confinement::clone}, options,
+          {{"test", "crashes", Rule::refused, Evidence::answer, Where::process, would_be_seen},
+           {"test", "more", Rule::refused, Evidence::answer, Where::process, would_be_seen}});
+  ASSERT_EQ(outcomes.size(), 2U);
+  EXPECT_EQ(outcomes[0].seen, Seen::left_out);
+  EXPECT_FALSE(is_hole(outcomes[0]) || is_broken(outcomes[0]));
+  EXPECT_TRUE(is_hole(outcomes[1]));
+  std::ostringstream table;
+  print_table(table, outcomes, Rows::findings);
+  EXPECT_NE(table.str().find("left out"), std::string::npos);
+  EXPECT_NE(table.str().find("1 operations tried"), std::string::npos) << table.str();
+  EXPECT_NE(table.str().find("1 left out"), std::string::npos) << table.str();
+  EXPECT_TRUE(is_operation("advice/cachestat"));
+  EXPECT_FALSE(is_operation("cachestat"));
 }
 
 TEST_F(Judgement, AFaultOfAnAttemptIsCaught) {

@@ -129,6 +129,24 @@ TEST_F(DevicePoolTest, BadBlocksAreToldAndNeverGrantedAfresh) {
   EXPECT_TRUE(carve(kLarge));
 }
 
+TEST_F(DevicePoolTest, ADamagedDeviceIsLeftOutWhileAnotherWillDo) {
+  std::string unfit = directory + "/first";
+  DevicePoolParts parts;
+  parts.facts.name = "twins";
+  parts.facts.cache_modes = {CacheMode::write_back};
+  parts.devices = {device("first", kSmall), device("second", kSmall)};
+  parts.check = [&](const Device&, const Device::Mode& mode) -> schema::Result<void> {
+    if (mode.path != unfit) return schema::ok();
+    return schema::error(ErrorCode::io, mode.path + " has bad blocks");
+  };
+  pool = make_device_pool(std::move(parts));
+  auto second = carve(kSmall);
+  ASSERT_TRUE(second) << second.error().sentence;
+  EXPECT_THAT(carve(kSmall).error().sentence, HasSubstr("/first has bad blocks"));
+  unfit.clear();
+  EXPECT_TRUE(carve(kSmall)) << "the damaged one was not kept";
+}
+
 TEST_F(DevicePoolTest, AnUndoneCarvingGivesTheDeviceBack) {
   { auto undone = carve(kSmall); }
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);

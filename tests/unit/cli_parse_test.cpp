@@ -137,6 +137,8 @@ TEST(CommandLine, DoctorExaminesOrAttacks) {
   EXPECT_EQ(command<AttackCommand>({"doctor", "--attack", "a/x"}).name, "a/x");
   EXPECT_EQ(command<AttackCommand>({"doctor", "--attack", "--memfd"}).name, "");
   EXPECT_THAT(refused({"doctor", "--attack"}), HasSubstr("--memfd"));
+  EXPECT_EQ(command<AttackCommand>({"doctor", "--attack", "a/x", "--except", "a/b"}).except, "a/b");
+  EXPECT_THAT(refused({"doctor", "--except", "a/b"}), HasSubstr("--attack"));
 }
 
 TEST(CommandLine, CommonOptionsStandBeforeOrAfterTheCommand) {

@@ -53,6 +53,7 @@ backing = "dax-file"
 path = "/mnt/pmem/../pmem/mapcap/"
 capacity = "1.5G"
 confinement = "lsm"
+pin_deadline = "1500ms"
 
 [pool.dev]
 backing = "dax-device"
@@ -93,7 +94,12 @@ confinement = "native"
   EXPECT_EQ(policy.pools()[2].path, "/mnt/pmem/mapcap");
   EXPECT_EQ(policy.pools()[2].capacity, Capacity(ByteCount{1'610'612'736}));
   EXPECT_EQ(policy.pools()[2].seals, std::vector{SealKind::revocable});
+  EXPECT_EQ(policy.pools()[2].pin_deadline, std::chrono::milliseconds(1500));
+  EXPECT_EQ(policy.pools()[3].pin_deadline, std::chrono::seconds(5));
   EXPECT_EQ(policy.pools()[3].devices.size(), 2U);
+  for (const std::size_t device : {3U, 4U, 5U}) {
+    EXPECT_EQ(policy.pools()[device].seals, std::vector{SealKind::irrevocable});
+  }
   EXPECT_EQ(policy.pools()[4].region, "region0");
   EXPECT_TRUE(policy.pools()[5].wt_platform);
 }
@@ -176,6 +182,14 @@ constexpr Mistake kMistakes[] = {
      "p.toml:7:13: [pool.x]: confinement \"sealed\" is impossible for dax-file"},
     {"SealedSealOnFile", "[pool.x]\nbacking=\"dax-file\"\npath=\"/a\"\nseals=[\"sealed\"]\n",
      "p.toml:7:7: [pool.x]: only memory can be sealed"},
+    {"RevocableDevice", "[pool.x]\nbacking=\"dax-device\"\nregion=\"0\"\nseals=[\"revocable\"]\n",
+     "p.toml:7:7: [pool.x]: devices cannot be taken from whoever has them"},
+    {"IrrevocableMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nseals=[\"irrevocable\"]\n",
+     "p.toml:7:7: [pool.x]: only devices are irrevocable"},
+    {"PinDeadlineOfMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\npin_deadline=\"1s\"\n",
+     "p.toml:7:14: [pool.x]: pin_deadline belongs to backing \"dax-file\""},
+    {"PinDeadlineTooShort", "[pool.x]\nbacking=\"dax-file\"\npath=\"/a\"\npin_deadline=\"1ms\"\n",
+     "p.toml:7:14: [pool.x]: pin_deadline is 1ms, it takes 10ms to 1h"},
     {"EmptySeals", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nseals=[]\n",
      "p.toml:7:7: [pool.x]: seals is empty"},
     {"SealTwice", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nseals=[\"sealed\",\"sealed\"]\n",

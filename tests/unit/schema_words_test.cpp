@@ -64,7 +64,7 @@ TEST(Words, AreReadAsTheyAreShown) {
   for (int i = 0; i <= static_cast<int>(Confinement::lsm); ++i) {
     EXPECT_EQ(parse_confinement(to_string(static_cast<Confinement>(i))).value(), static_cast<Confinement>(i));
   }
-  for (const auto value : {SealKind::sealed, SealKind::revocable}) {
+  for (const auto value : {SealKind::sealed, SealKind::revocable, SealKind::irrevocable}) {
     EXPECT_EQ(parse_seal_kind(to_string(value)).value(), value);
   }
   for (int i = 0; i <= static_cast<int>(LifetimeKind::persistent); ++i) {

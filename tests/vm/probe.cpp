@@ -13,6 +13,9 @@
 //   probe fd-store FD TEXT          stores TEXT through a mapping of the inherited FD, and writes it back
 //   probe fd-expect FD TEXT         the inherited FD, mapped read-only, begins with TEXT
 //   probe fd-zero FD                the inherited FD reads as zeros to its end
+//   probe fd-map-sync FD            the inherited FD can be mapped with MAP_SYNC, and keeps what is stored so
+//   probe fd-no-map-sync FD         a MAP_SYNC mapping of the inherited FD is refused with EOPNOTSUPP
+//   probe fd-attribute FD NAME      prints an extended attribute of the inherited FD
 //   probe passthrough               the kernel knows FUSE_DEV_IOC_BACKING_OPEN
 //
 // Exit status 0 when it is so, 1 with one sentence on stderr when not, 2 on wrong usage.
@@ -26,6 +29,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -245,6 +249,33 @@ int fd_zero(const std::string& number) {
   return 0;
 }
 
+int fd_map_sync(const std::string& number) {
+  const std::size_t size = size_of_inherited(number);
+  // SAFETY: a new mapping at an address of the kernel's choice.
+  void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, std::stoi(number), 0);
+  if (at == MAP_FAILED) fail("cannot be mapped with MAP_SYNC", "descriptor " + number, errno);
+  std::ranges::copy(synchronous, static_cast<char*>(at));
+  write_back(static_cast<char*>(at), synchronous.size());
+  return fd_expect(number, std::string(synchronous));
+}
+
+int fd_no_map_sync(const std::string& number) {
+  const std::size_t size = size_of_inherited(number);
+  // SAFETY: as above.
+  void* at = mmap(nullptr, size, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, std::stoi(number), 0);
+  if (at != MAP_FAILED) fail("was mapped with MAP_SYNC", "descriptor " + number);
+  if (errno != EOPNOTSUPP) fail("MAP_SYNC was refused, but not with EOPNOTSUPP", "descriptor " + number, errno);
+  return 0;
+}
+
+int fd_attribute(const std::string& number, const std::string& name) {
+  char value[256];
+  const ssize_t length = fgetxattr(std::stoi(number), name.c_str(), value, sizeof value);
+  if (length < 0) fail("has no " + name, "descriptor " + number, errno);
+  std::printf("%.*s\n", static_cast<int>(length), value);
+  return 0;
+}
+
 int passthrough() {
   struct BackingMap {
     std::int32_t fd;
@@ -271,6 +302,9 @@ int main(int argc, char** argv) {
   if (verb == "fd-store" && argc == 4) return fd_store(path, text);
   if (verb == "fd-expect" && argc == 4) return fd_expect(path, text);
   if (verb == "fd-zero" && argc == 3) return fd_zero(path);
+  if (verb == "fd-map-sync" && argc == 3) return fd_map_sync(path);
+  if (verb == "fd-no-map-sync" && argc == 3) return fd_no_map_sync(path);
+  if (verb == "fd-attribute" && argc == 4) return fd_attribute(path, text);
   if (verb == "passthrough" && argc == 2) return passthrough();
   if (verb == "map-sync" && argc == 3) return map_sync(path);
   if (verb == "no-map-sync" && argc == 3) return no_map_sync(path);

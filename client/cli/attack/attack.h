@@ -12,6 +12,7 @@
 #include <functional>
 #include <iosfwd>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "schema/request.h"
@@ -39,6 +40,7 @@ enum class Seen {
   allowed,
   unsupported,   // this machine has no such operation, for anybody
   inconclusive,  // the attempt hung or died, so it proves nothing
+  left_out,      // not tried, since the caller said so
 };
 
 struct Outcome {
@@ -65,6 +67,9 @@ struct Options {
   std::chrono::milliseconds patience{10000};
   // Only operations whose "family/operation" contains this; empty means all.
   std::string only;
+  // An operation that is not tried, as "family/operation", for example because this machine would not survive
+  // it; empty means none.
+  std::string except;
   // Called after each operation, for a progress display; may be empty.
   std::function<void(const Outcome&)> on_outcome;
 };
@@ -72,6 +77,9 @@ struct Options {
 // Runs the whole table. The caller should be root, so that the attacker can be made a stranger to the region;
 // else the table tells what the calling user can do. Forks; safe to call from a process with one thread.
 [[nodiscard]] std::vector<Outcome> run(const Target& target, const Options& options = {});
+
+// Whether the table has an operation of that "family/operation".
+[[nodiscard]] bool is_operation(std::string_view title);
 
 // How many operations the table has.
 [[nodiscard]] std::size_t operation_count();
@@ -81,6 +89,7 @@ struct Summary {
   std::size_t refused = 0;
   std::size_t allowed = 0;
   std::size_t unsupported = 0;
+  std::size_t left_out = 0;
   std::size_t holes = 0;
   std::size_t broken = 0;
 };

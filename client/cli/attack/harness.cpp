@@ -180,6 +180,16 @@ Outcome judge(const Operation& operation, const Target& target, const std::optio
   return outcome;
 }
 
+Outcome left_out(const Operation& operation, const Target& target) {
+  return {.family = operation.family,
+          .operation = operation.name,
+          .expected = expectation(operation.rule, target),
+          .seen = Seen::left_out,
+          .error = 0,
+          .note = {},
+          .damage = {}};
+}
+
 // A directory that the stranger may write, gone at the end.
 class Scratch {
  public:
@@ -230,7 +240,12 @@ std::vector<Outcome> run(const Target& target, const Options& options,
                           .page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
                           .contents = witness.contents()};
     for (const Operation& operation : operations) {
-      if ((operation.family + "/" + operation.name).find(options.only) == std::string::npos) continue;
+      const std::string title = operation.family + "/" + operation.name;
+      if (title.find(options.only) == std::string::npos) continue;
+      if (title == options.except) {
+        outcomes.push_back(left_out(operation, target));
+        continue;
+      }
       *g_report = {};
       std::fflush(nullptr);
       const pid_t pid = fork();

@@ -37,6 +37,13 @@ std::vector<Operation> all_operations() {
   return all;
 }
 
+bool is_operation(std::string_view title) {
+  const std::vector<Operation> all = all_operations();
+  return std::any_of(all.begin(), all.end(), [&](const Operation& operation) {
+    return operation.family + "/" + operation.name == title;
+  });
+}
+
 std::size_t operation_count() {
   return all_operations().size();
 }

@@ -18,6 +18,7 @@ std::string error_name(int error) {
 std::string verdict(const Outcome& outcome) {
   if (is_hole(outcome)) return "HOLE";
   if (is_broken(outcome)) return "broken";
+  if (outcome.seen == Seen::left_out) return "left out";
   return "ok";
 }
 
@@ -78,6 +79,8 @@ const char* to_string(Seen seen) {
       return "unsupported";
     case Seen::inconclusive:
       return "inconclusive";
+    case Seen::left_out:
+      return "not tried";
   }
   std::abort();
 }
@@ -89,7 +92,8 @@ bool is_hole(const Outcome& outcome) {
 bool is_broken(const Outcome& outcome) {
   if (is_hole(outcome)) return false;
   return outcome.seen == Seen::inconclusive ||
-         (outcome.expected == Expected::allowed && outcome.seen != Seen::allowed);
+         (outcome.seen != Seen::left_out && outcome.expected == Expected::allowed &&
+          outcome.seen != Seen::allowed);
 }
 
 Summary summarize(const std::vector<Outcome>& outcomes) {
@@ -98,6 +102,7 @@ Summary summarize(const std::vector<Outcome>& outcomes) {
     sum.refused += outcome.seen == Seen::refused ? 1 : 0;
     sum.allowed += outcome.seen == Seen::allowed ? 1 : 0;
     sum.unsupported += outcome.seen == Seen::unsupported ? 1 : 0;
+    sum.left_out += outcome.seen == Seen::left_out ? 1 : 0;
     sum.holes += is_hole(outcome) ? 1 : 0;
     sum.broken += is_broken(outcome) ? 1 : 0;
   }
@@ -107,7 +112,8 @@ Summary summarize(const std::vector<Outcome>& outcomes) {
 void print_table(std::ostream& out, const std::vector<Outcome>& outcomes, Rows rows) {
   std::vector<const Outcome*> shown;
   for (const Outcome& outcome : outcomes) {
-    if (rows == Rows::all || is_hole(outcome) || is_broken(outcome)) shown.push_back(&outcome);
+    if (rows == Rows::all || is_hole(outcome) || is_broken(outcome) || outcome.seen == Seen::left_out)
+      shown.push_back(&outcome);
   }
   if (!shown.empty()) {
     std::size_t family = 6;
@@ -118,7 +124,7 @@ void print_table(std::ostream& out, const std::vector<Outcome>& outcomes, Rows r
     }
     const auto row = [&](std::string_view a, std::string_view b, std::string_view c, std::string_view d,
                          std::string_view e, std::string_view f) {
-      print_padded(out, a, 6);
+      print_padded(out, a, 8);
       print_padded(out, b, family);
       print_padded(out, c, operation);
       print_padded(out, d, 8);
@@ -133,9 +139,11 @@ void print_table(std::ostream& out, const std::vector<Outcome>& outcomes, Rows r
     out << '\n';
   }
   const Summary sum = summarize(outcomes);
-  out << sum.operations << " operations tried: " << sum.refused << " refused, " << sum.allowed << " allowed, "
-      << sum.unsupported << " not on this machine; " << sum.holes << (sum.holes == 1 ? " hole, " : " holes, ")
-      << sum.broken << " broken\n";
+  out << sum.operations - sum.left_out << " operations tried: " << sum.refused << " refused, " << sum.allowed
+      << " allowed, " << sum.unsupported << " not on this machine; " << sum.holes
+      << (sum.holes == 1 ? " hole, " : " holes, ") << sum.broken << " broken";
+  if (sum.left_out > 0) out << "; " << sum.left_out << " left out";
+  out << '\n';
 }
 
 void print_json(std::ostream& out, const std::vector<Outcome>& outcomes) {
@@ -153,7 +161,8 @@ void print_json(std::ostream& out, const std::vector<Outcome>& outcomes) {
     separator = ",";
   }
   const Summary sum = summarize(outcomes);
-  out << "],\"tried\":" << sum.operations << ",\"refused\":" << sum.refused << ",\"allowed\":" << sum.allowed
+  out << "],\"tried\":" << sum.operations - sum.left_out << ",\"left_out\":" << sum.left_out
+      << ",\"refused\":" << sum.refused << ",\"allowed\":" << sum.allowed
       << ",\"unsupported\":" << sum.unsupported << ",\"holes\":" << sum.holes << ",\"broken\":" << sum.broken
       << "}\n";
 }

@@ -42,8 +42,9 @@ enum class PersistenceDomain : std::uint8_t {
 enum class Confinement : std::uint8_t { sealed = 0, clone = 1, native = 2, lsm = 3 };
 
 /// sealed: holders never fault; a revoke zeroes the memory. revocable: a revoke takes the mappings away
-/// (SIGBUS).
-enum class SealKind : std::uint8_t { sealed = 0, revocable = 1 };
+/// (SIGBUS). irrevocable: a revoke takes nothing from those who have it, and fails while anybody does; the
+/// memory comes back when the last one lets go. Devices are irrevocable, and nothing else is.
+enum class SealKind : std::uint8_t { sealed = 0, revocable = 1, irrevocable = 2 };
 
 enum class LifetimeKind : std::uint8_t { connection = 0, ttl = 1, persistent = 2 };
 enum class RegionState : std::uint8_t {
@@ -61,7 +62,7 @@ MAPCAP_API std::string_view to_string(CacheMechanism);  ///< "page-attribute", "
 MAPCAP_API std::string_view to_string(Granularity);     ///< "none", "page", "cache-line", "byte"
 MAPCAP_API std::string_view to_string(PersistenceDomain);  ///< "volatile", "block-device", ...
 MAPCAP_API std::string_view to_string(Confinement);        ///< "sealed", "clone", "native", "lsm"
-MAPCAP_API std::string_view to_string(SealKind);           ///< "sealed", "revocable"
+MAPCAP_API std::string_view to_string(SealKind);           ///< "sealed", "revocable", "irrevocable"
 MAPCAP_API std::string_view to_string(RegionState);        ///< "live", "revoking", ...
 
 /// connection: until the creator's connection ends (and its grace period). ttl: for `ttl`, renewable.

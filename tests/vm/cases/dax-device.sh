@@ -23,8 +23,10 @@ is_zero() { # NAME
 mc create nv/kept --pool nv --size 1M --lifetime persistent > /dev/null
 mc create nv/taken --pool nv --size 1M --lifetime persistent > /dev/null
 refused mc create nv/third --pool nv --size 1M || fail "two devices make three regions"
+mc create nv/third --pool nv --size 1M --revocable > /run/refused.log 2>&1 && fail "a revocable region of a device"
+grep -q 'makes no revocable regions, only irrevocable' /run/refused.log || { cat /run/refused.log; fail "the refusal does not say why"; }
 for name in nv/kept nv/taken; do
-    [ "$(shown $name revoke)" = waits ] || fail "$name is told to be revocable"
+    [ "$(shown $name revoke) $(shown $name seal)" = "waits irrevocable" ] || fail "$name is told to be $(shown $name seal)"
     [ "$(shown $name confinement)" = native ] || fail "a devdax grant is not confined natively"
     [ "$(shown $name granularity)" = cache-line ] || fail "stores are not told to need a cache line flush"
     [ "$(shown $name domain)" = memory-controller ] || fail "the persistence domain is wrong"
@@ -49,6 +51,7 @@ kill_broker
 start_broker /run/dax-device
 mc dump nv/kept /run/dumped > /dev/null
 cmp -n 1M /run/contents /run/dumped || fail "contents did not outlive the broker"
+[ "$(shown nv/kept seal)" = irrevocable ] || fail "after a restart a device is told to be $(shown nv/kept seal)"
 
 # Promise 5 and 7: while somebody holds it, it is neither called revoked nor given to the next.
 mc revoke nv/taken > /run/revoke.log 2>&1 && fail "a device that somebody holds is called revoked"

@@ -6,6 +6,7 @@
 . "$MAPCAP_VM/guest/lib.sh"
 . "$MAPCAP_VM/guest/broker.sh"
 
+read_back=$(built tests/vm/mapcap_cache_mode)
 need_labels
 region=$(nd_region)
 "$guest/devdax.sh" foreign 32M > /dev/null
@@ -19,7 +20,13 @@ mc create nv/b --pool nv --size 15M --lifetime persistent > /dev/null
     fail "the sizes are $(shown nv/a size) and $(shown nv/b size)"
 [ "$(shown nv/a granularity)" = cache-line ] || fail "stores are not told to need a cache line flush"
 [ "$(shown nv/a confinement)" = native ] || fail "a devdax grant is not confined natively"
+[ "$(shown nv/a seal)" = irrevocable ] || fail "a namespace is told to be $(shown nv/a seal)"
 [ "$(ours)" = 2 ] || fail "two regions have $(ours) namespaces"
+is_verified() { # told as read back, and so it is
+    [ "$(shown nv/a verified) $(mc run nv/a:ro -- "$read_back" 3)" = "true wb" ]
+}
+is_verified || fail "the cache mode is told as verified: $(shown nv/a verified)"
+mc pools --json | grep -q '"cache_verified": *true' || fail "the pool does not tell that it was verified"
 mc create nv/big --pool nv --size 60M > /run/refused.log 2>&1 && fail "more than the capacity was given"
 grep -q capacity /run/refused.log || grep -q 'pool nv' /run/refused.log || fail "the refusal does not say why"
 
@@ -30,6 +37,15 @@ kill_broker
 start_broker /run/dax-region
 mc dump nv/a /run/dumped > /dev/null
 cmp /run/contents /run/dumped || fail "contents did not outlive the broker"
+is_verified || fail "after a restart the cache mode is told as verified: $(shown nv/a verified)"
+
+# Promises 1 to 3: the whole table, side by side.
+table() { mc doctor --attack "$1" --rights "$2" > "/run/region-$2" 2>&1; }
+table nv/a rw & rw=$!
+table nv/b ro & ro=$!
+wait $rw || { cat /run/region-rw; fail "a rw grant of a namespace has holes"; }
+wait $ro || { cat /run/region-ro; fail "a ro grant of a namespace has holes"; }
+grep -q ' [1-9][0-9][0-9] refused.* 0 holes, 0 broken' /run/region-rw /run/region-ro || fail "the table was not tried"
 
 # Promise 5: held, it stays; let go, its namespace is destroyed. Promise 6: the next in its place is zero.
 mc run nv/a:rw -- "$probe" hold 3 /run/region-held /run/region-let-go & holder=$!

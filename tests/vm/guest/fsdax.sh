@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fsdax.sh ext4|xfs [SIZE] [MOUNTPOINT]: a new fsdax namespace of SIZE (default 400M; XFS needs 300M)
-# with that filesystem, mounted with dax at MOUNTPOINT (default /mnt/pmem).
+# fsdax.sh ext4|xfs|xfs-reflink [SIZE] [MOUNTPOINT]: a new fsdax namespace of SIZE (default 400M; XFS needs
+# 300M) with that filesystem, mounted with dax at MOUNTPOINT (default /mnt/pmem).
 # fsdax.sh again ext4|xfs [MOUNTPOINT]: mounts what an earlier boot on the same --keep-disk made.
 #
 # On a labelled NVDIMM the namespace is named mapcap-FS and shares the region with others. An NVDIMM
@@ -22,13 +22,16 @@ ext4)
     # DAX wants blocks of a page; small filesystems would get smaller ones.
     make=(mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=1,nodiscard -m 0)
     ;;
-xfs)
-    # Without reflink: a reflinked extent could never be mapped synchronously and in place.
-    make=(mkfs.xfs -q -f -K -m reflink=0)
+xfs | xfs-reflink)
+    # Usually without reflink: a reflinked extent could never be mapped synchronously and in place.
+    reflink=0
+    [ "$fs" = xfs ] || reflink=1
+    fs=xfs
+    make=(mkfs.xfs -q -f -K -m reflink=$reflink)
     export LD_LIBRARY_PATH=$MAPCAP_VM_CACHE/tools/lib/x86_64-linux-gnu:$MAPCAP_VM_CACHE/tools/usr/lib/x86_64-linux-gnu
     command -v mkfs.xfs > /dev/null || skip "mkfs.xfs is not installed"
     ;;
-*) fail "fsdax.sh: unknown filesystem '$fs': use ext4 or xfs" ;;
+*) fail "fsdax.sh: unknown filesystem '$fs': use ext4, xfs or xfs-reflink" ;;
 esac
 
 if [ -n "$again" ]; then
