@@ -6,6 +6,7 @@
 . "$MAPCAP_VM/guest/lib.sh"
 . "$MAPCAP_VM/guest/broker.sh"
 
+read_back=$(built tests/vm/mapcap_cache_mode)
 seed=
 for device in /sys/bus/dax/devices/dax*.0; do
     case $(readlink -f "$device") in */hmem*) seed=$(basename "$device") ;; esac
@@ -28,6 +29,17 @@ mc create soft/b --pool soft --size 3M --lifetime persistent > /dev/null
     fail "the sizes are $(shown soft/a size) and $(shown soft/b size)"
 [ "$(shown soft/a domain)" = volatile ] || fail "soft reserved memory is told to be $(shown soft/a domain)"
 [ "$(devices)" = 2 ] || fail "two regions have $(devices) devices"
+[ "$(shown soft/a seal)" = irrevocable ] || fail "a device is told to be $(shown soft/a seal)"
+[ "$(shown soft/a verified) $(mc run soft/a:ro -- "$read_back" 3)" = "true wb" ] ||
+    fail "the cache mode is told as verified: $(shown soft/a verified)"
+
+# Promises 1 to 3: the whole table, side by side.
+table() { mc doctor --attack "$1" --rights "$2" > "/run/dynamic-$2" 2>&1; }
+table soft/a rw & rw=$!
+table soft/b ro & ro=$!
+wait $rw || { cat /run/dynamic-rw; fail "a rw grant of a dynamic device has holes"; }
+wait $ro || { cat /run/dynamic-ro; fail "a ro grant of a dynamic device has holes"; }
+grep -q ' [1-9][0-9][0-9] refused.* 0 holes, 0 broken' /run/dynamic-rw /run/dynamic-ro || fail "the table was not tried"
 
 head -c 2M /dev/urandom > /run/contents
 mc fill soft/a /run/contents > /dev/null
