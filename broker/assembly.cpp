@@ -88,6 +88,7 @@ Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings
     }
   }
   options.census = census();
+  options.end_holders_after = settings.end_holders_after;
   options.cache_reader = cache_reader();
   return pool::open_dax_region(std::move(options));
 }
@@ -110,12 +111,13 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
       return open_dax_file(settings, confinement);
     case Backing::dax_device:
       if (settings.region.empty()) {
-        return pool::open_dax_device(
-            {settings.name, settings.devices, census(), page_attribute::mapped_from});
+        return pool::open_dax_device({settings.name, settings.devices, census(), settings.end_holders_after,
+                                      page_attribute::mapped_from});
       }
       return open_dax_region(settings);
     case Backing::pci_bar:
-      return pool::open_pci_bar({settings.name, settings.resources, settings.cache, census()});
+      return pool::open_pci_bar(
+          {settings.name, settings.resources, settings.cache, census(), settings.end_holders_after});
   }
   return schema::error(ErrorCode::invalid, "pool " + settings.name + " has no backing");
 }

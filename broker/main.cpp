@@ -2,6 +2,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -74,6 +75,13 @@ class Start {
   std::unique_ptr<confine::Keeper> keeper_;
 };
 
+sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
+  const auto& pools = policy.pools();
+  const bool any = std::any_of(pools.begin(), pools.end(),
+                               [](const auto& pool) { return pool.end_holders_after.has_value(); });
+  return any ? sandbox::EndsHolders::yes : sandbox::EndsHolders::no;
+}
+
 Result<void> serve(const Config& config) {
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
@@ -91,7 +99,7 @@ Result<void> serve(const Config& config) {
   Loop loop;  // Outlives all that waits on it; starts no thread.
   Start start(config.socket);
   MAPCAP_TRY(confine::Keeper * keeper, start.keeper(keeper_options));
-  MAPCAP_TRY_VOID(sandbox::drop_privileges());
+  MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
 
   // Threads from here on.
   Worker ledger_worker(loop, 1);

@@ -85,6 +85,9 @@ std::vector<std::string> read_paths(Section& section, std::string_view key) {
   return paths;
 }
 
+/// A revoke that ends holders is answered when they are gone, and clients wait 30 s for an answer.
+constexpr std::chrono::seconds kLongestWait{20};
+
 /// Keys that only some backings have.
 void check_keys_of_backing(Section& section, Backing backing) {
   struct Owned {
@@ -175,6 +178,10 @@ void check_seals(Section& section, const PoolSettings& pool) {
   if (!is_device(pool.backing) && has(SealKind::irrevocable)) {
     section.problem(section.at("seals"), "only devices are irrevocable");
   }
+  if (!is_device(pool.backing) && pool.end_holders_after) {
+    section.problem(section.at("end_holders_after"),
+                    "end_holders_after is for devices, which nothing else takes from their holders");
+  }
 }
 
 PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problems) {
@@ -203,6 +210,7 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   const std::optional<std::string> path = section.text("path");
   if (path) pool.path = normal_path(section, section.at("path"), *path).value_or("");
   pool.pin_deadline = section.duration("pin_deadline", 10ms, 1h).value_or(pool.pin_deadline);
+  pool.end_holders_after = section.duration("end_holders_after", 0s, kLongestWait);
   pool.devices = read_paths(section, "devices");
   pool.region = section.text("region").value_or("");
   pool.resources = read_paths(section, "resources");

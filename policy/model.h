@@ -71,8 +71,11 @@ struct PoolSettings {
   std::string path;                                ///< dax-file: an absolute, normalised directory.
   /// dax-file: how long a revoke waits for pinned pages before the region is quarantined; 10 ms to 1 h.
   std::chrono::nanoseconds pin_deadline = std::chrono::seconds(5);
-  std::vector<std::string> devices;    ///< dax-device: device nodes ...
-  std::string region;                  ///< ... or the name of an ndctl or daxctl region.
+  std::vector<std::string> devices;  ///< dax-device: device nodes ...
+  std::string region;                ///< ... or the name of an ndctl or daxctl region.
+  /// dax-device, pci-bar: how long a revoke waits for holders before it ends them; absent: for ever. 0 to 20
+  /// s.
+  std::optional<std::chrono::nanoseconds> end_holders_after;
   std::vector<std::string> resources;  ///< pci-bar: sysfs resource files.
   bool operator==(const PoolSettings&) const = default;
 };

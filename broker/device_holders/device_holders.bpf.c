@@ -29,13 +29,24 @@ struct kernfs_elem_attr {
 struct kernfs_node {
   struct kernfs_elem_attr attr;
 };
+struct super_block {
+  __u32 s_dev;
+};
 struct inode {
+  __u16 i_mode;
+  __u32 i_rdev;
+  unsigned long i_ino;
+  struct super_block *i_sb;
   struct cdev *i_cdev;
   void *i_private;
 };
 struct file {
+  __u32 f_mode;
   struct inode *f_inode;
   void *private_data;
+};
+struct vm_area_struct {
+  struct file *vm_file;
 };
 struct fdtable {
   struct file **fd;
@@ -44,7 +55,22 @@ struct files_struct {
   struct fdtable *fdt;
 };
 struct task_struct {
+  int tgid;
   struct files_struct *files;
+};
+struct seq_file;
+struct bpf_iter_meta {
+  struct seq_file *seq;
+};
+struct bpf_iter__task_file {
+  struct bpf_iter_meta *meta;
+  struct task_struct *task;
+  struct file *file;
+};
+struct bpf_iter__task_vma {
+  struct bpf_iter_meta *meta;
+  struct task_struct *task;
+  struct vm_area_struct *vma;
 };
 struct page {
   atomic_t _refcount;
@@ -129,6 +155,59 @@ int count_pins(struct pins *context) {
   context->most = pins.most;
   context->failed = pins.failed;
   return 0;
+}
+
+// Whose holders are listed: written before an iterator is made. The same as in device_holders.cpp.
+struct sought {
+  __u64 inode;
+  __u32 device;     // the filesystem's
+  __u32 character;  // the device's own number; 0 for a file in sysfs, which inode and filesystem tell
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct sought);
+} sought SEC(".maps");
+
+enum { kTypeOfFile = 0170000, kCharacterDevice = 0020000, kOnlyPath = 1 << 14 };
+
+static int is_sought(struct file *file) {
+  const __u32 first = 0;
+  struct sought *wanted = bpf_map_lookup_elem(&sought, &first);
+  struct inode *inode = BPF_CORE_READ(file, f_inode);
+  if (!wanted || !inode) return 0;
+  if (BPF_CORE_READ(file, f_mode) & kOnlyPath) return 0;  // Can be neither mapped nor used.
+  if (wanted->character) {
+    return (BPF_CORE_READ(inode, i_mode) & kTypeOfFile) == kCharacterDevice &&
+           BPF_CORE_READ(inode, i_rdev) == wanted->character;
+  }
+  return BPF_CORE_READ(inode, i_ino) == wanted->inode && BPF_CORE_READ(inode, i_sb, s_dev) == wanted->device;
+}
+
+static int tell(struct bpf_iter_meta *meta, struct task_struct *task, struct file *file) {
+  if (!is_sought(file)) return 0;
+  __u32 pid = task->tgid;
+  bpf_seq_write(meta->seq, &pid, sizeof pid);
+  return 0;
+}
+
+SEC("iter/task_file")
+int list_openers(struct bpf_iter__task_file *context) {
+  struct task_struct *task = context->task;
+  struct file *file = context->file;
+  if (!task || !file) return 0;
+  return tell(context->meta, task, file);
+}
+
+SEC("iter/task_vma")
+int list_mappers(struct bpf_iter__task_vma *context) {
+  struct task_struct *task = context->task;
+  struct vm_area_struct *vma = context->vma;
+  if (!task || !vma) return 0;
+  struct file *file = vma->vm_file;
+  if (!file) return 0;
+  return tell(context->meta, task, file);
 }
 
 // bpf_probe_read_kernel is for programs under such a licence.

@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "broker/device_holders/object.h"
@@ -49,6 +52,38 @@ struct Pins {
   std::int32_t most;
   std::uint32_t failed;
 };
+
+struct Sought {
+  std::uint64_t inode;
+  std::uint32_t device;
+  std::uint32_t character;
+};
+
+/// A device's number as the kernel keeps it: MKDEV in include/linux/kdev_t.h.
+std::uint32_t kernel_number(dev_t device) {
+  return static_cast<std::uint32_t>(major(device)) << 20U | static_cast<std::uint32_t>(minor(device));
+}
+
+struct DestroyLink {
+  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+};
+using Link = std::unique_ptr<bpf_link, DestroyLink>;
+
+/// What an iterator's program wrote: the kernel runs it for each file or mapping while this reads.
+Result<void> read_pids(const bpf_link* link, std::set<pid_t>& pids) {
+  const UniqueFd iterator(bpf_iter_create(bpf_link__fd(link)));
+  if (!iterator.valid()) return schema::io_error("listing a device's holders", errno);
+  std::array<std::uint32_t, 256> some{};
+  for (;;) {
+    // SAFETY: a seq_file hands out as much as fits, and the program writes whole words.
+    const ssize_t got = ::read(iterator.get(), some.data(), sizeof some);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0) return schema::io_error("reading a device's holders", errno);
+    if (got == 0) return schema::ok();
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof some[0]; ++i)
+      pids.insert(static_cast<pid_t>(some.at(i)));
+  }
+}
 
 struct CloseObject {
   void operator()(bpf_object* object) const { bpf_object__close(object); }
@@ -96,8 +131,13 @@ class OwnPin {
 
 class KernelCensus final : public Census {
  public:
-  KernelCensus(Object loaded, int opens, int pins)
-      : object_(std::move(loaded)), count_opens_(opens), count_pins_(pins) {}
+  KernelCensus(Object loaded, int opens, int pins, int sought, Link openers, Link mappers)
+      : object_(std::move(loaded)),
+        count_opens_(opens),
+        count_pins_(pins),
+        sought_(sought),
+        openers_(std::move(openers)),
+        mappers_(std::move(mappers)) {}
 
   Result<std::uint32_t> opens(BorrowedFd node) override {
     struct stat status {};
@@ -134,6 +174,27 @@ class KernelCensus final : public Census {
     return false;
   }
 
+  Result<std::vector<pid_t>> processes(BorrowedFd node) override {
+    if (!openers_ || !mappers_) {
+      return schema::error(ErrorCode::unsupported,
+                           "this kernel does not list who has a device open or mapped");
+    }
+    struct stat status {};
+    if (::fstat(node.get(), &status) != 0) return schema::io_error("fstat of a device", errno);
+    const Sought sought{status.st_ino, kernel_number(status.st_dev),
+                        S_ISCHR(status.st_mode) ? kernel_number(status.st_rdev) : 0};
+    const std::lock_guard lock(listing_);
+    const std::uint32_t first = 0;
+    if (bpf_map_update_elem(sought_, &first, &sought, BPF_ANY) != 0) {
+      return schema::io_error("naming the device whose holders are listed", errno);
+    }
+    std::set<pid_t> pids;
+    MAPCAP_TRY_VOID(read_pids(openers_.get(), pids));
+    MAPCAP_TRY_VOID(read_pids(mappers_.get(), pids));
+    pids.erase(::getpid());
+    return std::vector<pid_t>(pids.begin(), pids.end());
+  }
+
  private:
   static schema::Error unreadable() {
     return schema::error(ErrorCode::unsupported, "the kernel's counts of a device's pages could not be read");
@@ -154,27 +215,49 @@ class KernelCensus final : public Census {
   Object object_;
   int count_opens_;
   int count_pins_;
+  int sought_;
+  Link openers_;        ///< Empty where the kernel cannot.
+  Link mappers_;        ///< The same.
+  std::mutex listing_;  ///< There is one device at a time in `sought`.
 };
+
+Result<Object> load_object(bool iterators) {
+  bpf_object_open_opts options{};
+  options.sz = sizeof options;
+  options.object_name = "mapcap_holders";
+  Object opened(bpf_object__open_mem(object().data(), object().size(), &options));
+  if (opened && !iterators) {
+    for (const char* name : {"list_openers", "list_mappers"})
+      bpf_program__set_autoload(bpf_object__find_program_by_name(opened.get(), name), false);
+  }
+  if (opened && bpf_object__load(opened.get()) == 0) return opened;
+  return schema::error(ErrorCode::unsupported,
+                       "the kernel refuses the BPF program that counts a device's holders (errno " +
+                           std::to_string(errno) + ")");
+}
+
+Link attach_iterator(bpf_object* loaded, const char* name) {
+  return Link(bpf_program__attach_iter(bpf_object__find_program_by_name(loaded, name), nullptr));
+}
 
 }  // namespace
 
 Result<std::shared_ptr<Census>> load() {
   libbpf_set_print(nullptr);
-  bpf_object_open_opts options{};
-  options.sz = sizeof options;
-  options.object_name = "mapcap_holders";
-  Object opened(bpf_object__open_mem(object().data(), object().size(), &options));
-  if (!opened || bpf_object__load(opened.get()) != 0) {
-    return schema::error(ErrorCode::unsupported,
-                         "the kernel refuses the BPF program that counts a device's holders (errno " +
-                             std::to_string(errno) + ")");
-  }
+  Result<Object> loaded = load_object(true);
+  const bool iterators = loaded.has_value();
+  if (!iterators) loaded = load_object(false);
+  MAPCAP_TRY(Object opened, std::move(loaded));
   bpf_program* opens = bpf_object__find_program_by_name(opened.get(), "count_opens");
   bpf_program* pins = bpf_object__find_program_by_name(opened.get(), "count_pins");
   MAPCAP_INVARIANT(opens != nullptr && pins != nullptr, "device_holders.bpf.c lacks a program");
   const int opens_fd = bpf_program__fd(opens);
   const int pins_fd = bpf_program__fd(pins);
-  return std::shared_ptr<Census>(std::make_shared<KernelCensus>(std::move(opened), opens_fd, pins_fd));
+  const int sought = bpf_map__fd(bpf_object__find_map_by_name(opened.get(), "sought"));
+  Link openers = iterators ? attach_iterator(opened.get(), "list_openers") : Link();
+  Link mappers = iterators ? attach_iterator(opened.get(), "list_mappers") : Link();
+  return std::shared_ptr<Census>(std::make_shared<KernelCensus>(std::move(opened), opens_fd, pins_fd, sought,
+                                                                std::move(openers), std::move(mappers)));
 }
 
 }  // namespace mapcap::broker::device_holders

@@ -11,6 +11,8 @@
 //                                     closing
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <vector>
 
@@ -40,7 +42,16 @@ class Census {
   /// `unsupported` where the kernel counts pins in a way that is not known, `io`.
   virtual schema::Result<bool> pinned(schema::BorrowedFd device, schema::ByteCount alignment,
                                       const std::vector<Range>& ranges) = 0;
+
+  /// The processes that have a device (as in opens()) open or mapped, but the caller: each once. A descriptor
+  /// that is under way in a socket or that only the kernel holds (io_uring), and a pinned page, are nobody's
+  /// here. Errors: `unsupported` where the kernel cannot list them, `io`.
+  virtual schema::Result<std::vector<pid_t>> processes(schema::BorrowedFd node) = 0;
 };
+
+/// Ends with SIGKILL those that processes() names, but the init process; returns how many. Errors: those of
+/// processes().
+schema::Result<std::size_t> end_processes(Census& census, schema::BorrowedFd node);
 
 /// Errors: `unsupported` where the kernel or the build cannot.
 schema::Result<std::shared_ptr<Census>> load();

@@ -26,6 +26,9 @@ constexpr schema::ByteCount kInlineCut{1U << 20U};
 /// last exit.
 constexpr std::chrono::nanoseconds kProbeEvery = 50ms;
 constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
+/// How often holders are asked for that may yet be ended, and how long the kernel may take to end them.
+constexpr std::chrono::nanoseconds kHolderPause = 100ms;
+constexpr std::chrono::nanoseconds kDying = 5s;
 
 ledger::Strength strength_of(const Region& region) {
   return ledger::strength_of(region.record);
@@ -165,6 +168,7 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   } else {
     done = co_await parts_.worker.run(take);
   }
+  if (!done && pool.facts().end_holders_after) done = co_await outlast_holders(id);
   region = parts_.directory.find(id);
   if (done) {
     region->cut = true;
@@ -184,6 +188,29 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   }
   region->changed->notify();
   co_return done;
+}
+
+Task<Result<void>> Reclaim::outlast_holders(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  pool::Pool& pool = *region->pool->pool;
+  const std::string name = region->record.name;
+  const std::chrono::nanoseconds patience = *pool.facts().end_holders_after;
+  auto take = [&pool, &extent = region->extent, seal = region->record.seal] {
+    return pool.cut(extent, seal);
+  };
+  auto end = [&pool, &extent = region->extent] { return pool.end_holders(extent); };
+  bool ended = false;
+  for (std::chrono::nanoseconds waited{0};; waited += kHolderPause) {
+    if (waited >= patience && !ended) {
+      ended = true;
+      Result<std::size_t> killed = co_await parts_.worker.run(end);
+      if (killed) parts_.report.holders_ended(name, killed.value());
+      if (!killed) parts_.report.reclaim_failed(name, killed.error());
+    }
+    co_await parts_.loop.sleep(kHolderPause);
+    Result<void> done = co_await parts_.worker.run(take);
+    if (done || waited >= patience + kDying) co_return done;
+  }
 }
 
 Task<Result<Revoked>> Reclaim::join(RegionId id, Drain drain) {

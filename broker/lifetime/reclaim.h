@@ -5,6 +5,9 @@
 //                         +-- cut passes its deadline --> quarantined ------+   (tried again until it
 //                         succeeds)
 //
+// Irrevocable memory is not cut: what stands for it is that nobody has it any more, for which a revoke waits
+// or, where the pool's policy says so, at last ends those who do.
+//
 // Each arrow is recorded before what it stands for is undone-able, so a broker that dies anywhere repeats the
 // step it was in: cut and free are restartable. The charge ends with the record, after the memory is really
 // free.
@@ -65,6 +68,7 @@ class Reclaim {
   Task<schema::Result<void>> mark(schema::RegionId id, schema::RegionState state);
   Task<void> drain_holders(schema::RegionId id, Drain drain);
   Task<schema::Result<void>> cut(schema::RegionId id);
+  Task<schema::Result<void>> outlast_holders(schema::RegionId id);
   Task<void> finish(schema::RegionId id);
   Task<void> wait_until_unheld(schema::RegionId id);
   Task<schema::Result<bool>> held(schema::RegionId id);

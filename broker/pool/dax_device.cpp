@@ -64,6 +64,10 @@ Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options) {
   }
   parts.scrub = Scrub::non_temporal;
   if (options.census) {
+    parts.facts.end_holders_after = options.end_holders_after;
+    parts.end_holders = [census = options.census](schema::BorrowedFd fd) {
+      return device_holders::end_processes(*census, fd);
+    };
     parts.held = [census = options.census](const Device& device, schema::BorrowedFd fd) -> Result<bool> {
       MAPCAP_TRY(const DaxNode node, read_dax_node("", device.modes.front().path));
       return is_held(*census, node, fd);

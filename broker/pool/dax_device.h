@@ -17,7 +17,8 @@ struct DaxDeviceOptions {
   std::vector<std::string> devices;  ///< "/dev/dax0.0"
   /// Nothing: a device that was granted once is not granted again before the next boot.
   std::shared_ptr<device_holders::Census> census;
-  CacheReader cache_reader = {};  ///< May be empty.
+  std::optional<std::chrono::nanoseconds> end_holders_after = {};  ///< As in Facts.
+  CacheReader cache_reader = {};                                   ///< May be empty.
 };
 
 /// Errors: those of read_dax_node.

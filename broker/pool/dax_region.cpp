@@ -47,6 +47,7 @@ class DaxRegionPool final : public Pool {
     facts_.cache_modes = {CacheMode::write_back};
     facts_.durability = durability;
     facts_.volatile_memory = false;
+    facts_.end_holders_after = options_.end_holders_after;
   }
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
@@ -108,6 +109,10 @@ class DaxRegionPool final : public Pool {
     const std::optional<Known> known = find(extent.word());
     if (!known || !known->granted) return false;
     return is_held(*options_.census, known->node, extent.fd());
+  }
+
+  Result<std::size_t> end_holders(const Extent& extent) override {
+    return device_holders::end_processes(*options_.census, extent.fd());
   }
 
   Result<void> free(Extent& extent, const Progress&) override {

@@ -25,6 +25,7 @@ struct DaxRegionOptions {
   std::string region;                                              ///< For sentences.
   std::variant<std::uint32_t, schema::ByteCount> capacity = 100U;  ///< Percent of the region, or bytes.
   std::shared_ptr<device_holders::Census> census;
+  std::optional<std::chrono::nanoseconds> end_holders_after = {};  ///< As in Facts.
   CacheReader cache_reader = {};  ///< Used for each new device; may be empty.
 };
 

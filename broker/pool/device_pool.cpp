@@ -112,6 +112,10 @@ class DevicePool final : public Pool {
     return parts_.held(parts_.devices[*found], extent.fd());
   }
 
+  Result<std::size_t> end_holders(const Extent& extent) override {
+    return parts_.end_holders ? parts_.end_holders(extent.fd()) : Result<std::size_t>(std::size_t{0});
+  }
+
   std::uint32_t bad_blocks(const Extent& extent) override {
     const std::optional<std::size_t> found = find(extent.word());
     return found && parts_.bad_blocks ? parts_.bad_blocks(parts_.devices[*found]) : 0;

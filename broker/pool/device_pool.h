@@ -39,6 +39,8 @@ struct DevicePoolParts {
   /// Whether somebody has the device open, or pins its memory; `node` is an O_PATH descriptor of it. Empty,
   /// or with an error: then a device that was granted counts as held until the next boot.
   std::function<schema::Result<bool>(const Device& device, schema::BorrowedFd node)> held;
+  /// Pool::end_holders(); may be empty.
+  std::function<schema::Result<std::size_t>(schema::BorrowedFd node)> end_holders;
   /// Keeps over the broker's death, but not over a boot, that a device was granted; both may be empty: then
   /// it counts as granted after every restart of the broker.
   std::function<void(const Device& device, Granted granted)> note;

@@ -240,6 +240,10 @@ Result<std::unique_ptr<Pool>> open_pci_bar(const PciBarOptions& options) {
   parts.facts.volatile_memory = false;
   parts.scrub = Scrub::words;
   if (options.census) {
+    parts.facts.end_holders_after = options.end_holders_after;
+    parts.end_holders = [census = options.census](schema::BorrowedFd fd) {
+      return device_holders::end_processes(*census, fd);
+    };
     // Mappings of I/O memory cannot be pinned.
     parts.held = [census = options.census](const Device&, schema::BorrowedFd node) -> Result<bool> {
       MAPCAP_TRY(const std::uint32_t opens, census->opens(node));

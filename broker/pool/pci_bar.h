@@ -28,6 +28,7 @@ struct PciBarOptions {
   std::vector<schema::CacheMode> cache;  ///< Allowed; empty: every one that is obtainable.
   /// Nothing: a BAR that was granted once is not granted again before the next boot.
   std::shared_ptr<device_holders::Census> census;
+  std::optional<std::chrono::nanoseconds> end_holders_after = {};  ///< As in Facts.
   /// Locks, and what must be forgotten with a boot: a directory on a filesystem that is.
   std::string locks = "/run/mapcap-bars";
 };

@@ -6,6 +6,7 @@
 // regions.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -64,6 +65,8 @@ struct Facts {
   schema::CacheMechanism cache_mechanism = schema::CacheMechanism::page_attribute;
   bool cache_verified = false;
   schema::Durability durability;
+  /// Irrevocable memory only: how long a revoke waits for holders before it ends them. Absent: for ever.
+  std::optional<std::chrono::nanoseconds> end_holders_after;
   bool volatile_memory =
       true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.
 };
@@ -113,6 +116,10 @@ class Pool {
   /// Makes promise 5 true: when it returns, no holder reads or writes the region's contents. Restartable.
   /// Errors: `timed_out` when pins keep it from finishing (the caller quarantines), `io`.
   virtual schema::Result<void> cut(Extent& extent, schema::SealKind seal) = 0;
+
+  /// Ends (SIGKILL) the processes that have the memory, where Facts::end_holders_after is set; returns how
+  /// many. Errors: `unsupported` when they cannot be found, `io`.
+  virtual schema::Result<std::size_t> end_holders(const Extent&) { return std::size_t{0}; }
 
   /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one
   /// probe.

@@ -84,5 +84,9 @@ void LogReport::quarantined(std::string_view name, const schema::Error& error) {
 void LogReport::reclaim_failed(std::string_view name, const schema::Error& error) {
   line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence);
 }
+void LogReport::holders_ended(std::string_view name, std::uint64_t processes) {
+  line(SD_WARNING, "revoking region " + std::string(name) + " ended " + std::to_string(processes) +
+                       (processes == 1 ? " process that had it" : " processes that had it"));
+}
 
 }  // namespace mapcap::broker

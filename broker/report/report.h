@@ -30,6 +30,8 @@ class Report {
   /// Memory that cannot be freed yet; the broker goes on trying.
   virtual void quarantined(std::string_view name, const schema::Error& error) = 0;
   virtual void reclaim_failed(std::string_view name, const schema::Error& error) = 0;
+  /// A revoke ended processes, as the pool's policy says.
+  virtual void holders_ended(std::string_view name, std::uint64_t processes) = 0;
 };
 
 /// One line an event on stderr, as journald wants it (sd-daemon(3) priority prefixes).
@@ -48,6 +50,7 @@ class LogReport final : public Report {
   void connection_refused(std::uint32_t uid, const schema::Error& error) override;
   void quarantined(std::string_view name, const schema::Error& error) override;
   void reclaim_failed(std::string_view name, const schema::Error& error) override;
+  void holders_ended(std::string_view name, std::uint64_t processes) override;
 
  private:
   /// A flood of refusals must not become a flood of log lines: at most kPerSecond of those, then a count.

@@ -130,18 +130,21 @@ Result<void> check_privileges() {
   return schema::ok();
 }
 
-Result<void> drop_privileges() {
+Result<void> drop_privileges(EndsHolders ends_holders) {
   capng_clear(CAPNG_SELECT_ALL);
   if (capng_get_caps_process() != 0) return schema::io_error("reading the process's capabilities", errno);
   std::array<bool, kKept.size()> held{};
   for (std::size_t i = 0; i < kKept.size(); ++i) {
     held.at(i) = capng_have_capability(CAPNG_PERMITTED, kKept.at(i).number) != 0;
   }
+  const bool kills =
+      ends_holders == EndsHolders::yes && capng_have_capability(CAPNG_PERMITTED, CAP_KILL) != 0;
   capng_clear(CAPNG_SELECT_ALL);
   for (std::size_t i = 0; i < kKept.size(); ++i) {
     if (!held.at(i)) continue;
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), kKept.at(i).number);
   }
+  if (kills) capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), CAP_KILL);
   if (capng_apply(CAPNG_SELECT_ALL) != 0) return schema::io_error("dropping capabilities", errno);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return schema::io_error("setting no-new-privs", errno);
   return schema::ok();

@@ -14,11 +14,14 @@ schema::Result<void> prepare_process();
 /// or without a capability of kKept (capabilities(7)).
 schema::Result<void> check_privileges();
 
+/// Whether the broker may signal other users' processes.
+enum class EndsHolders : bool { no, yes };
+
 /// Drops every capability but CAP_SYS_ADMIN (fuse mount, BACKING_OPEN), CAP_LINUX_IMMUTABLE (append flag),
-/// CAP_SYS_RESOURCE (descriptors in flight), CAP_IPC_LOCK, CAP_BPF and CAP_PERFMON (the lsm confiner);
-/// empties the bounding and ambient sets and sets no-new-privs. For the whole process: call before threads
-/// exist. Errors: `io`.
-schema::Result<void> drop_privileges();
+/// CAP_SYS_RESOURCE (descriptors in flight), CAP_IPC_LOCK, CAP_BPF and CAP_PERFMON (the lsm confiner), and
+/// CAP_KILL where a pool's policy ends holders; empties the bounding and ambient sets and sets no-new-privs.
+/// For the whole process: call before threads exist. Errors: `io`.
+schema::Result<void> drop_privileges(EndsHolders ends_holders);
 
 /// Installs the system-call filter on all threads: anything that the broker has no use for -- execve, ptrace,
 /// mount, setns, keyctl, io_uring, ... -- ends the process. Errors: `io`.

@@ -62,7 +62,9 @@ RevokeText revoke_text(const RegionInfo& region) {
   if (region.seal == SealKind::sealed) return {"zeroes", "zeroes the memory; holders never fault"};
   if (region.seal == SealKind::irrevocable) {
     return {"waits",
-            "takes nothing from those who have it: the memory comes back when the last of them lets go"};
+            "waits for those who have it, unless the pool's policy ends them: the memory comes back when the "
+            "last "
+            "of them lets go"};
   }
   return {"unmaps", "takes the mappings away; touching them is SIGBUS"};
 }

@@ -63,6 +63,7 @@ devices = ["/dev/dax1.0", "/dev/dax1.1"]
 backing = "dax-device"
 region = "region0"
 capacity = "4G"
+end_holders_after = "10s"
 
 [pool.bar]
 backing = "pci-bar"
@@ -101,6 +102,8 @@ confinement = "native"
     EXPECT_EQ(policy.pools()[device].seals, std::vector{SealKind::irrevocable});
   }
   EXPECT_EQ(policy.pools()[4].region, "region0");
+  EXPECT_EQ(policy.pools()[4].end_holders_after, std::chrono::seconds(10));
+  EXPECT_EQ(policy.pools()[5].end_holders_after, std::nullopt);
   EXPECT_TRUE(policy.pools()[5].wt_platform);
 }
 
@@ -188,6 +191,10 @@ constexpr Mistake kMistakes[] = {
      "p.toml:7:7: [pool.x]: only devices are irrevocable"},
     {"PinDeadlineOfMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\npin_deadline=\"1s\"\n",
      "p.toml:7:14: [pool.x]: pin_deadline belongs to backing \"dax-file\""},
+    {"EndingHoldersOfMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nend_holders_after=\"1s\"\n",
+     "p.toml:7:19: [pool.x]: end_holders_after is for devices"},
+    {"EndingHoldersTooLate", "[pool.x]\nbacking=\"dax-device\"\nregion=\"0\"\nend_holders_after=\"1m\"\n",
+     "p.toml:7:19: [pool.x]: end_holders_after is 1m, it takes 0s to 20s"},
     {"PinDeadlineTooShort", "[pool.x]\nbacking=\"dax-file\"\npath=\"/a\"\npin_deadline=\"1ms\"\n",
      "p.toml:7:14: [pool.x]: pin_deadline is 1ms, it takes 10ms to 1h"},
     {"EmptySeals", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nseals=[]\n",

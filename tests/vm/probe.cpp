@@ -9,6 +9,7 @@
 //   probe pmr-enable FILE           sets PMRCTL.EN in an NVMe controller's BAR 0
 //   probe attached PIN COMMAND...   runs COMMAND while the BPF program pinned at PIN is attached
 //   probe hold FD READY UNTIL       maps the inherited FD, makes the file READY, waits for UNTIL, touches
+//   probe hold-mapped FD READY UNTIL  the same, but closes FD once it is mapped
 //   probe pin FD READY UNTIL        the same, but pins a page by vmsplice and neither maps nor opens it more
 //   probe fd-store FD TEXT          stores TEXT through a mapping of the inherited FD, and writes it back
 //   probe fd-expect FD TEXT         the inherited FD, mapped read-only, begins with TEXT
@@ -205,9 +206,10 @@ std::size_t size_of_inherited(const std::string& number) {
   return map_length;
 }
 
-int hold(const std::string& number, const std::string& ready, const std::string& until) {
+int hold(const std::string& number, const std::string& ready, const std::string& until, bool only_mapped) {
   volatile char* at = map_inherited(number, size_of_inherited(number), PROT_READ | PROT_WRITE);
   at[0] = 'h';
+  if (only_mapped) close(std::stoi(number));
   wait_for(ready, until);
   at[0] = 'H';  // SIGBUS once it was revoked.
   return 0;
@@ -297,7 +299,8 @@ int main(int argc, char** argv) {
   const std::string path = argc > 2 ? argv[2] : "";
   const std::string text = argc > 3 ? argv[3] : "";
   const std::string until = argc > 4 ? argv[4] : "";
-  if (verb == "hold" && argc == 5) return hold(path, text, until);
+  if (verb == "hold" && argc == 5) return hold(path, text, until, false);
+  if (verb == "hold-mapped" && argc == 5) return hold(path, text, until, true);
   if (verb == "pin" && argc == 5) return pin(path, text, until);
   if (verb == "fd-store" && argc == 4) return fd_store(path, text);
   if (verb == "fd-expect" && argc == 4) return fd_expect(path, text);

@@ -42,8 +42,9 @@ enum class PersistenceDomain : std::uint8_t {
 enum class Confinement : std::uint8_t { sealed = 0, clone = 1, native = 2, lsm = 3 };
 
 /// sealed: holders never fault; a revoke zeroes the memory. revocable: a revoke takes the mappings away
-/// (SIGBUS). irrevocable: a revoke takes nothing from those who have it, and fails while anybody does; the
-/// memory comes back when the last one lets go. Devices are irrevocable, and nothing else is.
+/// (SIGBUS). irrevocable: a revoke takes nothing from those who have it, and fails while anybody does, unless
+/// the pool's policy ends them; the memory comes back when the last one lets go. Devices are irrevocable, and
+/// nothing else is.
 enum class SealKind : std::uint8_t { sealed = 0, revocable = 1, irrevocable = 2 };
 
 enum class LifetimeKind : std::uint8_t { connection = 0, ttl = 1, persistent = 2 };
