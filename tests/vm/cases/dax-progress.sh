@@ -16,7 +16,7 @@ $size $size" ] || fail "the client was told: $told"
 mc revoke nv/told > /dev/null
 within 20 is_gone nv/told || fail "the device does not come back"
 script -qec "'$mapcap' create nv/seen --pool nv --size 1M" /run/dax-progress/terminal > /dev/null
-grep -aq 'preparing nv/seen  \[#* *\] [0-9]*%  64M of 158M' /run/dax-progress/terminal ||
+grep -aq 'preparing nv/seen  \[#* *\] [0-9]*%  64M of 156M' /run/dax-progress/terminal ||
     { cat -v /run/dax-progress/terminal; fail "a terminal does not show how far the scrub is"; }
 mc revoke nv/seen > /dev/null
 within 20 is_gone nv/seen || fail "the device does not come back"
