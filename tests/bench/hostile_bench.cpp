@@ -1,23 +1,41 @@
-// Promise 12 in figures: what a well-behaved client waits for while somebody else attacks, on one CPU that
-// all of them share, beside the same client alone in the same run; and what the attack costs the broker in
-// memory.
+// Promise 12 in figures: what a well-behaved client waits for while somebody else attacks, beside the same
+// client alone in the same run; and what the attack costs the broker in memory.
 //
-// Each attack runs in rounds, alone and attacked in turn; a line tells the median over the rounds of p50 and
-// p99, and the ratio of the two p99. The first line is the floor: an attacker who never speaks to the broker
-// and only computes, which is what sharing a CPU with anybody costs.
+// What a client waits for has two parts, which no figure of one arrangement tells apart: the broker's, and
+// the kernel's, which shares the processor among everybody who wants it, the client and the attackers
+// included. So each attack is measured in three placements:
 //
-//     hostile_bench [ROUNDS [OPERATIONS]]      default 5 rounds of 500; everything runs on CPU 0
+//     ahead    everybody on one processor; the client at nice -10, as broker and keeper are: what is left of
+//     the
+//              kernel's part is small, and what the broker lets an attacker cost others shows
+//     apart    the attackers have another processor, from where they reach the broker at full speed
+//     equal    everybody on one processor; the client at nice 0, like the attackers
+//
+// The floor stands before the attacks: a neighbour who never speaks to the broker and only computes. `no
+// broker` is a bare echo over a socket pair beside that neighbour, between two processes as plain as can be.
+//
+//     hostile_bench [--cpu N] [--other-cpu N] [--rounds N] [--operations N] [ATTACK]
+//
+// Defaults: 0, 1, 5 rounds of 300 operations, all attacks. Rounds alone and attacked alternate; a line tells
+// the median over the rounds of p50 and p99, and the ratio of the two p99.
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "schema/unique_fd.h"
 #include "tests/support/attackers.h"
 
 namespace mapcap::test {
@@ -25,12 +43,34 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Wait {
-  double p50 = 0;
-  double p99 = 0;
+struct Options {
+  int cpu = 0;
+  int other_cpu = 1;
+  int rounds = 5;
+  int operations = 300;
+  std::string attack;  ///< Empty: all.
 };
 
-double at(std::vector<double>& sorted, double fraction) {
+enum class Placement : std::uint8_t { ahead, apart, equal };
+constexpr std::array kPlacements{Placement::ahead, Placement::apart, Placement::equal};
+const char* to_string(Placement placement) {
+  constexpr std::array kNames{"ahead", "apart", "equal"};
+  return kNames.at(static_cast<std::size_t>(placement));
+}
+
+/// `process`: 0 for the calling thread.
+void pin(pid_t process, int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<std::size_t>(cpu), &one);
+  if (::sched_setaffinity(process, sizeof one, &one) != 0) std::perror("sched_setaffinity");
+}
+
+void renice(int nice) {
+  if (::setpriority(PRIO_PROCESS, 0, nice) != 0) std::perror("setpriority");
+}
+
+double at(const std::vector<double>& sorted, double fraction) {
   return sorted.at(static_cast<std::size_t>(fraction * static_cast<double>(sorted.size() - 1)));
 }
 
@@ -39,21 +79,22 @@ double median(std::vector<double> values) {
   return at(values, 0.5);
 }
 
-template <typename Operation>
-Wait measure(int operations, Operation operation) {
-  std::vector<double> waits;
-  for (int i = 0; i < operations; ++i) {
-    const auto begin = Clock::now();
-    operation();
-    waits.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
-  }
-  std::sort(waits.begin(), waits.end());
-  return {at(waits, 0.5), at(waits, 0.99)};
-}
+/// p50 and p99 of each round, in microseconds.
+struct Waits {
+  std::vector<double> p50;
+  std::vector<double> p99;
 
-struct Verb {
-  const char* name;
-  void (*once)(Client&);
+  void measure(int operations, const std::function<void()>& operation) {
+    std::vector<double> waits;
+    for (int i = 0; i < operations; ++i) {
+      const auto begin = Clock::now();
+      operation();
+      waits.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
+    }
+    std::sort(waits.begin(), waits.end());
+    p50.push_back(at(waits, 0.5));
+    p99.push_back(at(waits, 0.99));
+  }
 };
 
 void create_map_revoke(Client& client) {
@@ -71,46 +112,104 @@ void open_map(Client& client) {
   const Mapping mapping(client.open(kSharedRegion, Access::read_only));
 }
 
-constexpr Verb kVerbs[] = {{"create+map+revoke", create_map_revoke}, {"open+map", open_map}};
-
 void compute() {
   for (std::atomic<int> done = 0; done < 1'000'000;) ++done;
 }
 
-/// `attack`: nothing for the floor.
-void compare(const BrokerProcess& broker, std::optional<Attack> attack, int rounds, int operations) {
-  for (const Verb& verb : kVerbs) {
-    Client client = broker.connect();
-    std::vector<double> alone50, alone99, attacked50, attacked99;
+/// The other end of a socket pair in a process of its own, which sends every byte back.
+class Echo {
+ public:
+  Echo() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) std::abort();
+    here_ = schema::UniqueFd(ends[0]);
+    const schema::UniqueFd there(ends[1]);
+    server_ = ::fork();
+    if (server_ != 0) return;
+    here_.reset();
+    char byte = 0;
+    while (::read(there.get(), &byte, 1) == 1 && ::write(there.get(), &byte, 1) == 1) {
+    }
+    ::_exit(0);
+  }
+  Echo(const Echo&) = delete;
+  Echo& operator=(const Echo&) = delete;
+  ~Echo() {
+    here_.reset();
+    ::waitpid(server_, nullptr, 0);
+  }
+  void once() const {
+    char byte = 0;
+    if (::write(here_.get(), &byte, 1) != 1 || ::read(here_.get(), &byte, 1) != 1) std::abort();
+  }
+
+ private:
+  schema::UniqueFd here_;
+  pid_t server_ = 0;
+};
+
+class Bench {
+ public:
+  Bench(const BrokerProcess& broker, Options options) : broker_(broker), options_(std::move(options)) {}
+
+  /// `attack`: nothing for a neighbour who only computes.
+  void compare(std::optional<Attack> attack, Placement placement, const char* what,
+               const std::function<void()>& once, int operations) const {
+    Waits alone;
+    Waits attacked;
     std::uint64_t resident = 0;
-    for (int round = 0; round < rounds; ++round) {
-      const Wait alone = measure(operations, [&] { verb.once(client); });
+    for (int round = 0; round < options_.rounds; ++round) {
+      take_place(placement);
+      alone.measure(operations, once);
+      renice(0);  // Which the attacker inherits.
       std::optional<Attacker> attacker;
-      if (attack) attacker.emplace(broker, *attack);
+      if (attack) attacker.emplace(broker_, *attack);
       if (!attack) attacker.emplace(compute);
+      if (placement == Placement::apart) pin(attacker->pid(), options_.other_cpu);
       ::usleep(100'000);  // It has its connections by then.
-      const Wait attacked = measure(operations, [&] { verb.once(client); });
-      resident = std::max(resident, resident_kib(broker.pid()));
+      take_place(placement);
+      attacked.measure(operations, once);
+      resident = std::max(resident, resident_kib(broker_.pid()));
       attacker.reset();
       ::usleep(200'000);
-      alone50.push_back(alone.p50);
-      alone99.push_back(alone.p99);
-      attacked50.push_back(attacked.p50);
-      attacked99.push_back(attacked.p99);
     }
-    std::printf("%-16s %-18s %8.0f %8.0f   %8.0f %8.0f   %6.1f   %8.1f\n",
-                attack ? to_string(*attack) : "(computes)", verb.name, median(alone50), median(alone99),
-                median(attacked50), median(attacked99), median(attacked99) / median(alone99),
-                static_cast<double>(resident) / 1024);
+    renice(0);
+    std::printf("%-16s %-8s %-18s %6.0f %6.0f   %6.0f %6.0f   %6.1f   %6.1f\n",
+                attack ? to_string(*attack) : "(computes)", to_string(placement), what, median(alone.p50),
+                median(alone.p99), median(attacked.p50), median(attacked.p99),
+                median(attacked.p99) / median(alone.p99), static_cast<double>(resident) / 1024);
     std::fflush(stdout);
   }
-}
 
-int run(int rounds, int operations) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
-  if (::sched_setaffinity(0, sizeof one, &one) != 0) std::perror("sched_setaffinity");
+  void compare_verbs(std::optional<Attack> attack) const {
+    for (const Placement placement : kPlacements) {
+      Client client = broker_.connect();
+      compare(
+          attack, placement, "create+map+revoke", [&] { create_map_revoke(client); }, options_.operations);
+      compare(
+          attack, placement, "open+map", [&] { open_map(client); }, options_.operations);
+    }
+  }
+
+  void compare_floor() const {
+    const Echo echo;
+    // As much work as a create, in round trips.
+    const auto round_trips = [&] {
+      for (int i = 0; i < 10; ++i) echo.once();
+    };
+    compare(std::nullopt, Placement::equal, "no broker", round_trips, options_.operations);
+    compare_verbs(std::nullopt);
+  }
+
+ private:
+  static void take_place(Placement placement) { renice(placement == Placement::ahead ? -10 : 0); }
+
+  const BrokerProcess& broker_;
+  Options options_;
+};
+
+void run(const Options& options) {
+  pin(0, options.cpu);
   BrokerProcess broker(open_policy("[[quota]]\nany = true\nconnections = 64\ngrants = 128\nregions = 128\n"));
   broker.start();
   Client owner = broker.connect();
@@ -120,13 +219,34 @@ int run(int rounds, int operations) {
   shared.mode = 0604;
   shared.lifetime = Lifetime::persistent();
   owner.create(shared);
-  for (const Verb& verb : kVerbs) (void)measure(operations, [&] { verb.once(owner); });
   std::printf("broker alone: %.1f MiB resident\n\n", static_cast<double>(resident_kib(broker.pid())) / 1024);
-  std::printf("%-16s %-18s %17s   %17s   %6s   %8s\n", "attack", "well-behaved", "alone p50/p99 us",
-              "attacked p50/p99", "ratio", "MiB");
-  compare(broker, std::nullopt, rounds, operations);
-  for (const Attack attack : kAttacks) compare(broker, attack, rounds, operations);
-  return 0;
+  std::printf("%-16s %-8s %-18s %13s   %13s   %6s   %6s\n", "attack", "placed", "well-behaved",
+              "alone p50/p99", "attacked (us)", "ratio", "MiB");
+  const Bench bench(broker, options);
+  if (options.attack.empty()) bench.compare_floor();
+  for (const Attack attack : kAttacks) {
+    if (options.attack.empty() || options.attack == to_string(attack)) bench.compare_verbs(attack);
+  }
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const auto number = [&] { return ++i < argc ? std::atoi(argv[i]) : 0; };
+    if (word == "--cpu") {
+      options.cpu = number();
+    } else if (word == "--other-cpu") {
+      options.other_cpu = number();
+    } else if (word == "--rounds") {
+      options.rounds = std::max(1, number());
+    } else if (word == "--operations") {
+      options.operations = std::max(1, number());
+    } else {
+      options.attack = word;
+    }
+  }
+  return options;
 }
 
 }  // namespace
@@ -134,7 +254,8 @@ int run(int rounds, int operations) {
 
 int main(int argc, char** argv) {
   try {
-    return mapcap::test::run(argc > 1 ? std::atoi(argv[1]) : 5, argc > 2 ? std::atoi(argv[2]) : 500);
+    mapcap::test::run(mapcap::test::parse(argc, argv));
+    return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "hostile_bench: %s\n", error.what());
     return 1;
