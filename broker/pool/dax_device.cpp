@@ -50,7 +50,7 @@ Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options) {
       parts.facts.durability = node.durability;
     }
     if (parts.devices.empty() || node.alignment < parts.facts.granule) parts.facts.granule = node.alignment;
-    parts.devices.push_back({{{schema::CacheMode::write_back, path}}, node.size});
+    parts.devices.push_back({{{schema::CacheMode::write_back, path}}, node.size, node.uuid});
   }
   parts.facts.name = options.name;
   parts.facts.backing = "dax-device";

@@ -89,6 +89,8 @@ Result<DaxNode> read_dax_node(const std::string& where, const std::string& path)
   }
   if (node.alignment.value == 0) node.alignment = {2U << 20U};
   node.ranges = ranges_of(*sysfs, node.size);
+  // Of the namespace's info block; the kernel numbers devices anew at each boot.
+  node.uuid = text_of(node.sysfs.parent_path() / "uuid");
   node.durability = durability_of(*sysfs);
   return node;
 }

@@ -19,6 +19,7 @@ struct DaxNode {
   schema::ByteCount size;
   schema::ByteCount alignment;                ///< What it can be mapped in.
   std::vector<device_holders::Range> ranges;  ///< Where its bytes are, in their order.
+  std::string uuid;                           ///< A namespace's, whatever its number; else empty.
   schema::Durability durability;              ///< Soft-reserved DRAM and CXL memory promise nothing.
 };
 

@@ -20,9 +20,10 @@ using schema::UniqueFd;
 namespace {
 
 /// FNV-1a: what a record remembers a device by, whatever its place in the policy's list.
-std::uint64_t word_of(const std::string& path) {
+std::uint64_t word_of(const Device& device) {
   std::uint64_t hash = 14695981039346656037ULL;
-  for (const char c : path) hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ULL;
+  for (const char c : device.identity.empty() ? device.modes.front().path : device.identity)
+    hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ULL;
   return hash;
 }
 
@@ -60,7 +61,7 @@ class DevicePool final : public Pool {
       release(taken);
       return fd.error();
     }
-    return Extent(*this, std::move(fd.value()), device.size, word_of(device.modes.front().path));
+    return Extent(*this, std::move(fd.value()), device.size, word_of(device));
   }
 
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd) override {
@@ -194,7 +195,7 @@ class DevicePool final : public Pool {
 
   [[nodiscard]] std::optional<std::size_t> find(std::uint64_t word) const {
     for (std::size_t i = 0; i < parts_.devices.size(); ++i) {
-      if (word_of(parts_.devices[i].modes.front().path) == word) return i;
+      if (word_of(parts_.devices[i]) == word) return i;
     }
     return std::nullopt;
   }

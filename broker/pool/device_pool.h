@@ -25,6 +25,9 @@ struct Device {
   };
   std::vector<Mode> modes;  ///< At least one; each a file that maps the device with this mode.
   schema::ByteCount size;
+  /// What records remember the device by, where its path may name another device after a boot; empty: the
+  /// path of the first mode.
+  std::string identity{};
 };
 
 /// How memory is stored to: cached with non-temporal stores, device memory in whole words.

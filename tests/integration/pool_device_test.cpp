@@ -99,6 +99,34 @@ TEST_F(DevicePoolTest, AGrantedDeviceIsFreeOnlyWhenItIsKnownThatNobodyHasIt) {  
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
 }
 
+TEST_F(DevicePoolTest, ADeviceThatABootHasRenamedIsFoundByItsIdentity) {  // Promise 6
+  const auto two = [this](const std::string& first, const std::string& second) {
+    DevicePoolParts parts;
+    parts.facts.name = "devices";
+    parts.facts.cache_modes = {CacheMode::write_back};
+    parts.devices = {device(first, kSmall), device(second, kSmall)};
+    parts.devices[0].identity = "one";
+    parts.devices[1].identity = "two";
+    pool = make_device_pool(std::move(parts));
+  };
+  two("dax0.0", "dax0.1");
+  auto taken = carve(kSmall);
+  ASSERT_TRUE(taken) << taken.error().sentence;
+  ledger::RegionRecord record;
+  record.size = kSmall;
+  record.extent = taken.value().word();
+  taken.value().keep();
+
+  two("dax0.1", "dax0.0");
+  ASSERT_TRUE(pool->reattach(record, {}));
+  EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall) << "the other device is still free";
+  std::ofstream(directory + "/dax0.1", std::ios::in | std::ios::out) << "kept";
+  ASSERT_TRUE(carve(kSmall));
+  std::string head(4, ' ');
+  std::ifstream(directory + "/dax0.1").read(head.data(), 4);
+  EXPECT_EQ(head, "kept") << "the next region was made of the first one's device";
+}
+
 TEST_F(DevicePoolTest, ARestartedBrokerFindsItsDeviceAndTakesItAsGranted) {  // Promise 9
   ledger::RegionRecord record;
   {
