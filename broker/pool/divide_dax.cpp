@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "broker/pool/divider.h"
 
@@ -35,30 +36,43 @@ daxctl_region* find_region(daxctl_ctx* context, int id) {
   return nullptr;
 }
 
-/// The device's number in the low bits; above, the inode of its node where it has one.
+/// The device's number in the low bits; above, a hash of the boot and of the inode of its node where it has
+/// one.
 constexpr unsigned kNumberBits = 16;
 constexpr std::uint64_t kNumber = (std::uint64_t{1} << kNumberBits) - 1;
 
-Piece piece_of(daxctl_dev* device) {
+/// FNV-1a.
+std::uint64_t hash_of(const std::string& text) {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ULL;
+  return hash;
+}
+
+Result<std::string> read_boot_id() {
+  std::string id;
+  if (std::ifstream("/proc/sys/kernel/random/boot_id") >> id) return id;
+  return schema::error(ErrorCode::io, "cannot read /proc/sys/kernel/random/boot_id");
+}
+
+Piece piece_of(daxctl_dev* device, const std::string& boot) {
   Piece piece;
   piece.word = static_cast<std::uint64_t>(daxctl_dev_get_id(device)) & kNumber;
   const std::string path = std::string("/dev/") + daxctl_dev_get_devname(device);
   struct stat status {};
   if (daxctl_dev_is_enabled(device) == 1 && ::stat(path.c_str(), &status) == 0) {
     piece.path = path;
-    piece.word |= static_cast<std::uint64_t>(status.st_ino) << kNumberBits;
+    piece.word |= hash_of(boot + " " + std::to_string(status.st_ino)) << kNumberBits;
   }
   return piece;
 }
 
 class DaxDivider final : public Divider {
  public:
-  DaxDivider(int region, ByteCount whole, ByteCount granule)
-      : region_(region), whole_(whole), granule_(granule) {}
+  DaxDivider(int region, ByteCount whole, ByteCount granule, std::string boot)
+      : region_(region), whole_(whole), granule_(granule), boot_(std::move(boot)) {}
 
   [[nodiscard]] ByteCount whole() const override { return whole_; }
   [[nodiscard]] ByteCount granule() const override { return granule_; }
-  [[nodiscard]] bool outlives_boots() const override { return false; }
   [[nodiscard]] ByteCount size_for(ByteCount asked) const override {
     return {(asked.value + granule_.value - 1) / granule_.value * granule_.value};
   }
@@ -73,7 +87,7 @@ class DaxDivider final : public Divider {
     if (sized == -ENOSPC) return full(size);
     MAPCAP_TRY_VOID(done("sizing a device", sized));
     MAPCAP_TRY_VOID(done("enabling a device", daxctl_dev_enable_devdax(seed)));
-    Piece piece = piece_of(seed);
+    Piece piece = piece_of(seed, boot_);
     if (piece.path.empty())
       return schema::io_error("finding the node of a device in dax region " + number(), ENODEV);
     return piece;
@@ -85,7 +99,7 @@ class DaxDivider final : public Divider {
     std::vector<Piece> pieces;
     daxctl_dev* device = nullptr;
     daxctl_dev_foreach(region, device) {
-      if (daxctl_dev_get_size(device) != 0) pieces.push_back(piece_of(device));
+      if (daxctl_dev_get_size(device) != 0) pieces.push_back(piece_of(device, boot_));
     }
     return pieces;
   }
@@ -95,7 +109,7 @@ class DaxDivider final : public Divider {
     MAPCAP_TRY(daxctl_region * region, region_in(context));
     daxctl_dev* device = nullptr;
     daxctl_dev_foreach(region, device) {
-      const Piece piece = piece_of(device);
+      const Piece piece = piece_of(device, boot_);
       // A disabled device is told by its number alone: it had another inode, or none.
       if (piece.word != word && (!piece.path.empty() || piece.word != (word & kNumber))) continue;
       if (!piece.path.empty()) {
@@ -141,6 +155,7 @@ class DaxDivider final : public Divider {
   int region_;
   ByteCount whole_;
   ByteCount granule_;
+  std::string boot_;
 };
 
 }  // namespace
@@ -165,8 +180,9 @@ Result<std::unique_ptr<Divider>> divide_dax(const std::string&, int region) {
   }
   const unsigned long alignment = daxctl_region_get_align(found);
   const ByteCount granule{alignment == 0 || alignment == ULONG_MAX ? 2U << 20U : alignment};
-  return std::unique_ptr<Divider>(
-      std::make_unique<DaxDivider>(region, ByteCount{daxctl_region_get_size(found)}, granule));
+  MAPCAP_TRY(std::string boot, read_boot_id());
+  return std::unique_ptr<Divider>(std::make_unique<DaxDivider>(
+      region, ByteCount{daxctl_region_get_size(found)}, granule, std::move(boot)));
 }
 
 }  // namespace mapcap::broker::pool

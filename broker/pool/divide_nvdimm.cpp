@@ -75,7 +75,6 @@ class NvdimmDivider final : public Divider {
 
   [[nodiscard]] ByteCount whole() const override { return whole_; }
   [[nodiscard]] ByteCount granule() const override { return granule_; }
-  [[nodiscard]] bool outlives_boots() const override { return true; }
 
   [[nodiscard]] ByteCount size_for(ByteCount asked) const override { return {usable(raw_for(asked))}; }
 

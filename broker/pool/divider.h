@@ -3,13 +3,11 @@
 //
 // A piece is told from everybody else's devices and from earlier pieces by its word, which records keep:
 //
-//     namespaces          the number that its name ends in: "mapcap-POOL-00000000000000ff". Labels keep
-//     names, so the
-//                         pieces outlive a reboot, and other people's namespaces in the region are left
-//                         alone.
-//     dynamic devices     have no names: the device's number and the inode of its node, which no later device
-//     of this
-//                         boot has. All of such a region is the pool's, and nothing of it outlives a reboot.
+//     namespaces       the number that its name ends in: "mapcap-POOL-00000000000000ff". Labels keep names, so
+//                      the pieces outlive a reboot, and other people's namespaces in the region are left alone.
+//     dynamic devices  have no names: the device's number, and a hash of the boot and of the inode of its node,
+//                      which no later device has. All of such a region is the pool's, and nothing of it
+//                      outlives a reboot.
 #pragma once
 
 #include <memory>
@@ -34,7 +32,6 @@ class Divider {
   [[nodiscard]] virtual schema::ByteCount whole() const = 0;  ///< The region's size.
   [[nodiscard]] virtual schema::ByteCount granule()
       const = 0;  ///< Of pieces, with what they cost beyond their size.
-  [[nodiscard]] virtual bool outlives_boots() const = 0;
 
   /// The size of the smallest piece that holds so many bytes.
   [[nodiscard]] virtual schema::ByteCount size_for(schema::ByteCount asked) const = 0;
