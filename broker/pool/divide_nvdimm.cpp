@@ -81,6 +81,8 @@ class NvdimmDivider final : public Divider {
   Result<Piece> make(std::uint64_t number, ByteCount size) override {
     MAPCAP_TRY(const Context context, new_context());
     MAPCAP_TRY(ndctl_region * region, region_in(context));
+    // The kernel registers the next seeds in the background, after the last namespace was made or destroyed.
+    ndctl_bus_wait_probe(ndctl_region_get_bus(region));
     ndctl_namespace* seed = ndctl_region_get_namespace_seed(region);
     ndctl_dax* dax = ndctl_region_get_dax_seed(region);
     if (seed == nullptr || dax == nullptr) return failed("finding a seed for a namespace", -ENODEV);
