@@ -1,21 +1,12 @@
-// mapcapd_faults: the broker, wrapped at its three interfaces to the machine so that it kills itself right
-// after a named step, before it does anything else with what the step brought.
-//
-//     MAPCAP_DIE_AT=cut        after the first cut
-//     MAPCAP_DIE_AT=held:2     after the second hold
-//
-// filling carved held recorded issued | revoking cut draining scrubbing dropped freed erased | reattached
-// swept
-#include <signal.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <cstdlib>
+// mapcapd_faults: the broker, wrapped at its three interfaces to the machine so that it ends at a named step
+// (step.h).
+#include <coroutine>
 #include <list>
+#include <map>
 #include <string>
-#include <string_view>
 
 #include "broker/parts.h"
+#include "tests/faults/step.h"
 
 namespace mapcap::broker::parts {
 namespace {
@@ -24,24 +15,15 @@ using schema::RegionId;
 using schema::RegionState;
 using schema::Result;
 
-/// From any thread.
-void step(std::string_view name) {
-  static const char* const given =
-      std::getenv("MAPCAP_DIE_AT");  // NOLINT(concurrency-mt-unsafe): nobody sets it.
-  if (given == nullptr) return;
-  static const std::string_view wanted(given);
-  static const std::size_t colon = wanted.find(':');
-  if (name != wanted.substr(0, colon)) return;
-  static const int last = colon == std::string_view::npos ? 1 : std::atoi(given + colon + 1);
-  static std::atomic<int> passed{0};
-  if (++passed != last) return;
-  ::kill(::getpid(), SIGKILL);
-  for (;;) ::pause();  // The signal may reach another thread a moment earlier than this one.
+/// Whose region that is: the ledger's last change of a record says it.
+std::map<RegionId, std::string>& pools_of_regions() {
+  static std::map<RegionId, std::string> pools;  // The loop's.
+  return pools;
 }
 
 class DyingConfiner final : public confine::Confiner {
  public:
-  explicit DyingConfiner(confine::Confiner& real) : real_(real) {}
+  DyingConfiner(confine::Confiner& real, std::string pool) : real_(real), pool_(std::move(pool)) {}
   [[nodiscard]] schema::Confinement kind() const override { return real_.kind(); }
   [[nodiscard]] bool tracks_grants() const override { return real_.tracks_grants(); }
   Result<void> attach(RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
@@ -51,13 +33,14 @@ class DyingConfiner final : public confine::Confiner {
   [[nodiscard]] bool guards_holes(RegionId region) const override { return real_.guards_holes(region); }
   Task<Result<confine::Issued>> issue(RegionId region, confine::Label label) override {
     Result<confine::Issued> issued = co_await real_.issue(region, std::move(label));
-    step("issued");
+    if (stops_at("issued", pool_)) co_await std::suspend_always();
     co_return issued;
   }
   void detach(RegionId region) override { real_.detach(region); }
 
  private:
   confine::Confiner& real_;
+  std::string pool_;
 };
 
 class DyingPool final : public pool::Pool {
@@ -70,58 +53,72 @@ class DyingPool final : public pool::Pool {
   }
   void granting(const pool::Extent& extent) noexcept override { real_->granting(extent); }
   Result<pool::Extent> carve(const pool::Carving& carving, const pool::Progress& progress) override {
+    const Acting acting(name());
     Result<pool::Extent> carved = real_->carve(carving, [&](schema::ByteCount done, schema::ByteCount total) {
-      step("filling");
+      step("filling", name());
       if (progress) progress(done, total);
     });
-    step("carved");
+    step("carved", name());
     return carved;
   }
   Result<pool::Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) override {
     Result<pool::Extent> extent = real_->reattach(record, std::move(held));
-    step("reattached");
+    step("reattached", name());
     return extent;
   }
   Result<void> cut(pool::Extent& extent, schema::SealKind seal) override {
     Result<void> done = real_->cut(extent, seal);
-    step("cut");
+    step("cut", name());
     return done;
   }
   Result<bool> held(const pool::Extent& extent) override { return real_->held(extent); }
   [[nodiscard]] bool shares_description() const override { return real_->shares_description(); }
   Result<void> free(pool::Extent& extent, const pool::Progress& progress) override {
+    const Acting acting(name());
     Result<void> done = real_->free(extent, progress);
-    step("freed");
+    step("freed", name());
     return done;
   }
   // Extents that the real pool made are discarded by it.
   void discard(pool::Extent& extent) noexcept override { real_->discard(extent); }
   Result<void> free_discarded() override { return real_->free_discarded(); }
   Result<void> sweep() override {
+    const Acting acting(name());
     Result<void> done = real_->sweep();
-    step("swept");
+    step("swept", name());
     return done;
   }
   std::uint32_t bad_blocks(const pool::Extent& extent) override { return real_->bad_blocks(extent); }
 
  private:
+  [[nodiscard]] const std::string& name() const { return real_->facts().name; }
+
   std::unique_ptr<pool::Pool> real_;
 };
 
 class DyingLedger final : public ledger::Ledger {
  public:
   explicit DyingLedger(std::unique_ptr<ledger::Ledger> real) : real_(std::move(real)) {}
-  ledger::Recovered take_recovered() override { return real_->take_recovered(); }
+  ledger::Recovered take_recovered() override {
+    ledger::Recovered recovered = real_->take_recovered();
+    for (const ledger::RegionRecord& record : recovered.regions) pools_of_regions()[record.id] = record.pool;
+    return recovered;
+  }
   RegionId next_id() override { return real_->next_id(); }
   Task<Result<void>> put(ledger::RegionRecord record, ledger::Strength strength) override {
     const RegionState state = record.state;
+    const std::string pool = record.pool;
+    pools_of_regions()[record.id] = pool;
     Result<void> done = co_await real_->put(std::move(record), strength);
-    step(state == RegionState::live ? "recorded" : to_string(state));
+    if (stops_at(state == RegionState::live ? "recorded" : to_string(state), pool)) {
+      co_await std::suspend_always();
+    }
     co_return done;
   }
   Task<Result<void>> erase(RegionId id, ledger::Strength strength) override {
+    const std::string pool = pools_of_regions()[id];
     Result<void> done = co_await real_->erase(id, strength);
-    step("erased");
+    if (stops_at("erased", pool)) co_await std::suspend_always();
     co_return done;
   }
   Task<Result<void>> put_quota(ledger::QuotaRecord record) override {
@@ -147,12 +144,12 @@ class DyingKeeper final : public confine::Keeper {
   std::vector<confine::LiveGrant> take_live_grants() override { return real_->take_live_grants(); }
   Result<void> hold(RegionId region, schema::BorrowedFd fd) override {
     Result<void> done = real_->hold(region, fd);
-    step("held");
+    step("held", "");
     return done;
   }
   void drop(RegionId region) override {
     real_->drop(region);
-    step("dropped");
+    step("dropped", "");
   }
   void on_release(std::function<void(confine::GrantId)> released) override {
     real_->on_release(std::move(released));
@@ -183,7 +180,7 @@ Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Lo
   MAPCAP_TRY(ServedPools served, open_pools(policy, confiners, loop));
   for (const auto& one : served) {
     one->pool = std::make_unique<DyingPool>(std::move(one->pool));
-    one->confiner = &wrapped.emplace_back(*one->confiner);
+    one->confiner = &wrapped.emplace_back(*one->confiner, one->facts().name);
   }
   return served;
 }
