@@ -14,6 +14,7 @@
 
 #include "broker/pool/bad_blocks.h"
 #include "broker/pool/dax_file.h"
+#include "broker/pool/region_files.h"
 
 namespace mapcap::broker::pool {
 namespace {
@@ -279,6 +280,19 @@ TEST_F(DaxFilePoolTest, BadInputIsRefusedWithTheReason) {
   options.capacity = ByteCount{16U << 20U};
   const auto pool = open();
   EXPECT_EQ(refusal(&sentence), ErrorCode::busy);
+}
+
+TEST_F(DaxFilePoolTest, EachDamagedFileKeepsItsOwnBlocksBack) {
+  const RegionFiles files_of(schema::UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+                             "pool", nullptr);
+  for (int attempt = 0; attempt < 2; ++attempt) {  // of one create
+    auto file = files_of.make(7);
+    ASSERT_TRUE(file) << file.error().sentence;
+    ASSERT_TRUE(files_of.allocate(file.value().borrow(), kSize));
+    auto aside = files_of.set_aside(file.value().borrow(), 7, kSize, {{0, kSector}});
+    ASSERT_TRUE(aside) << aside.error().sentence;
+  }
+  EXPECT_EQ(files_of.list(FileKind::damaged).value().size(), 2U);
 }
 
 TEST(BadBlocksTest, AListIsRelativeToItsPartition) {
