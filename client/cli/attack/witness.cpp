@@ -14,7 +14,7 @@
 namespace mapcap::attack {
 namespace {
 
-constexpr std::size_t kHeadLength = 64 * 1024;
+constexpr std::size_t kHeadLength = std::size_t{64} * 1024;
 
 std::byte pattern_at(std::size_t index) {
   // Never 0 or 0xff, so that zeros read from elsewhere, and complemented zeros, are not taken for the
