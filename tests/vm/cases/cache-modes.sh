@@ -64,5 +64,4 @@ for name in dram/wb file/wb device/wb dram/preferred; do mc revoke $name > /dev/
 for name in bar/uc bar/wc; do mc revoke $name > /dev/null 2>&1 || true; done
 for name in device/wb bar/uc bar/wc; do within 30 is_gone $name || fail "$name is still $(shown $name state)"; done
 stop_broker
-namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"cached"[^}]*' | json dev)
-ndctl destroy-namespace -f "$namespace" > /dev/null 2>&1 || fail "namespace $namespace cannot be destroyed"
+destroy_namespace name cached

@@ -9,9 +9,6 @@
 need_labels
 first=$("$guest/devdax.sh" listed-one 32M)
 second=$("$guest/devdax.sh" listed-two 32M 4K)
-destroy() { # NAMESPACE'S NAME
-    ndctl destroy-namespace -f "$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"'"$1"'"' | json dev)" > /dev/null 2>&1
-}
 "$probe" store "$first" "left by somebody else"
 start_broker /run/dax-device < <(printf '[pool.nv]\nbacking = "dax-device"\ndevices = ["%s", "%s"]\n' "$first" "$second")
 is_zero() { # NAME
@@ -79,5 +76,5 @@ touch /run/unpin
 wait $pinner
 within 20 is_gone nv/next || fail "the device does not come back when its pin ends"
 stop_broker
-destroy listed-one
-destroy listed-two
+destroy_namespace name listed-one
+destroy_namespace name listed-two

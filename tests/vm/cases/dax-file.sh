@@ -112,3 +112,6 @@ within 10 is_gone ext/victim
 mc create ext/fresh --pool ext --size 32M --lifetime persistent > /dev/null || fail "no region beside the bad blocks"
 [ "$(shown ext/fresh bad_blocks)" = 0 ] || fail "bad blocks were granted afresh"
 stop_broker
+# Later cases get a filesystem without bad blocks.
+umount /mnt/ext4
+destroy_namespace name mapcap-ext4

@@ -21,5 +21,4 @@ grep -aq 'preparing nv/seen  \[#* *\] [0-9]*%  64M of 156M' /run/dax-progress/te
 mc revoke nv/seen > /dev/null
 within 20 is_gone nv/seen || fail "the device does not come back"
 stop_broker
-namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"progress"' | json dev)
-ndctl destroy-namespace -f "$namespace" > /dev/null 2>&1 || fail "namespace $namespace cannot be destroyed"
+destroy_namespace name progress

@@ -87,4 +87,4 @@ mc revoke nv/a > /dev/null
 within 20 is_gone nv/a || fail "the last region does not go"
 [ "$(ours)" = 0 ] || fail "namespaces are left over"
 stop_broker
-ndctl destroy-namespace -f "$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"foreign"' | json dev)" > /dev/null 2>&1
+destroy_namespace name foreign

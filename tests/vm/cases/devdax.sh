@@ -18,7 +18,6 @@ done
 "$probe" store "$second" two
 "$probe" expect "$first" one || fail "the second namespace overlaps the first"
 for name in first second; do
-    namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"'"$name"'"' | json dev)
-    ndctl destroy-namespace -f "$namespace" > /dev/null 2>&1 || fail "namespace $name cannot be destroyed"
+    destroy_namespace name $name
 done
 [ ! -e "$first" ] || fail "$first outlives its namespace"

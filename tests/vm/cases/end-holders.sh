@@ -70,5 +70,4 @@ touch $work.seen/unpin
 wait $pinner || fail "who pins a page was ended"
 within 30 is_gone nv/b || fail "the device does not come back when its pin ends"
 stop_broker
-namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"ended"' | json dev)
-ndctl destroy-namespace -f "$namespace" > /dev/null 2>&1 || fail "namespace $namespace cannot be destroyed"
+destroy_namespace name ended

@@ -126,7 +126,7 @@ within 20 is_gone nv/a || fail "a namespace does not go"
 
 # Cleared blocks serve again. (A new start of the driver forgets what was written to its list.)
 stop_broker
-namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"blockdev":"'"$disk"'"' | json dev)
+namespace=$(namespace_with blockdev "$disk")
 again() { within 10 umount /mnt/worn && ndctl disable-namespace "$namespace" && ndctl enable-namespace "$namespace" && mount -o dax=always "/dev/$disk" /mnt/worn; }
 again > /run/worn/again 2>&1 || { cat /run/worn/again; fail "the filesystem cannot be mounted again"; }
 # And the devices of a list: the damaged one is left out while another will do, and named when none will.

@@ -32,5 +32,4 @@ cp --reflink=always "$file" /mnt/reflink/backup || fail "this XFS does not share
 "$probe" store "$file" moved
 [ "$(place)" != "$before" ] || fail "the store did not move the block: cache lines would have been enough"
 umount /mnt/reflink
-namespace=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"blockdev":"'"$disk"'"' | json dev)
-ndctl destroy-namespace -f "$namespace" > /dev/null 2>&1 || fail "namespace $namespace cannot be destroyed"
+destroy_namespace blockdev "$disk"

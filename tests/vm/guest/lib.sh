@@ -49,5 +49,14 @@ need_fsdax() { # ext4|xfs
     xfs) "$guest/fsdax.sh" xfs 320M /mnt/xfs > /dev/null ;;
     esac
 }
+# The namespace of which ndctl's KEY is VALUE, e.g. name cached; nothing where there is none.
+namespace_with() { # KEY VALUE
+    ndctl list -N | tr -d '\n' | grep -o '{[^}]*"'"$1"'":"'"$2"'"[^}]*' | json dev
+}
+# For a case's end: those that follow have the NVDIMM's space.
+destroy_namespace() { # KEY VALUE
+    ndctl destroy-namespace -f "$(namespace_with "$1" "$2")" > /dev/null 2>&1 ||
+        fail "the namespace with $1 $2 cannot be destroyed"
+}
 # Succeeds when the command fails; for lines that test a refusal, since ! escapes set -e.
 refused() { if "$@" > /dev/null 2>&1; then return 1; fi; }
