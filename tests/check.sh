@@ -57,6 +57,7 @@ PY
 
 launcher=()
 command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+export CCACHE_SLOPPINESS=pch_defines,time_macros # what it wants before it keeps what a precompiled header was used for
 # build PRESET [TARGET...]: progress on a terminal, a summary line elsewhere.
 build() {
   local preset=$1; shift
