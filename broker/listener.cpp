@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -32,6 +33,9 @@ constexpr std::size_t kEndingAtOnce = 256;
 /// first served among processes: with few places a flood of one process is a wait for one more of its
 /// connections, not for thousands.
 constexpr int kBacklog = 64;
+/// What refusing connections may cost in one go. Who is refused waits for nothing, so nothing is lost by pieces
+/// that are smaller than those of requests.
+constexpr Ration::Time kRefusals = 50us;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
 Result<void> clear_way(const std::string& path) {
@@ -74,11 +78,13 @@ Result<UniqueFd> listen_on(const std::string& path) {
   return socket;
 }
 
-Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UniqueFd socket, Limits limits)
+Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
+                   UniqueFd socket, Limits limits)
     : loop_(loop),
       gate_(gate),
       report_(report),
       quotas_(quotas),
+      names_(names),
       socket_(std::move(socket)),
       limits_(limits),
       watch_(loop, socket_.borrow()) {}
@@ -96,9 +102,10 @@ Task<void> Listener::accept_all() {
   for (;;) {
     const bool ready = co_await watch_.readable();
     if (!ready) co_return;
+    const Ration::Time before = FairGate::worked();
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
-      const Ration::Time rest = admit(std::move(socket));
+      const Ration::Time rest = admit(std::move(socket), before);
       co_await loop_.sleep(rest);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       // No descriptors left: the connection stays in the backlog until some are free again.
@@ -107,14 +114,17 @@ Task<void> Listener::accept_all() {
   }
 }
 
-Ration::Time Listener::admit(UniqueFd socket) {
-  const Ration::Time before = FairGate::worked();
+Ration::Time Listener::admit(UniqueFd socket, Ration::Time before) {
   const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(socket.borrow());
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
   const std::uint32_t account = quotas_.account_of(peer.value().uid);
   Result<void> admitted = admit(socket, peer.value(), account);
   if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
-  return gate_.charge(account, before);
+  const Ration::Time rest = gate_.charge(account, before);
+  if (admitted) return rest;
+  refusing_ += FairGate::worked() - before;
+  if (refusing_ < kRefusals) return rest;
+  return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * Ration::kShares);
 }
 
 Result<void> Listener::admit(UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account) {
@@ -124,7 +134,7 @@ Result<void> Listener::admit(UniqueFd& socket, policy::Subject::Ids peer, std::u
   MAPCAP_TRY_VOID(find_room(peer.uid, account));
   MAPCAP_TRY(policy::Subject subject, policy::Subject::of_peer(socket.borrow()));
   const SessionId id = next_++;
-  auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_}, id,
+  auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_}, id,
                                            std::move(socket), std::move(subject), account, std::move(charge));
   shares_.add(account);
   sessions_.emplace(id, session);

@@ -22,8 +22,8 @@ class Listener final : public Notifier {
     std::size_t connections = 4096;  ///< Of all users; root may have kForRoot more.
     std::size_t per_user = 64;
   };
-  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, schema::UniqueFd socket,
-           Limits limits);
+  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
+           schema::UniqueFd socket, Limits limits);
 
   /// Before start(): the handler needs the listener, so it comes later.
   void set_handler(Handler& handler) { handler_ = &handler; }
@@ -43,8 +43,9 @@ class Listener final : public Notifier {
 
  private:
   Task<void> accept_all();
-  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
-  Ration::Time admit(schema::UniqueFd socket);
+  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else. `before`: what
+  /// FairGate::worked() said before the socket was accepted.
+  Ration::Time admit(schema::UniqueFd socket, Ration::Time before);
   /// Takes the socket when it admits.
   schema::Result<void> admit(schema::UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account);
   schema::Result<void> find_room(uid_t uid, std::uint32_t account);
@@ -57,11 +58,13 @@ class Listener final : public Notifier {
   Report& report_;
   Handler* handler_ = nullptr;
   Quotas& quotas_;
+  UserNames& names_;
   schema::UniqueFd socket_;
   Limits limits_;
   Loop::Watch watch_;
   SessionId next_ = 1;
   ConnectionShares shares_;
+  Ration::Time refusing_{0};  ///< What refusals have cost since it last paused for their sake.
   std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };

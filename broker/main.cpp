@@ -21,6 +21,7 @@
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
+#include "broker/user_names.h"
 
 namespace mapcap::broker {
 namespace {
@@ -30,6 +31,8 @@ using schema::Result;
 /// Carving, scrubbing, truncation and device control; the ledger's msync has a thread of its own. More than
 /// one user has requests under way, so that nobody alone takes all of them.
 constexpr std::size_t kWorkers = 2 * FairGate::kConcurrent;
+/// Users whose names are looked up at once.
+constexpr std::size_t kAccountLookups = 2;
 /// Regions that are scrubbed at once.
 constexpr std::size_t kScrubbers = 2;
 
@@ -106,6 +109,7 @@ Result<void> serve(const Config& config) {
   Worker worker(loop, kWorkers);
   Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
   Worker prober(loop, 1, Worker::Pace::patient);
+  Worker accounts(loop, kAccountLookups);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
@@ -124,9 +128,10 @@ Result<void> serve(const Config& config) {
   FileClones clones(*keeper, quotas, loop, worker);
   lifetime::SystemClock clock;
   FairGate gate(loop);
+  UserNames names(loop, accounts);
 
   Listener listener(
-      loop, gate, report, quotas, std::move(socket),
+      loop, gate, report, quotas, names, std::move(socket),
       {config.policy->broker().max_connections, config.policy->broker().max_connections_per_user});
   Regions regions({loop, worker, scrubber, prober, directory, quotas, *ledger, *keeper, custody, listener,
                    report, clock, boot, pools},

@@ -46,6 +46,7 @@ void Session::greet(const Greeting& greeting) {
 }
 
 Task<void> Session::serve(std::shared_ptr<Session> self) {
+  subject_.set_name(co_await parts_.names.of(subject_.uid()));
   // Not in the condition: g++ 12 drops a co_await behind &&.
   for (bool more = true; more && !closed_;) more = co_await answer_next();
   closed_ = true;

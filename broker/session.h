@@ -18,6 +18,7 @@
 #include "broker/loop.h"
 #include "broker/report/report.h"
 #include "broker/task.h"
+#include "broker/user_names.h"
 #include "policy/subject.h"
 #include "schema/codec.h"
 
@@ -40,6 +41,7 @@ class Session : public std::enable_shared_from_this<Session> {
     FairGate& gate;
     Handler& handler;
     Report& report;
+    UserNames& names;
   };
   Session(Parts parts, SessionId id, schema::UniqueFd socket, policy::Subject subject, std::uint32_t account,
           Charge connection);

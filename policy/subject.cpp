@@ -82,9 +82,7 @@ Result<Subject::Ids> Subject::ids_of_peer(BorrowedFd socket) {
 Result<Subject> Subject::of_peer(BorrowedFd socket) {
   MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
   MAPCAP_TRY(std::vector<std::uint32_t> groups, peer_groups(socket));
-  const std::optional<Account> account = find_account(credentials.uid);
-  Subject subject =
-      for_explanation(credentials.uid, credentials.gid, std::move(groups), account ? account->name : "");
+  Subject subject = for_explanation(credentials.uid, credentials.gid, std::move(groups), "");
   subject.pid_ = credentials.pid;
   subject.pidfd_ = peer_pidfd(socket);
   return subject;
@@ -108,8 +106,12 @@ Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vect
   subject.uid_ = uid;
   subject.gid_ = gid;
   subject.groups_ = sorted_with(std::move(groups), gid);
-  subject.user_ = name_in_rules(uid, user_name);
+  subject.set_name(user_name);
   return subject;
+}
+
+void Subject::set_name(std::string_view name) {
+  user_ = name_in_rules(uid_, name);
 }
 
 bool Subject::in_group(std::uint32_t gid) const {

@@ -17,12 +17,11 @@ namespace mapcap::policy {
 /// pidfd.
 class Subject {
  public:
-  /// Of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD (Linux 6.5), and the user's name
-  /// from the machine's accounts. `socket` is only looked at. Errors: `io`.
+  /// Of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD (Linux 6.5). Without a name: what
+  /// the machine's accounts call the user may take long to find out. `socket` is only looked at. Errors: `io`.
   static schema::Result<Subject> of_peer(schema::BorrowedFd socket);
 
-  /// Who it is and no more: what a connection is refused by needs neither groups nor the machine's accounts,
-  /// which cost more than everything else about a connection. Errors: `io`.
+  /// Who it is and no more, which is all that a refusal needs. Errors: `io`.
   struct Ids {
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
@@ -35,6 +34,9 @@ class Subject {
   /// The same with nothing looked up.
   static Subject for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,
                                  std::string_view user_name);
+
+  /// What the machine's accounts call the user; empty for nothing.
+  void set_name(std::string_view name);
 
   [[nodiscard]] std::uint32_t uid() const { return uid_; }
   /// The primary group.

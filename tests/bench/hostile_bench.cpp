@@ -1,23 +1,25 @@
 // Promise 12 in figures: what a well-behaved client waits for while somebody else attacks, beside the same
-// client alone in the same run; and what the attack costs the broker in memory.
+// client alone and beside a neighbour who only computes, in the same run; and what the attack costs the broker
+// in memory.
 //
 // What a client waits for has two parts, which no figure of one arrangement tells apart: the broker's, and
 // the kernel's, which shares the processor among everybody who wants it, the client and the attackers
 // included. So each attack is measured in three placements:
 //
 //     ahead    everybody on one processor; the client at nice -10, as broker and keeper are: what is left of
-//     the
-//              kernel's part is small, and what the broker lets an attacker cost others shows
+//              the kernel's part is small, and what the broker lets an attacker cost others shows
 //     apart    the attackers have another processor, from where they reach the broker at full speed
 //     equal    everybody on one processor; the client at nice 0, like the attackers
 //
-// The floor stands before the attacks: a neighbour who never speaks to the broker and only computes. `no
-// broker` is a bare echo over a socket pair beside that neighbour, between two processes as plain as can be.
+// The neighbour never speaks to the broker: no broker can make it cost less. Before the attacks stands what it
+// costs those who have no broker either: a bare echo over a socket pair, between two processes as plain as can
+// be.
 //
 //     hostile_bench [--cpu N] [--other-cpu N] [--rounds N] [--operations N] [ATTACK]
 //
-// Defaults: 0, 1, 5 rounds of 300 operations, all attacks. Rounds alone and attacked alternate; a line tells
-// the median over the rounds of p50 and p99, and the ratio of the two p99.
+// Defaults: 0, 1, 5 rounds of 300 operations, all attacks. Rounds alone, beside the neighbour and attacked
+// alternate; a line tells the median over the rounds of p50 and p99, and how many times its p99 alone, and
+// beside the neighbour, a client's p99 under the attack is.
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -152,32 +154,32 @@ class Bench {
  public:
   Bench(const BrokerProcess& broker, Options options) : broker_(broker), options_(std::move(options)) {}
 
-  /// `attack`: nothing for a neighbour who only computes.
+  /// `attack`: nothing for the neighbour alone.
   void compare(std::optional<Attack> attack, Placement placement, const char* what,
                const std::function<void()>& once, int operations) const {
     Waits alone;
+    Waits beside;
     Waits attacked;
     std::uint64_t resident = 0;
     for (int round = 0; round < options_.rounds; ++round) {
       take_place(placement);
       alone.measure(operations, once);
-      renice(0);  // Which the attacker inherits.
-      std::optional<Attacker> attacker;
-      if (attack) attacker.emplace(broker_, *attack);
-      if (!attack) attacker.emplace(compute);
-      if (placement == Placement::apart) pin(attacker->pid(), options_.other_cpu);
-      ::usleep(100'000);  // It has its connections by then.
-      take_place(placement);
-      attacked.measure(operations, once);
+      measure_beside(beside, placement, once, operations, [] { return Attacker(compute); });
+      if (!attack) continue;
+      measure_beside(attacked, placement, once, operations, [&] { return Attacker(broker_, *attack); });
       resident = std::max(resident, resident_kib(broker_.pid()));
-      attacker.reset();
-      ::usleep(200'000);
     }
     renice(0);
-    std::printf("%-16s %-8s %-18s %6.0f %6.0f   %6.0f %6.0f   %6.1f   %6.1f\n",
-                attack ? to_string(*attack) : "(computes)", to_string(placement), what, median(alone.p50),
-                median(alone.p99), median(attacked.p50), median(attacked.p99),
-                median(attacked.p99) / median(alone.p99), static_cast<double>(resident) / 1024);
+    std::printf("%-16s %-8s %-18s %6.0f %6.0f   %6.0f %6.0f", attack ? to_string(*attack) : "(none)",
+                to_string(placement), what, median(alone.p50), median(alone.p99), median(beside.p50),
+                median(beside.p99));
+    if (attack) {
+      std::printf("   %6.0f %6.0f   %5.1f %5.1f   %6.1f\n", median(attacked.p50), median(attacked.p99),
+                  median(attacked.p99) / median(alone.p99), median(attacked.p99) / median(beside.p99),
+                  static_cast<double>(resident) / 1024);
+    } else {
+      std::printf("   (%.1f times alone)\n", median(beside.p99) / median(alone.p99));
+    }
     std::fflush(stdout);
   }
 
@@ -202,6 +204,20 @@ class Bench {
   }
 
  private:
+  /// What `once` waits for beside the process that `start` starts.
+  void measure_beside(Waits& waits, Placement placement, const std::function<void()>& once, int operations,
+                      const std::function<Attacker()>& start) const {
+    renice(0);  // Which it inherits.
+    {
+      const Attacker other = start();
+      if (placement == Placement::apart) pin(other.pid(), options_.other_cpu);
+      ::usleep(100'000);  // An attacker has its connections by then.
+      take_place(placement);
+      waits.measure(operations, once);
+    }
+    ::usleep(200'000);
+  }
+
   static void take_place(Placement placement) { renice(placement == Placement::ahead ? -10 : 0); }
 
   const BrokerProcess& broker_;
@@ -220,8 +236,8 @@ void run(const Options& options) {
   shared.lifetime = Lifetime::persistent();
   owner.create(shared);
   std::printf("broker alone: %.1f MiB resident\n\n", static_cast<double>(resident_kib(broker.pid())) / 1024);
-  std::printf("%-16s %-8s %-18s %13s   %13s   %6s   %6s\n", "attack", "placed", "well-behaved",
-              "alone p50/p99", "attacked (us)", "ratio", "MiB");
+  std::printf("%-16s %-8s %-18s %13s   %13s   %13s   %11s   %6s\n", "attack", "placed", "p50/p99 in us of",
+              "alone", "neighbour", "attacked", "times p99", "MiB");
   const Bench bench(broker, options);
   if (options.attack.empty()) bench.compare_floor();
   for (const Attack attack : kAttacks) {
