@@ -33,8 +33,8 @@ constexpr std::size_t kEndingAtOnce = 256;
 /// first served among processes: with few places a flood of one process is a wait for one more of its
 /// connections, not for thousands.
 constexpr int kBacklog = 64;
-/// What refusing connections may cost in one go. Who is refused waits for nothing, so nothing is lost by pieces
-/// that are smaller than those of requests.
+/// What refusing connections may cost in one go. Who is refused waits for nothing, so nothing is lost by
+/// pieces that are smaller than those of requests.
 constexpr Ration::Time kRefusals = 50us;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.

@@ -65,7 +65,7 @@ class Listener final : public Notifier {
   SessionId next_ = 1;
   ConnectionShares shares_;
   Ration::Time refusing_{0};  ///< What refusals have cost since it last paused for their sake.
-  std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
+  std::size_t ending_ = 0;    ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };
 

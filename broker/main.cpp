@@ -31,7 +31,7 @@ using schema::Result;
 /// Carving, scrubbing, truncation and device control; the ledger's msync has a thread of its own. More than
 /// one user has requests under way, so that nobody alone takes all of them.
 constexpr std::size_t kWorkers = 2 * FairGate::kConcurrent;
-/// Users whose names are looked up at once.
+/// Users whose names are looked up at once; patiently, since who has a range of uids can ask for many names.
 constexpr std::size_t kAccountLookups = 2;
 /// Regions that are scrubbed at once.
 constexpr std::size_t kScrubbers = 2;
@@ -109,7 +109,7 @@ Result<void> serve(const Config& config) {
   Worker worker(loop, kWorkers);
   Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
   Worker prober(loop, 1, Worker::Pace::patient);
-  Worker accounts(loop, kAccountLookups);
+  Worker accounts(loop, kAccountLookups, Worker::Pace::patient);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());

@@ -1,9 +1,9 @@
 // What the machine's accounts call a user, without the loop having to wait for them.
 //
-// A lookup reads a file at best (some 200 system calls when nobody has the uid and every source is asked), and
-// waits for a directory service that does not answer at worst. So threads of their own make the lookups, one
-// for each user at a time, and what they found is believed for some seconds: a flood of connections costs no
-// more of them than one.
+// A lookup reads a file at best (some 200 system calls when nobody has the uid and every source is asked),
+// and waits for a directory service that does not answer at worst. So threads of their own make the lookups,
+// one for each user at a time, and what they found is believed for some seconds: a flood of connections costs
+// no more of them than one.
 #pragma once
 
 #include <sys/types.h>

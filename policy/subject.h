@@ -18,7 +18,8 @@ namespace mapcap::policy {
 class Subject {
  public:
   /// Of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD (Linux 6.5). Without a name: what
-  /// the machine's accounts call the user may take long to find out. `socket` is only looked at. Errors: `io`.
+  /// the machine's accounts call the user may take long to find out. `socket` is only looked at. Errors:
+  /// `io`.
   static schema::Result<Subject> of_peer(schema::BorrowedFd socket);
 
   /// Who it is and no more, which is all that a refusal needs. Errors: `io`.

@@ -1,6 +1,6 @@
 // Promise 12 in figures: what a well-behaved client waits for while somebody else attacks, beside the same
-// client alone and beside a neighbour who only computes, in the same run; and what the attack costs the broker
-// in memory.
+// client alone and beside a neighbour who only computes, in the same run; and what the attack costs the
+// broker in memory.
 //
 // What a client waits for has two parts, which no figure of one arrangement tells apart: the broker's, and
 // the kernel's, which shares the processor among everybody who wants it, the client and the attackers
@@ -11,9 +11,9 @@
 //     apart    the attackers have another processor, from where they reach the broker at full speed
 //     equal    everybody on one processor; the client at nice 0, like the attackers
 //
-// The neighbour never speaks to the broker: no broker can make it cost less. Before the attacks stands what it
-// costs those who have no broker either: a bare echo over a socket pair, between two processes as plain as can
-// be.
+// The neighbour never speaks to the broker: no broker can make it cost less. Before the attacks stands what
+// it costs those who have no broker either: a bare echo over a socket pair, between two processes as plain as
+// can be.
 //
 //     hostile_bench [--cpu N] [--other-cpu N] [--rounds N] [--operations N] [ATTACK]
 //

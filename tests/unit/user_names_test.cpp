@@ -84,12 +84,14 @@ TEST_F(UserNamesTest, ALookupThatHangsHoldsUpItsOwnUserOnly) {
 TEST_F(UserNamesTest, NoMoreThanItsMostAreKept) {
   UserNames names(harness_.loop, harness_.worker, counted_);
   for (uid_t uid = 100; uid <= 100 + UserNames::kMost; ++uid) {
+    const std::size_t expected = answers_.size() + 1;
     ask(names, uid);
-    await(answers_.size() + 1);
+    await(expected);
   }
   const int before = lookups_;
+  const std::size_t expected = answers_.size() + 1;
   ask(names, 100);
-  await(answers_.size() + 1);
+  await(expected);
   EXPECT_EQ(lookups_, before + 1) << "the first of so many is still known";
   EXPECT_EQ(answers_.back(), "user-100");
 }
