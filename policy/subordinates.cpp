@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
+#include <sstream>
 #include <string>
 
 namespace mapcap::policy {
@@ -51,8 +51,9 @@ Subordinates Subordinates::parse(std::string_view subuid, const Accounts& accoun
 
 Subordinates Subordinates::of_machine() {
   std::ifstream file("/etc/subuid");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  return parse(text, system_accounts());
+  std::ostringstream text;
+  text << file.rdbuf();  // Iterators would throw at a directory.
+  return parse(text.str(), system_accounts());
 }
 
 std::uint32_t Subordinates::account_of(std::uint32_t uid) const {

@@ -19,7 +19,7 @@ class Subordinates {
   /// that overlap the first counts. Ranges lent to root count for nothing: its containers' users must not use
   /// up what is root's.
   static Subordinates parse(std::string_view subuid, const Accounts& accounts);
-  /// /etc/subuid; a machine without the file has none. Looks names up: may block like system_accounts().
+  /// /etc/subuid; where it cannot be read there are none. Looks names up: may block like system_accounts().
   static Subordinates of_machine();
 
   /// The owner of the range that has `uid`, else `uid` itself.
