@@ -60,9 +60,8 @@ Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
 schema::Error not_opened() {
   return schema::error(
       ErrorCode::busy,
-      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl "
-      "F_SETLEASE), it is being executed, or its filesystem is mounted read-only; clone a copy "
-      "of it, or ask again");
+      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl F_SETLEASE), or it "
+      "is being executed; clone a copy of it, or ask again");
 }
 
 }  // namespace

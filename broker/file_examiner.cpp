@@ -3,6 +3,7 @@
 #include <linux/magic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,6 +50,7 @@ struct Found {
   std::uint32_t mode = 0;
   std::uint64_t size = 0;
   bool local = false;
+  bool unwritable = false;  ///< Its filesystem, or the mount it was opened through, is read-only.
 };
 
 /// Room for two descriptors: one more than there should be.
@@ -117,6 +119,8 @@ void answer(int to, Found found, int file) {
     if (found.local && ::fstat(file, &status) == 0) {
       found.mode = status.st_mode;
       found.size = static_cast<std::uint64_t>(status.st_size);
+      // statfs(2) and statvfs(3) have the same flags.
+      found.unwritable = (static_cast<unsigned long>(filesystem.f_flags) & ST_RDONLY) != 0;
     }
   }
   answer(to, found, found.local && S_ISREG(found.mode) ? file : -1);
@@ -163,6 +167,12 @@ Result<PassedFile> hear(BorrowedFd from) {
   if (!S_ISREG(found.mode) || packet->fds.empty())
     return schema::error(ErrorCode::invalid, "only a regular file can be cloned");
   if (found.size == 0) return schema::error(ErrorCode::invalid, "the file is empty: there is nothing to map");
+  if (found.unwritable) {
+    // The kernel opens a clone's file for writing, whatever the clone's rights.
+    return schema::error(ErrorCode::unsupported,
+                         "the file's filesystem is mounted read-only, where nothing can be cloned; clone a "
+                         "copy that lies elsewhere");
+  }
   return PassedFile{std::move(packet->fds.front()), {found.size}};
 }
 

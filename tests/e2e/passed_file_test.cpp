@@ -1,7 +1,9 @@
 // Files that clients pass to be cloned: what they may do to the broker, and to those who trust their seals.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "schema/unique_fd.h"
@@ -74,6 +77,29 @@ TEST_F(PassedFileTest, WhoHasManyFilesThatHangIsRefusedMore) {
   if (!filesystem.mounted()) GTEST_SKIP() << "no FUSE filesystem can be mounted here";
   EXPECT_TRUE(filesystem.client_is_done()) << "40 files that hang were examined";
   expect_service();
+}
+
+TEST_F(PassedFileTest, AFileOnAReadOnlyMountIsRefusedForThatReason) {
+  const schema::UniqueFd settings(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+  ASSERT_EQ(::fsconfig(settings.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), 0);
+  const schema::UniqueFd mount(::fsmount(settings.get(), FSMOUNT_CLOEXEC, 0));
+  const auto open_file = [&](int flags) {
+    return schema::UniqueFd(::openat(mount.get(), "file", flags | O_CLOEXEC, 0600));
+  };
+  ASSERT_EQ(::ftruncate(open_file(O_RDWR | O_CREAT).get(), 4096), 0);
+  mount_attr change{};
+  change.attr_set = MOUNT_ATTR_RDONLY;
+  ASSERT_EQ(::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &change, sizeof change), 0);
+  try {
+    broker.connect().clone(open_file(O_RDONLY).get(), Access::read_only);
+    ADD_FAILURE() << "cloned";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported) << error.what();
+    EXPECT_THAT(error.what(), testing::HasSubstr("mounted read-only"));
+  }
+  std::swap(change.attr_set, change.attr_clr);
+  ASSERT_EQ(::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &change, sizeof change), 0);
+  EXPECT_GE(broker.connect().clone(open_file(O_RDONLY).get(), Access::read_only).fd(), 0);
 }
 
 TEST_F(PassedFileTest, AFileThatMayStillBeSealedIsNotClonedForWriting) {
