@@ -58,8 +58,10 @@ ByteCount resolve(const policy::Capacity& capacity, ByteCount whole) {
   return std::get<ByteCount>(capacity);
 }
 
-Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement) {
+Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement,
+                                                  std::uint32_t ledger) {
   pool::DaxFileOptions options;
+  options.ledger = ledger;
   options.name = settings.name;
   options.path = settings.path;
   if (settings.capacity) {
@@ -76,8 +78,9 @@ Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, 
   return pool::open_dax_file(std::move(options));
 }
 
-Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings) {
+Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings, std::uint32_t ledger) {
   pool::DaxRegionOptions options;
+  options.ledger = ledger;
   options.name = settings.name;
   options.region = settings.region;
   if (settings.capacity) {
@@ -93,7 +96,8 @@ Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings
   return pool::open_dax_region(std::move(options));
 }
 
-Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, Confinement confinement) {
+Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, Confinement confinement,
+                                                 std::uint32_t ledger) {
   switch (settings.backing) {
     case Backing::memory: {
       pool::MemoryOptions options;
@@ -108,13 +112,13 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
       return pool::open_memory(std::move(options));
     }
     case Backing::dax_file:
-      return open_dax_file(settings, confinement);
+      return open_dax_file(settings, confinement, ledger);
     case Backing::dax_device:
       if (settings.region.empty()) {
         return pool::open_dax_device({settings.name, settings.devices, census(), settings.end_holders_after,
                                       page_attribute::mapped_from});
       }
-      return open_dax_region(settings);
+      return open_dax_region(settings, ledger);
     case Backing::pci_bar:
       return pool::open_pci_bar(
           {settings.name, settings.resources, settings.cache, census(), settings.end_holders_after});
@@ -218,12 +222,12 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
 
 }  // namespace
 
-Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, Loop&) {
+Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   ServedPools pools;
   for (const PoolSettings& settings : policy.pools()) {
     auto served = std::make_unique<ServedPool>();
     MAPCAP_TRY(Choice choice, choose(settings, confiners));
-    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind());
+    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind(), ledger);
     if (!opened) {
       schema::Error error = opened.error();
       error.sentence = settings.where + ": " + error.sentence;

@@ -1,6 +1,7 @@
 // From a policy's pool sections to pools that can be served: opens each backing and chooses its confiner.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "broker/confine/keeper.h"
@@ -30,6 +31,8 @@ struct Confiners {
 ///
 /// Errors: what the pool says about its backing, each naming the pool and the policy's line; `unsupported`
 /// when no confinement can be had.
-schema::Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, Loop& loop);
+/// `ledger`: Ledger::identity().
+schema::Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners,
+                                       std::uint32_t ledger);
 
 }  // namespace mapcap::broker

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "broker/pools.h"
+
 namespace mapcap::broker {
 
 using schema::ErrorCode;
@@ -9,8 +11,21 @@ using schema::RegionId;
 using schema::RegionState;
 using schema::Result;
 
+bool Region::may_return() const {
+  return record.state == RegionState::lost && !record.volatile_memory && pool != nullptr &&
+         pool->facts().durability.domain != schema::PersistenceDomain::volatile_memory;
+}
+
 Result<Directory::Reservation> Directory::reserve(const std::string& name) {
   const Region* holder = find(name);
+  if (holder != nullptr && holder->may_return()) {
+    return schema::error(
+        ErrorCode::exists,
+        "region " + name +
+            " is lost, but its device or filesystem may only be missing: bring that back and "
+            "restart mapcapd, or revoke the region to give up what it holds",
+        {{"name", name}});
+  }
   if ((holder != nullptr && holder->record.state != RegionState::lost) || reserved_.contains(name)) {
     return schema::error(ErrorCode::exists,
                          "a region named " + name + " exists already; revoke it or choose another name",

@@ -47,6 +47,8 @@ struct Region {
   std::shared_ptr<Event> changed;   ///< State or grants changed. Shared: waiters may outlive the region.
 
   [[nodiscard]] schema::RegionId id() const { return record.id; }
+  /// Lost, with bytes that outlive the power: its device or filesystem may only be missing.
+  [[nodiscard]] bool may_return() const;
   [[nodiscard]] bool holds_name() const {
     return record.state == schema::RegionState::live || record.state == schema::RegionState::lost ||
            (record.state == schema::RegionState::revoking && !cut);

@@ -120,7 +120,7 @@ Result<void> serve(const Config& config) {
                       confine::make_sealed(),
                       nullptr,
                       {}};
-  MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, loop));
+  MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, ledger->identity()));
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;

@@ -10,8 +10,8 @@ schema::Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, 
   return ledger::Ledger::open(path, loop, worker);
 }
 
-schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Loop& loop) {
-  return open_pools(policy, confiners, loop);
+schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
+  return open_pools(policy, confiners, ledger);
 }
 
 }  // namespace mapcap::broker::parts

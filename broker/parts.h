@@ -18,6 +18,6 @@ schema::Result<std::unique_ptr<confine::Keeper>> keeper(const confine::KeeperOpt
 /// Ledger::open.
 schema::Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker);
 /// open_pools.
-schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Loop& loop);
+schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
 
 }  // namespace mapcap::broker::parts

@@ -4,8 +4,9 @@
 //
 //     live, memory there         -> served again; its lifetime goes on
 //     live, memory gone          -> lost: listed until revoked, costs nothing
+//     lost, but memory there     -> live again: a device or filesystem was missing for a while
 //     revoking ... quarantined   -> taken further on its way; with its memory gone, the record goes too
-//     lost                       -> stays listed
+//     lost                       -> stays listed; DRAM does not come back
 //
 // Memory that no record names was carved for a create that never was acknowledged: it is let go.
 #include <algorithm>
@@ -63,7 +64,7 @@ void Regions::recover(Inheritance inheritance) {
   }
   for (const auto& served : parts_.pools) {
     if (Result<void> swept = served->pool->sweep(); !swept) {
-      parts_.report.reclaim_failed("(leftovers of pool " + served->facts().name + ")", swept.error());
+      parts_.report.leftovers_stay(served->facts().name, swept.error());
     }
   }
   parts_.directory.visit_all([&](const Region& region) {
@@ -88,28 +89,40 @@ void Regions::recover(Inheritance inheritance) {
   parts_.report.recovered(live, lost, reclaiming, inheritance.damaged);
 }
 
-void Regions::recover_one(RegionRecord record, UniqueFd memory) {
+/// False when the region was on its way out and its memory has gone ahead.
+bool Regions::reattach(Region& region, UniqueFd memory) {
+  RegionRecord& record = region.record;
+  const bool was_lost = record.state == RegionState::lost;
+  if (was_lost && !region.may_return()) return true;
+  if (was_lost) record.state = RegionState::live;
+  Result<pool::Extent> extent = region.pool->pool->reattach(record, std::move(memory));
+  if (extent) {
+    region.extent = std::move(extent.value());
+    if (was_lost) parts_.report.region_found(record.name);
+  } else if (record.state != RegionState::live) {
+    return false;
+  } else {
+    record.state = RegionState::lost;
+    if (!was_lost) parts_.report.region_lost(record.name, extent.error());
+  }
+  const bool is_lost = record.state == RegionState::lost;
+  if (was_lost != is_lost) spawn(record_in_background(parts_.ledger, record));
+  return true;
+}
+
+void Regions::recover_one(RegionRecord known, UniqueFd memory) {
   auto region = std::make_unique<Region>(parts_.loop);
+  region->record = std::move(known);
+  RegionRecord& record = region->record;
   region->pool = find_pool(parts_.pools, record.pool);
   region->untracked = !parts_.keeper.adopted();
   // The ledger leaves that to the pool.
   if (region->pool->facts().seals.front() == schema::SealKind::irrevocable)
     record.seal = schema::SealKind::irrevocable;
-  const ledger::Strength strength = strength_of(record);
 
-  if (record.state != RegionState::lost) {
-    Result<pool::Extent> extent = region->pool->pool->reattach(record, std::move(memory));
-    if (extent) {
-      region->extent = std::move(extent.value());
-    } else if (record.state != RegionState::live) {
-      // It was on its way out, and its memory has gone ahead.
-      spawn(erase_in_background(parts_.ledger, record.id, strength));
-      return;
-    } else {
-      parts_.report.region_lost(record.name);
-      record.state = RegionState::lost;
-      spawn(record_in_background(parts_.ledger, record));
-    }
+  if (!reattach(*region, std::move(memory))) {
+    spawn(erase_in_background(parts_.ledger, record.id, strength_of(record)));
+    return;
   }
   if (record.state != RegionState::lost && region->pool->confiner->kind() == schema::Confinement::lsm) {
     // The inode's mark may be gone (the programs were unpinned) while descriptors of it are out.
@@ -129,7 +142,6 @@ void Regions::recover_one(RegionRecord record, UniqueFd memory) {
       if (rebooted) spawn(record_in_background(parts_.ledger, record));
     }
   }
-  region->record = std::move(record);
   parts_.directory.add(std::move(region));
 }
 

@@ -100,9 +100,11 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
 Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject& holder, Access rights) {
   Region* region = parts_.directory.find(id);
   if (region->record.state == RegionState::lost) {
-    co_return schema::error(
-        ErrorCode::lost,
-        "region " + region->record.name + " was in memory that is gone; revoke it and create it again");
+    const char* remedy = region->may_return()
+                             ? "; bring its device or filesystem back and restart mapcapd, or revoke it"
+                             : "; revoke it and create it again";
+    co_return schema::error(ErrorCode::lost,
+                            "region " + region->record.name + " was in memory that is gone" + remedy);
   }
   if (region->record.state != RegionState::live) {
     co_return schema::error(ErrorCode::busy, "region " + region->record.name + " is being taken away (" +

@@ -94,6 +94,7 @@ class Regions {
   [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, schema::UniqueFd memory);
+  bool reattach(Region& region, schema::UniqueFd memory);
 
   Parts parts_;
   std::shared_ptr<const policy::Policy> policy_;

@@ -75,7 +75,8 @@ struct Lifetime {
 };
 
 /// live -> revoking -> draining -> scrubbing -> (gone). quarantined: memory that cannot be freed yet because
-/// somebody pins it. lost: a volatile region whose memory died with its keepers; costs nothing, is only told.
+/// somebody pins it. lost: a region whose memory was not there when the broker started; costs nothing, is
+/// only told. One that is not volatile is live again once a broker starts and finds its memory.
 enum class RegionState : std::uint8_t {
   live = 0,
   revoking = 1,

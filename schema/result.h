@@ -31,7 +31,7 @@ enum class ErrorCode : std::uint16_t {
   cache_mode = 9,    ///< The required cache mode cannot be met.
   unsupported = 10,  ///< The pool, confinement or machine cannot do this.
   busy = 11,         ///< Being revoked, drained or scrubbed; or the client asks too much at once.
-  lost = 12,         ///< A volatile region whose memory no longer exists.
+  lost = 12,         ///< A region whose memory is not there any more.
   timed_out = 13,    ///< A deadline passed (the keeper, a drain, a backing device).
   io = 14,           ///< The kernel or a device refused: the sentence names the call.
   exhausted = 15,    ///< A limit per client on connections, requests or descriptors.

@@ -52,6 +52,8 @@ class TableLedger final : public Ledger {
     }
   }
 
+  [[nodiscard]] std::uint32_t identity() const override { return superblock_.salt; }
+
   Recovered take_recovered() override { return std::exchange(recovered_, {}); }
 
   schema::RegionId next_id() override {

@@ -36,6 +36,10 @@ class Ledger {
   static schema::Result<std::unique_ptr<Ledger>> open(const std::string& path, broker::Loop& loop,
                                                       broker::Worker& worker);
 
+  /// Chosen at random when the ledger was made: what its regions' memory is named by, so that a broker with
+  /// another ledger neither takes it for its own nor for nobody's.
+  [[nodiscard]] virtual std::uint32_t identity() const = 0;
+
   /// Moves out what open found; once.
   virtual Recovered take_recovered() = 0;
 

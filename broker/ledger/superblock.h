@@ -20,7 +20,8 @@ struct Superblock {
   std::uint64_t sequence = 0;  ///< Of the copy with the higher one counts.
   std::uint64_t capacity = 0;  ///< Slots, a multiple of 16 (a page of slots).
   std::uint64_t next_id = 1;   ///< Ids below may have been given out; none at or above ever was.
-  std::uint32_t salt = 0;      ///< Random, chosen when the ledger is made; part of every slot's checksum.
+  std::uint32_t salt = 0;      ///< Random, chosen when the ledger is made; part of every slot's checksum,
+                               ///< and Ledger::identity().
   bool operator==(const Superblock&) const = default;
 };
 

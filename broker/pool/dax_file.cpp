@@ -152,7 +152,8 @@ class DaxFilePool final : public Pool {
     for (const std::uint64_t number : damaged) {
       if (Result<void> done = remove_repaired(number); !done) all = done;
     }
-    return all;
+    if (!all) return all;
+    return check_strangers();
   }
 
   std::uint32_t bad_blocks(const Extent& extent) override {
@@ -213,9 +214,20 @@ class DaxFilePool final : public Pool {
     return done;
   }
 
+  Result<void> check_strangers() {
+    MAPCAP_TRY(const std::vector<std::string> strangers, files_.of_other_ledgers());
+    if (strangers.empty()) return schema::ok();
+    return schema::error(
+        ErrorCode::exists,
+        options_.path + " has " + std::to_string(strangers.size()) +
+            " files of regions that another ledger knows, such as " + strangers.front() +
+            "; start mapcapd with the state directory of that ledger, or remove them if it is "
+            "gone for good");
+  }
+
   Result<void> remove_leftover(std::uint64_t number) {
     MAPCAP_TRY(const UniqueFd fd, files_.open(number));
-    // It may have been granted under a ledger that is gone, so it is truncated first like any other.
+    // It may have been granted, so it is truncated first like any other.
     MAPCAP_TRY_VOID(truncate(fd.borrow(), number));
     return files_.unlink(number);
   }
@@ -379,7 +391,8 @@ Result<std::unique_ptr<Pool>> open_dax_file(DaxFileOptions options) {
   if (options.confinement == schema::Confinement::clone) facts.durability.map_sync = false;
   facts.volatile_memory = false;
   MAPCAP_TRY_VOID(verify_files(options, directory.borrow(), facts));
-  RegionFiles files(std::move(directory), "pool " + options.name + " (" + options.path + ")", options.fault);
+  RegionFiles files(std::move(directory), "pool " + options.name + " (" + options.path + ")", options.ledger,
+                    options.fault);
   auto device = sysfs_of(DeviceKind::block, status.st_dev);
   return std::unique_ptr<Pool>(std::make_unique<DaxFilePool>(
       std::move(options), std::move(facts), std::move(files), device.value_or(std::filesystem::path())));

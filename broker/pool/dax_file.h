@@ -8,9 +8,11 @@
 // filesystem, and without MAP_SYNC, which the clone cannot have.
 //
 // The broker's rules about its files:
-//   region-ID    a region's. A file that no record names is a leftover of a crash and is removed at start.
-//   damaged-ID   what is kept back because the device has bad blocks there; nothing but those is allocated.
-//                Removed at the next start after they were cleared.
+//   region-LEDGER-ID   a region's. A file that no record names is a leftover of a crash and is removed at
+//                      start; one of another ledger is told of and stays: the right state directory may only
+//                      not be mounted.
+//   damaged-ID         what is kept back because the device has bad blocks there; nothing but those is
+//                      allocated. Removed at the next start after they were cleared.
 // A file is unlinked only after it was truncated, and is truncated only once nobody pins its pages: unlinking
 // a file whose pages are pinned would hand them to the next file while somebody still writes to them.
 #pragma once
@@ -28,7 +30,8 @@ namespace mapcap::broker::pool {
 
 struct DaxFileOptions {
   std::string name;
-  std::string path;  ///< A directory: root's, mode 0700, for nobody else.
+  std::string path;          ///< A directory: root's, mode 0700, for nobody else.
+  std::uint32_t ledger = 0;  ///< Ledger::identity(): its files are named by it.
   /// Of bytes, or in percent of the filesystem; nothing: all of the filesystem.
   std::optional<std::variant<schema::ByteCount, std::uint32_t>> capacity;
   std::vector<schema::SealKind> seals{schema::SealKind::revocable};

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 
 #include "broker/pool/dax_node.h"
 #include "broker/pool/device_pool.h"
@@ -69,6 +70,7 @@ class DaxRegionPool final : public Pool {
 
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd) override {
     const std::lock_guard lock(divider_mutex_);
+    if (record.state == schema::RegionState::live) recorded_.insert(record.extent);
     if (!at_start_) {
       MAPCAP_TRY(at_start_, divider_->list());
     }
@@ -146,7 +148,7 @@ class DaxRegionPool final : public Pool {
     at_start_.reset();
     MAPCAP_TRY(const std::vector<Piece> pieces, divider_->list());
     for (const Piece& piece : pieces) {
-      if (find(piece.word)) continue;
+      if (find(piece.word) || recorded_.contains(piece.word)) continue;
       MAPCAP_TRY_VOID(check_unheld(piece));
       MAPCAP_TRY_VOID(divider_->remove(piece.word));
     }
@@ -225,7 +227,8 @@ class DaxRegionPool final : public Pool {
     const Result<std::vector<Piece>> pieces = divider_->list();
     if (!pieces) return;
     for (const Piece& piece : pieces.value()) {
-      const bool half_made = piece.word == number || (piece.path.empty() && !find(piece.word));
+      const bool nobodys = !find(piece.word) && !recorded_.contains(piece.word);
+      const bool half_made = piece.word == number || (piece.path.empty() && nobodys);
       if (half_made) (void)divider_->remove(piece.word);
     }
   }
@@ -289,6 +292,8 @@ class DaxRegionPool final : public Pool {
   std::unique_ptr<Divider> divider_;
   std::optional<std::vector<Piece>> at_start_;  ///< Only while records are reattached.
   std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
+  /// Words of live regions when the broker started: whatever is wrong with their devices, they may come back.
+  std::set<std::uint64_t> recorded_;
   std::mutex mutex_;
   std::map<std::uint64_t, Known> devices_;  ///< By word.
   std::vector<std::uint64_t> discarded_;
@@ -332,7 +337,8 @@ Result<std::unique_ptr<Pool>> open_dax_region(DaxRegionOptions options) {
                              "\" is neither one of ndctl (\"region0\") nor of daxctl (\"0\")");
   }
   Result<std::unique_ptr<Divider>> divider =
-      number ? divide_dax(options.name, *number) : divide_nvdimm(options.name, options.region);
+      number ? divide_dax(options.name, *number)
+             : divide_nvdimm(options.name, options.region, options.ledger);
   if (!divider) {
     schema::Error error = divider.error();
     error.sentence = where + error.sentence;

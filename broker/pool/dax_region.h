@@ -23,6 +23,7 @@ namespace mapcap::broker::pool {
 struct DaxRegionOptions {
   std::string name;
   std::string region;                                              ///< For sentences.
+  std::uint32_t ledger = 0;                                        ///< Ledger::identity().
   std::variant<std::uint32_t, schema::ByteCount> capacity = 100U;  ///< Percent of the region, or bytes.
   std::shared_ptr<device_holders::Census> census;
   std::optional<std::chrono::nanoseconds> end_holders_after = {};  ///< As in Facts.

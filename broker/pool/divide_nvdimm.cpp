@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "broker/pool/divider.h"
+#include "broker/pool/pool.h"
 
 namespace mapcap::broker::pool {
 
@@ -70,8 +71,12 @@ Result<void> random_uuid(uuid_t& uuid) {
 
 class NvdimmDivider final : public Divider {
  public:
-  NvdimmDivider(const std::string& pool, std::string region, ByteCount whole, ByteCount granule)
-      : prefix_("mapcap-" + pool + "-"), region_(std::move(region)), whole_(whole), granule_(granule) {}
+  NvdimmDivider(const std::string& pool, std::uint32_t ledger, std::string region, ByteCount whole,
+                ByteCount granule)
+      : prefix_("mapcap-" + pool + "-" + tag_of(ledger) + "-"),
+        region_(std::move(region)),
+        whole_(whole),
+        granule_(granule) {}
 
   [[nodiscard]] ByteCount whole() const override { return whole_; }
   [[nodiscard]] ByteCount granule() const override { return granule_; }
@@ -191,7 +196,8 @@ class NvdimmDivider final : public Divider {
 
 }  // namespace
 
-Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region) {
+Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region,
+                                               std::uint32_t ledger) {
   MAPCAP_TRY(const Context context, new_context());
   ndctl_region* found = find_region(context.get(), region);
   if (found == nullptr) {
@@ -212,8 +218,8 @@ Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const st
   }
   const unsigned long alignment = ndctl_region_get_align(found);
   const ByteCount granule{alignment == 0 || alignment == ULONG_MAX ? 16U << 20U : alignment};
-  return std::unique_ptr<Divider>(
-      std::make_unique<NvdimmDivider>(pool, region, ByteCount{ndctl_region_get_size(found)}, granule));
+  return std::unique_ptr<Divider>(std::make_unique<NvdimmDivider>(
+      pool, ledger, region, ByteCount{ndctl_region_get_size(found)}, granule));
 }
 
 }  // namespace mapcap::broker::pool

@@ -3,9 +3,10 @@
 //
 // A piece is told from everybody else's devices and from earlier pieces by its word, which records keep:
 //
-//     namespaces       the number that its name ends in: "mapcap-POOL-00000000000000ff". Labels keep names, so
-//                      the pieces outlive a reboot, and other people's namespaces in the region are left alone.
-//     dynamic devices  have no names: the device's number, and a hash of the boot and of the inode of its node,
+//     namespaces       the number that its name ends in: "mapcap-POOL-1badcafe-00000000000000ff", where
+//                      1badcafe is the ledger. Labels keep names, so the pieces outlive a reboot, and the
+//                      namespaces of other people, or of another ledger, are left alone.
+//     dynamic devices  have no names: the device's number, and a hash of the boot and of its node's inode,
 //                      which no later device has. All of such a region is the pool's, and nothing of it
 //                      outlives a reboot.
 #pragma once
@@ -50,7 +51,8 @@ class Divider {
 
 /// The region of an NVDIMM that `ndctl list -R` calls "region0". Errors: `not_found`; `invalid` without
 /// labels, which keep the names; `unsupported` when a driver is missing; `io`.
-schema::Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region);
+schema::Result<std::unique_ptr<Divider>> divide_nvdimm(const std::string& pool, const std::string& region,
+                                                       std::uint32_t ledger);
 
 /// The dynamic region that `daxctl list -R` gives this id. Errors: as above.
 schema::Result<std::unique_ptr<Divider>> divide_dax(const std::string& pool, int region);

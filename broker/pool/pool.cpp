@@ -1,6 +1,16 @@
 #include "broker/pool/pool.h"
 
+#include <array>
+#include <cinttypes>
+#include <cstdio>
+
 namespace mapcap::broker::pool {
+
+std::string tag_of(std::uint32_t ledger) {
+  std::array<char, 9> digits{};
+  std::snprintf(digits.data(), digits.size(), "%08" PRIx32, ledger);
+  return digits.data();
+}
 
 void verify_cache(const CacheReader& reader, schema::BorrowedFd file, Facts& facts) {
   if (!reader) return;

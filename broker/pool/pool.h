@@ -85,6 +85,9 @@ using CacheReader = std::function<schema::Result<schema::CacheMode>(schema::Borr
 /// the facts stay unverified.
 void verify_cache(const CacheReader& reader, schema::BorrowedFd file, Facts& facts);
 
+/// Ledger::identity() in the names of what a pool makes: "1badcafe".
+std::string tag_of(std::uint32_t ledger);
+
 /// Bytes done of bytes to do, from the worker's thread.
 using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
 

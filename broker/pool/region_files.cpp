@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cinttypes>
@@ -26,16 +27,25 @@ constexpr unsigned kDamagedBit = 48;
 /// One pwrite: large enough to cost nothing a byte, small enough to tell progress by.
 constexpr std::uint64_t kChunk = 4U << 20U;
 
-std::string name_of(FileKind kind, std::uint64_t number) {
-  std::array<char, 32> text{};
-  const char* prefix = kind == FileKind::region ? "region-" : "damaged-";
-  std::snprintf(text.data(), text.size(), "%s%016" PRIx64, prefix, number);
-  return text.data();
+constexpr std::string_view kRegion = "region-";
+constexpr std::string_view kDamaged = "damaged-";
+constexpr std::size_t kDigits = 16;
+
+}  // namespace
+
+RegionFiles::RegionFiles(UniqueFd directory, std::string where, std::uint32_t ledger, Fault fault)
+    : directory_(std::move(directory)),
+      where_(std::move(where)),
+      region_prefix_(std::string(kRegion) + tag_of(ledger) + "-"),
+      fault_(std::move(fault)) {}
+
+std::string RegionFiles::name_of(FileKind kind, std::uint64_t number) const {
+  std::array<char, kDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016" PRIx64, number);
+  return (kind == FileKind::region ? region_prefix_ : std::string(kDamaged)) + digits.data();
 }
 
-/// Nothing for names that name_of(kind) never made.
-std::optional<std::uint64_t> number_of(FileKind kind, const std::string& name) {
-  constexpr std::size_t kDigits = 16;
+std::optional<std::uint64_t> RegionFiles::number_of(FileKind kind, const std::string& name) const {
   if (name.size() <= kDigits) return std::nullopt;
   std::uint64_t number = 0;
   const char* end = name.data() + name.size();
@@ -43,8 +53,6 @@ std::optional<std::uint64_t> number_of(FileKind kind, const std::string& name) {
   if (failure != std::errc() || rest != end || name_of(kind, number) != name) return std::nullopt;
   return number;
 }
-
-}  // namespace
 
 Result<void> RegionFiles::may(std::string_view call) const {
   const int fault = fault_ ? fault_(call) : 0;
@@ -156,18 +164,33 @@ Result<void> RegionFiles::unlink(std::uint64_t number, FileKind kind) const {
   return schema::ok();
 }
 
-Result<std::vector<std::uint64_t>> RegionFiles::list(FileKind kind) const {
-  std::vector<std::uint64_t> numbers;
+Result<std::vector<std::string>> RegionFiles::names() const {
+  std::vector<std::string> names;
   std::error_code error;
   // The descriptor, not the path: the directory may have been moved since.
   const std::string path = "/proc/self/fd/" + std::to_string(directory_.get());
   std::filesystem::directory_iterator entry(path, error);
   const std::filesystem::directory_iterator end;
-  for (; !error && entry != end; entry.increment(error)) {
-    if (const auto number = number_of(kind, entry->path().filename().string())) numbers.push_back(*number);
-  }
+  for (; !error && entry != end; entry.increment(error)) names.push_back(entry->path().filename().string());
   if (error) return failed("listing the directory", error.value());
+  return names;
+}
+
+Result<std::vector<std::uint64_t>> RegionFiles::list(FileKind kind) const {
+  MAPCAP_TRY(const std::vector<std::string> all, names());
+  std::vector<std::uint64_t> numbers;
+  for (const std::string& name : all) {
+    if (const auto number = number_of(kind, name)) numbers.push_back(*number);
+  }
   return numbers;
+}
+
+Result<std::vector<std::string>> RegionFiles::of_other_ledgers() const {
+  MAPCAP_TRY(std::vector<std::string> others, names());
+  std::erase_if(others, [this](const std::string& name) {
+    return !name.starts_with(kRegion) || number_of(FileKind::region, name).has_value();
+  });
+  return others;
 }
 
 }  // namespace mapcap::broker::pool

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +18,8 @@ enum class FileKind : std::uint8_t { region, damaged };
 class RegionFiles {
  public:
   using Fault = std::function<int(std::string_view call)>;
-  /// `where`: "pool NAME (PATH)", for messages.
-  RegionFiles(schema::UniqueFd directory, std::string where, Fault fault)
-      : directory_(std::move(directory)), where_(std::move(where)), fault_(std::move(fault)) {}
+  /// `where`: "pool NAME (PATH)", for messages. `ledger`: the identity of whoever has the records.
+  RegionFiles(schema::UniqueFd directory, std::string where, std::uint32_t ledger, Fault fault);
 
   [[nodiscard]] schema::BorrowedFd directory() const { return directory_.borrow(); }
 
@@ -47,15 +47,22 @@ class RegionFiles {
   /// Removes the name durably; none is no error. Errors: `io`.
   schema::Result<void> unlink(std::uint64_t number, FileKind kind = FileKind::region) const;
 
-  /// Numbers of all files of a kind. Errors: `io`.
+  /// Numbers of all files of a kind; of regions those of this ledger. Errors: `io`.
   [[nodiscard]] schema::Result<std::vector<std::uint64_t>> list(FileKind kind) const;
+  /// Names of regions' files that no broker with this ledger made. Errors: `io`.
+  [[nodiscard]] schema::Result<std::vector<std::string>> of_other_ledgers() const;
 
  private:
+  [[nodiscard]] std::string name_of(FileKind kind, std::uint64_t number) const;
+  /// Nothing for names that name_of(kind) never made.
+  [[nodiscard]] std::optional<std::uint64_t> number_of(FileKind kind, const std::string& name) const;
+  [[nodiscard]] schema::Result<std::vector<std::string>> names() const;
   schema::Result<void> may(std::string_view call) const;
   [[nodiscard]] schema::Error failed(std::string_view what, int error) const;
 
   schema::UniqueFd directory_;
   std::string where_;
+  std::string region_prefix_;
   Fault fault_;
 };
 

@@ -62,8 +62,12 @@ void LogReport::keeper_replaced(int pid) {
   line(SD_WARNING, "the keeper died; a new one serves as process " + std::to_string(pid));
 }
 
-void LogReport::region_lost(std::string_view name) {
-  line(SD_WARNING, "region " + std::string(name) + " is lost: nothing holds its memory any more");
+void LogReport::region_lost(std::string_view name, const schema::Error& why) {
+  line(SD_WARNING, "region " + std::string(name) + " is lost: " + why.sentence);
+}
+
+void LogReport::region_found(std::string_view name) {
+  line(SD_NOTICE, "region " + std::string(name) + " was lost and is back: its memory is there again");
 }
 
 void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) {
@@ -84,6 +88,11 @@ void LogReport::quarantined(std::string_view name, const schema::Error& error) {
 void LogReport::reclaim_failed(std::string_view name, const schema::Error& error) {
   line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence);
 }
+
+void LogReport::leftovers_stay(std::string_view pool, const schema::Error& error) {
+  line(SD_WARNING, "leftovers of pool " + std::string(pool) + " stay: " + error.sentence);
+}
+
 void LogReport::holders_ended(std::string_view name, std::uint64_t processes) {
   line(SD_WARNING, "revoking region " + std::string(name) + " ended " + std::to_string(processes) +
                        (processes == 1 ? " process that had it" : " processes that had it"));

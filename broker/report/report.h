@@ -23,13 +23,17 @@ class Report {
   virtual void policy_reloaded(std::string_view path) = 0;
   virtual void policy_refused(const schema::Error& error) = 0;
   virtual void keeper_replaced(int pid) = 0;
-  virtual void region_lost(std::string_view name) = 0;
+  virtual void region_lost(std::string_view name, const schema::Error& why) = 0;
+  /// A region that was lost has its memory again.
+  virtual void region_found(std::string_view name) = 0;
   /// A client broke the protocol and was disconnected.
   virtual void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) = 0;
   virtual void connection_refused(std::uint32_t uid, const schema::Error& error) = 0;
   /// Memory that cannot be freed yet; the broker goes on trying.
   virtual void quarantined(std::string_view name, const schema::Error& error) = 0;
   virtual void reclaim_failed(std::string_view name, const schema::Error& error) = 0;
+  /// Memory of a pool that is in nobody's record and stays.
+  virtual void leftovers_stay(std::string_view pool, const schema::Error& error) = 0;
   /// A revoke ended processes, as the pool's policy says.
   virtual void holders_ended(std::string_view name, std::uint64_t processes) = 0;
 };
@@ -45,11 +49,13 @@ class LogReport final : public Report {
   void policy_reloaded(std::string_view path) override;
   void policy_refused(const schema::Error& error) override;
   void keeper_replaced(int pid) override;
-  void region_lost(std::string_view name) override;
+  void region_lost(std::string_view name, const schema::Error& why) override;
+  void region_found(std::string_view name) override;
   void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) override;
   void connection_refused(std::uint32_t uid, const schema::Error& error) override;
   void quarantined(std::string_view name, const schema::Error& error) override;
   void reclaim_failed(std::string_view name, const schema::Error& error) override;
+  void leftovers_stay(std::string_view pool, const schema::Error& error) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
  private:

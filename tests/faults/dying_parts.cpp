@@ -99,6 +99,7 @@ class DyingPool final : public pool::Pool {
 class DyingLedger final : public ledger::Ledger {
  public:
   explicit DyingLedger(std::unique_ptr<ledger::Ledger> real) : real_(std::move(real)) {}
+  [[nodiscard]] std::uint32_t identity() const override { return real_->identity(); }
   ledger::Recovered take_recovered() override {
     ledger::Recovered recovered = real_->take_recovered();
     for (const ledger::RegionRecord& record : recovered.regions) pools_of_regions()[record.id] = record.pool;
@@ -175,9 +176,9 @@ Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& lo
   return std::unique_ptr<ledger::Ledger>(std::make_unique<DyingLedger>(std::move(real)));
 }
 
-Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, Loop& loop) {
+Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   static std::list<DyingConfiner> wrapped;  // As long as the program: served pools only point to them.
-  MAPCAP_TRY(ServedPools served, open_pools(policy, confiners, loop));
+  MAPCAP_TRY(ServedPools served, open_pools(policy, confiners, ledger));
   for (const auto& one : served) {
     one->pool = std::make_unique<DyingPool>(std::move(one->pool));
     one->confiner = &wrapped.emplace_back(*one->confiner, one->facts().name);

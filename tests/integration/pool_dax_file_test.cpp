@@ -194,7 +194,7 @@ TEST_F(DaxFilePoolTest, TheNextBrokerFindsWhatRecordsNameAndRemovesTheRest) {  /
 }
 
 TEST_F(DaxFilePoolTest, ALeftoverThatCannotBeRemovedDoesNotTakeTheNextRegionsName) {
-  std::ofstream(path + "/region-0000000000000001") << "left over";
+  std::ofstream(path + "/region-00000000-0000000000000001") << "left over";
   const auto pool = open();
   Extent extent = carve(*pool, 1);
   EXPECT_NE(extent.word(), 1U);
@@ -284,7 +284,7 @@ TEST_F(DaxFilePoolTest, BadInputIsRefusedWithTheReason) {
 
 TEST_F(DaxFilePoolTest, EachDamagedFileKeepsItsOwnBlocksBack) {
   const RegionFiles files_of(schema::UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
-                             "pool", nullptr);
+                             "pool", 0, nullptr);
   for (int attempt = 0; attempt < 2; ++attempt) {  // of one create
     auto file = files_of.make(7);
     ASSERT_TRUE(file) << file.error().sentence;

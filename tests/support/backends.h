@@ -39,12 +39,14 @@ class BackendScratch {
 
   /// A policy with one pool of this backend, called "pool".
   [[nodiscard]] std::string policy(const std::string& capacity) const;
+  /// The pool's; empty for memory.
+  [[nodiscard]] const std::string& directory() const { return directory_; }
   /// Region files in the pool's directory; 0 for memory.
   [[nodiscard]] std::size_t files() const;
 
  private:
   Backend backend_;
-  std::string directory_;  ///< Empty for memory.
+  std::string directory_;
 };
 
 }  // namespace mapcap::test

@@ -91,13 +91,18 @@ for pool in ext xfs; do
 done
 
 # Leftovers of a create that was never recorded are removed at start, and nothing else is.
-head -c 1M /dev/urandom > /mnt/ext4/pool/region-00000000000000ff
-touch /mnt/ext4/pool/notes
+regions=(/mnt/ext4/pool/region-*)
+leftover=${regions[0]%????????????????}00000000000000ff
+stranger=/mnt/ext4/pool/region-00000000-00000000000000ff
+head -c 1M /dev/urandom > "$leftover"
+touch "$stranger" /mnt/ext4/pool/notes
 kill_broker
 start_broker /run/dax-file
-[ ! -e /mnt/ext4/pool/region-00000000000000ff ] || fail "a file that no record names is still there"
+[ ! -e "$leftover" ] || fail "a file that no record names is still there"
 [ -e /mnt/ext4/pool/notes ] || fail "a file that is none of the broker's was removed"
-rm /mnt/ext4/pool/notes
+[ -e "$stranger" ] || fail "a region of another ledger was removed"
+grep -q "another ledger.*${stranger##*/}" /run/dax-file/log || fail "nobody is told of another ledger's region"
+rm "$stranger" /mnt/ext4/pool/notes
 
 # Bad blocks are told, and never granted afresh.
 disk=$(basename "$(findmnt -n -o SOURCE /mnt/ext4)")

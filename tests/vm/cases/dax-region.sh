@@ -82,6 +82,23 @@ for pause in 0.1 0.4 0.8 1.3; do
 done
 [ "$(cat "/sys/bus/nd/devices/$region/available_size")" = "$before" ] || fail "space was lost"
 
+# A namespace that is disabled while a broker starts keeps its bytes, and its region returns with it.
+mc fill nv/a /run/contents > /dev/null
+stop_broker
+namespace=$(namespace_with name 'mapcap-nv-[^"]*')
+ndctl disable-namespace "$namespace" > /dev/null 2>&1 || fail "$namespace cannot be disabled"
+start_broker /run/dax-region
+state_is nv/a lost || fail "without its namespace the region is $(shown nv/a state)"
+ndctl list -Ni | grep -q "\"$namespace\"" || fail "a disabled namespace was destroyed"
+mc create nv/a --pool nv --size 1M > /run/refused.log 2>&1 && fail "the name of a region that may return was given away"
+grep -q 'may only be missing' /run/refused.log || fail "the refusal does not say why: $(cat /run/refused.log)"
+stop_broker
+ndctl enable-namespace "$namespace" > /dev/null 2>&1 || fail "$namespace cannot be enabled again"
+start_broker /run/dax-region
+state_is nv/a live || fail "with its namespace back the region is $(shown nv/a state)"
+mc dump nv/a /run/dumped > /dev/null
+cmp /run/contents /run/dumped || fail "contents did not outlive a start without the namespace"
+
 ndctl list -N | grep -q '"name":"foreign"' || fail "somebody else's namespace is gone"
 mc revoke nv/a > /dev/null
 within 20 is_gone nv/a || fail "the last region does not go"

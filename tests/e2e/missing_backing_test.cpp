@@ -1,0 +1,124 @@
+// Promise 8 where the filesystem of a pool, or of the ledger, is away for a while.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string>
+
+#include "tests/support/backends.h"
+#include "tests/support/broker_process.h"
+
+namespace mapcap::test {
+namespace {
+
+constexpr const char* kName = "root/kept";
+
+class MissingBackingTest : public testing::Test {
+ protected:
+  MissingBackingTest() : scratch_(Backend::file_on_disk), broker_(scratch_.policy("64M")) {}
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: it starts mapcapd";
+    broker_.start();
+    RegionSpec wanted;
+    wanted.name = kName;
+    wanted.size = 1U << 20U;
+    wanted.lifetime = Lifetime::persistent();
+    Mapping mapping(broker_.connect().create(wanted, Access::read_write));
+    std::memcpy(mapping.writable().data(), "mine", 4);
+  }
+  void TearDown() override {
+    std::error_code ignored;
+    std::filesystem::remove_all(away(scratch_.directory()), ignored);
+  }
+
+  /// As when the filesystem of `directory` is not mounted: an empty one stands in its place.
+  void restart_without(const std::string& directory) {
+    end_both();
+    std::filesystem::rename(directory, away(directory));
+    std::filesystem::create_directory(directory);
+    std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
+    broker_.start();
+  }
+  void restart_with(const std::string& directory) {
+    end_both();
+    std::filesystem::remove_all(directory);
+    std::filesystem::rename(away(directory), directory);
+    broker_.start();
+  }
+  void end_both() {
+    broker_.kill_broker();
+    broker_.kill_keeper();
+  }
+  static std::string away(const std::string& directory) { return directory + ".away"; }
+
+  RegionState state() { return broker_.connect().show(kName).region.state; }
+  void expect_bytes_of_its_own() {
+    const Mapping mapping(broker_.connect().open(kName, Access::read_only));
+    EXPECT_EQ(std::memcmp(mapping.bytes().data(), "mine", 4), 0);
+  }
+
+  BackendScratch scratch_;
+  BrokerProcess broker_;
+};
+
+TEST_F(MissingBackingTest, ARegionWhoseFilesystemReturnsIsLiveAgainWithItsBytes) {
+  restart_without(scratch_.directory());
+  Client client = broker_.connect();
+  EXPECT_EQ(state(), RegionState::lost);
+  EXPECT_EQ(client.pools().front().used, 0U);
+  for (int start = 0; start < 2; ++start) {  // It must outlive a second start without, too.
+    broker_.kill_broker();
+    broker_.start();
+    EXPECT_EQ(state(), RegionState::lost);
+  }
+  restart_with(scratch_.directory());
+  EXPECT_EQ(state(), RegionState::live);
+  EXPECT_EQ(client.pools().front().used, 1U << 20U);
+  expect_bytes_of_its_own();
+  EXPECT_THAT(broker_.log(), testing::HasSubstr("was lost and is back"));
+
+  broker_.kill_broker();
+  broker_.start();
+  EXPECT_EQ(state(), RegionState::live) << "its return was not recorded";
+}
+
+TEST_F(MissingBackingTest, ItsNameIsNotGivenAwayMeanwhileAndARevokeGivesItUp) {
+  restart_without(scratch_.directory());
+  Client client = broker_.connect();
+  RegionSpec wanted;
+  wanted.name = kName;
+  wanted.size = 4096;
+  try {
+    client.create(wanted);
+    ADD_FAILURE() << "created over a region that may return";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::exists);
+    EXPECT_THAT(error.what(), testing::HasSubstr("bring that back"));
+  }
+  client.revoke(kName);
+  EXPECT_TRUE(client.list().empty());
+  restart_with(scratch_.directory());
+  EXPECT_TRUE(client.list().empty());
+  EXPECT_EQ(scratch_.files(), 0U) << "what was given up still takes up room";
+}
+
+TEST_F(MissingBackingTest, AnotherLedgerNeitherTakesNorRemovesWhatThisOneRecords) {
+  restart_without(broker_.state());
+  EXPECT_THAT(broker_.log(), testing::HasSubstr("files of regions that another ledger knows"));
+  RegionSpec wanted;
+  wanted.name = kName;  // And with the same id.
+  wanted.size = 1U << 20U;
+  wanted.lifetime = Lifetime::persistent();
+  {
+    Mapping mapping(broker_.connect().create(wanted, Access::read_write));
+    std::memcpy(mapping.writable().data(), "else", 4);
+  }
+  restart_with(broker_.state());
+  EXPECT_EQ(state(), RegionState::live);
+  expect_bytes_of_its_own();
+}
+
+}  // namespace
+}  // namespace mapcap::test
