@@ -18,9 +18,7 @@ class Event {
 
   /// Wakes all who wait now; through the loop, because whoever notifies is in the middle of its own work.
   void notify() {
-    for (std::coroutine_handle<> waiting : std::exchange(waiting_, {})) {
-      loop_->post([waiting] { waiting.resume(); });
-    }
+    for (const Waiter& waiter : std::exchange(waiting_, {})) loop_->post(waiter);
   }
 
   /// co_await event.wait()
@@ -28,7 +26,9 @@ class Event {
     struct Awaiter {
       Event& event;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> waiting) { event.waiting_.push_back(waiting); }
+      void await_suspend(std::coroutine_handle<> waiting) {
+        event.waiting_.emplace_back(*event.loop_, waiting);
+      }
       void await_resume() noexcept {}
     };
     return Awaiter{*this};
@@ -36,7 +36,7 @@ class Event {
 
  private:
   Loop* loop_;
-  std::vector<std::coroutine_handle<>> waiting_;
+  std::vector<Waiter> waiting_;
 };
 
 }  // namespace mapcap::broker

@@ -1,31 +1,35 @@
 #include "broker/fair_gate.h"
 
-#include <ctime>
+#include <chrono>
 
 namespace mapcap::broker {
 namespace {
 
-Ration::Time clock(clockid_t which) {
-  timespec time{};
-  ::clock_gettime(which, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+Ration::Time now() {
+  return std::chrono::steady_clock::now().time_since_epoch();
 }
 
 }  // namespace
 
-Ration::Time FairGate::worked() {
-  return clock(CLOCK_THREAD_CPUTIME_ID);
+FairGate::FairGate(Loop& loop) : loop_(loop) {
+  loop_.meter().on_charge([this](uid_t uid, Ration::Time cost) { charge(uid, cost); });
 }
 
-Ration::Time FairGate::charge(uid_t uid, Ration::Time before) {
-  const Ration::Time now = clock(CLOCK_MONOTONIC);
-  ration_.charge(uid, worked() - before, now);
-  return ration_.rest(uid, now);
+FairGate::~FairGate() {
+  loop_.meter().on_charge(nullptr);
+}
+
+void FairGate::charge(uid_t uid, Ration::Time cost) {
+  ration_.charge(uid, cost, now());
+}
+
+Ration::Time FairGate::rest(uid_t uid) {
+  return ration_.rest(uid, now());
 }
 
 void FairGate::enqueue(uid_t uid, std::coroutine_handle<> waiting) {
   User& user = users_[uid];
-  user.waiting.push_back(waiting);
+  user.waiting.emplace_back(loop_, waiting, uid);
   stand_in_line(uid, user);
 }
 
@@ -64,19 +68,17 @@ void FairGate::serve_one() {
   const uid_t uid = line_.front();
   line_.pop_front();
   User& user = users_.at(uid);
-  if (const Ration::Time rest = ration_.rest(uid, clock(CLOCK_MONOTONIC)); rest > Ration::Time::zero()) {
+  if (const Ration::Time rest = this->rest(uid); rest > Ration::Time::zero()) {
     stand_aside(uid, user, rest);
     return schedule();
   }
   user.in_line = false;
-  std::coroutine_handle<> next = user.waiting.front();
+  const Waiter next = user.waiting.front();
   user.waiting.pop_front();
   ++user.running;
   stand_in_line(uid, user);
   schedule();
-  const Ration::Time before = worked();
   next.resume();  // May end the turn, and erase `user`.
-  charge(uid, before);
 }
 
 }  // namespace mapcap::broker

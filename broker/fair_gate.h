@@ -26,7 +26,9 @@ class FairGate {
  public:
   static constexpr std::size_t kConcurrent = 4;
 
-  explicit FairGate(Loop& loop) : loop_(loop) {}
+  /// Measures what the loop does for each user from now on: one gate for a loop.
+  explicit FairGate(Loop& loop);
+  ~FairGate();
   FairGate(const FairGate&) = delete;
   FairGate& operator=(const FairGate&) = delete;
 
@@ -46,12 +48,10 @@ class FairGate {
     uid_t uid_;
   };
 
-  /// Processor time of the loop's thread: what a user's work cost, without what others took from it
-  /// meanwhile.
-  [[nodiscard]] static Ration::Time worked();
-  /// For what the loop did for `uid` outside of turns, since worked() was `before`. Returns how long nothing
-  /// more should be done for this user.
-  Ration::Time charge(uid_t uid, Ration::Time before);
+  /// For what was done for `uid` before the loop's meter knew for whom it was.
+  void charge(uid_t uid, Ration::Time cost);
+  /// How long nothing more should be done for this user.
+  [[nodiscard]] Ration::Time rest(uid_t uid);
 
   /// co_await gate.turn(uid)
   auto turn(uid_t uid) {
@@ -67,7 +67,7 @@ class FairGate {
 
  private:
   struct User {
-    std::deque<std::coroutine_handle<>> waiting;
+    std::deque<Waiter> waiting;
     std::size_t running = 0;
     bool in_line = false;  ///< Or aside, from where it comes back to the line.
     Loop::Timer aside;

@@ -102,7 +102,7 @@ Task<void> Listener::accept_all() {
   for (;;) {
     const bool ready = co_await watch_.readable();
     if (!ready) co_return;
-    const Ration::Time before = FairGate::worked();
+    const Meter::Time before = Meter::worked();
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
       const Ration::Time rest = admit(std::move(socket), before);
@@ -114,15 +114,20 @@ Task<void> Listener::accept_all() {
   }
 }
 
-Ration::Time Listener::admit(UniqueFd socket, Ration::Time before) {
+Ration::Time Listener::admit(UniqueFd socket, Meter::Time before) {
   const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(socket.borrow());
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
   const std::uint32_t account = quotas_.account_of(peer.value().uid);
-  Result<void> admitted = admit(socket, peer.value(), account);
-  if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
-  const Ration::Time rest = gate_.charge(account, before);
+  gate_.charge(account, Meter::worked() - before);
+  Result<void> admitted = schema::ok();
+  {
+    const Meter::Scope scope(loop_.meter(), account);
+    admitted = admit(socket, peer.value(), account);
+    if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
+  }
+  const Ration::Time rest = gate_.rest(account);
   if (admitted) return rest;
-  refusing_ += FairGate::worked() - before;
+  refusing_ += Meter::worked() - before;
   if (refusing_ < kRefusals) return rest;
   return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * Ration::kShares);
 }

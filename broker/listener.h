@@ -43,9 +43,8 @@ class Listener final : public Notifier {
 
  private:
   Task<void> accept_all();
-  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else. `before`: what
-  /// FairGate::worked() said before the socket was accepted.
-  Ration::Time admit(schema::UniqueFd socket, Ration::Time before);
+  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
+  Ration::Time admit(schema::UniqueFd socket, Meter::Time before);
   /// Takes the socket when it admits.
   schema::Result<void> admit(schema::UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account);
   schema::Result<void> find_room(uid_t uid, std::uint32_t account);

@@ -124,6 +124,10 @@ void Loop::post(std::function<void()> work) {
   asio::post(implementation_->context, std::move(work));
 }
 
+void Loop::post(Waiter waiter) {
+  asio::post(implementation_->context, [waiter] { waiter.resume(); });
+}
+
 Loop::Timer::Timer() = default;
 Loop::Timer::~Timer() = default;
 Loop::Timer::Timer(Timer&&) noexcept = default;
@@ -147,7 +151,7 @@ struct Loop::Watch::State {
 };
 
 Loop::Watch::Watch(Loop& loop, schema::BorrowedFd fd)
-    : state_(std::make_shared<State>(loop.implementation_->context)) {
+    : loop_(&loop), state_(std::make_shared<State>(loop.implementation_->context)) {
   boost::system::error_code failed;
   state_->descriptor.assign(fd.get(), failed);
   MAPCAP_INVARIANT(!failed, "a descriptor cannot be watched");
@@ -168,10 +172,10 @@ void Loop::Watch::cancel() {
   state_->descriptor.cancel(ignored);
 }
 
-void Loop::Watch::wait(Direction direction, std::coroutine_handle<> waiting, bool* ready) {
-  auto done = [state = state_, waiting, ready](const boost::system::error_code& failed) {
+void Loop::Watch::wait(Direction direction, Waiter waiter, bool* ready) {
+  auto done = [state = state_, waiter, ready](const boost::system::error_code& failed) {
     *ready = !failed && !state->cancelled;
-    waiting.resume();
+    waiter.resume();
   };
   if (state_->cancelled) {
     asio::post(state_->descriptor.get_executor(), [done] { done({}); });

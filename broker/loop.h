@@ -8,9 +8,12 @@
 #include <functional>
 #include <memory>
 
+#include "broker/meter.h"
 #include "schema/unique_fd.h"
 
 namespace mapcap::broker {
+
+class Waiter;
 
 class Loop {
  public:
@@ -25,6 +28,11 @@ class Loop {
 
   /// Runs `work` on the loop's thread, after this call has returned. Thread-safe.
   void post(std::function<void()> work);
+  /// The same for a coroutine that waits.
+  void post(Waiter waiter);
+
+  /// Of the loop's own thread.
+  [[nodiscard]] Meter& meter() { return meter_; }
 
   /// Runs `work` once after `delay`, unless the Timer is gone by then. Monotonic clock that counts suspend
   /// (CLOCK_BOOTTIME): a ttl must not stand still with the machine.
@@ -44,32 +52,10 @@ class Loop {
   [[nodiscard]] Timer after(std::chrono::nanoseconds delay, std::function<void()> work);
 
   /// co_await loop.sleep(d)
-  auto sleep(std::chrono::nanoseconds delay) {
-    struct Awaiter {
-      Loop& loop;
-      std::chrono::nanoseconds delay;
-      Timer timer;
-      [[nodiscard]] bool await_ready() const noexcept { return delay.count() <= 0; }
-      void await_suspend(std::coroutine_handle<> waiting) {
-        timer = loop.after(delay, [waiting] { waiting.resume(); });
-      }
-      void await_resume() noexcept {}
-    };
-    return Awaiter{*this, delay, {}};
-  }
+  auto sleep(std::chrono::nanoseconds delay) { return Sleep{*this, delay, {}}; }
 
   /// Lets everything that is already due run first: co_await loop.yield().
-  auto yield() {
-    struct Awaiter {
-      Loop& loop;
-      [[nodiscard]] bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> waiting) {
-        loop.post([waiting] { waiting.resume(); });
-      }
-      void await_resume() noexcept {}
-    };
-    return Awaiter{*this};
-  }
+  auto yield() { return Yield{*this}; }
 
   /// Readiness of one descriptor. At most one waiter for each direction at a time.
   class Watch {
@@ -96,10 +82,11 @@ class Loop {
       Direction direction;
       bool ready = false;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> waiting) { watch.wait(direction, waiting, &ready); }
+      inline void await_suspend(std::coroutine_handle<> waiting);
       [[nodiscard]] bool await_resume() const noexcept { return ready; }
     };
-    void wait(Direction direction, std::coroutine_handle<> waiting, bool* ready);
+    void wait(Direction direction, Waiter waiter, bool* ready);
+    Loop* loop_;
     std::shared_ptr<State> state_;
   };
 
@@ -108,8 +95,52 @@ class Loop {
 
  private:
   friend class Watch;
+  struct Sleep {
+    Loop& loop;
+    std::chrono::nanoseconds delay;
+    Timer timer;
+    [[nodiscard]] bool await_ready() const noexcept { return delay.count() <= 0; }
+    inline void await_suspend(std::coroutine_handle<> waiting);
+    void await_resume() noexcept {}
+  };
+  struct Yield {
+    Loop& loop;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    inline void await_suspend(std::coroutine_handle<> waiting);
+    void await_resume() noexcept {}
+  };
+
   struct Implementation;
+  Meter meter_;
   std::unique_ptr<Implementation> implementation_;
 };
+
+/// A coroutine that waits, and on whose account it goes on. Made and resumed on the loop's thread.
+class Waiter {
+ public:
+  Waiter(Loop& loop, std::coroutine_handle<> waiting) : Waiter(loop, waiting, loop.meter().account()) {}
+  Waiter(Loop& loop, std::coroutine_handle<> waiting, Meter::Account account)
+      : loop_(&loop), waiting_(waiting), account_(account) {}
+
+  void resume() const {
+    const Meter::Scope scope(loop_->meter(), account_);
+    waiting_.resume();
+  }
+
+ private:
+  Loop* loop_;
+  std::coroutine_handle<> waiting_;
+  Meter::Account account_;
+};
+
+inline void Loop::Sleep::await_suspend(std::coroutine_handle<> waiting) {
+  timer = loop.after(delay, [waiter = Waiter(loop, waiting)] { waiter.resume(); });
+}
+inline void Loop::Yield::await_suspend(std::coroutine_handle<> waiting) {
+  loop.post(Waiter(loop, waiting));
+}
+inline void Loop::Watch::Awaiter::await_suspend(std::coroutine_handle<> waiting) {
+  watch.wait(direction, Waiter(*watch.loop_, waiting), &ready);
+}
 
 }  // namespace mapcap::broker

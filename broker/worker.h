@@ -46,9 +46,9 @@ class Worker {
       [[nodiscard]] bool await_ready() const noexcept { return false; }
       void await_suspend(std::coroutine_handle<> waiting) {
         // The awaiter lives in the suspended coroutine's frame, which stays until it is resumed.
-        worker.submit([this, waiting] {
+        worker.submit([this, waiter = Waiter(worker.loop_, waiting)] {
           value.emplace(function());
-          worker.loop_.post([waiting] { waiting.resume(); });
+          worker.loop_.post(waiter);
         });
       }
       Value await_resume() { return std::move(*value); }

@@ -168,8 +168,7 @@ void Issuer::open_root(std::shared_ptr<IssuePath> path, std::function<void(Resul
   });
 }
 
-void Issuer::start(const std::shared_ptr<Job>& job, std::coroutine_handle<> waiting) {
-  job->waiting = waiting;
+void Issuer::start(const std::shared_ptr<Job>& job) {
   waits_->jobs.insert(job);
   job->deadline = loop_.after(deadline_, [waits = waits_, job] {
     job->abandoned.store(true);
@@ -195,7 +194,7 @@ void Issuer::finish(const std::shared_ptr<Waits>& waits, const std::shared_ptr<J
   kept->result.emplace(std::move(result));
   waits->jobs.erase(kept);
   kept->deadline = {};
-  kept->waiting.resume();
+  kept->waiting->resume();
 }
 
 }  // namespace mapcap::broker::confine

@@ -50,7 +50,7 @@ class Issuer {
     std::atomic<bool> abandoned{false};
     // Loop only:
     std::optional<schema::Result<schema::UniqueFd>> result;
-    std::coroutine_handle<> waiting;
+    std::optional<Waiter> waiting;
     Loop::Timer deadline;
   };
 
@@ -60,7 +60,10 @@ class Issuer {
       Issuer& issuer;
       std::shared_ptr<Job> job;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> waiting) { issuer.start(job, waiting); }
+      void await_suspend(std::coroutine_handle<> waiting) {
+        job->waiting.emplace(issuer.loop_, waiting);
+        issuer.start(job);
+      }
       schema::Result<schema::UniqueFd> await_resume() { return std::move(*job->result); }
     };
     auto job = std::make_shared<Job>();
@@ -73,7 +76,7 @@ class Issuer {
   struct Waits;  ///< Of the loop: who waits.
   struct Queue;  ///< Between loop and thread.
 
-  void start(const std::shared_ptr<Job>& job, std::coroutine_handle<> waiting);
+  void start(const std::shared_ptr<Job>& job);
   static void finish(const std::shared_ptr<Waits>& waits, const std::shared_ptr<Job>& job,
                      schema::Result<schema::UniqueFd> result);
 

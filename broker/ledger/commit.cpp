@@ -15,7 +15,7 @@ bool Commit::Durable::await_ready() {
 
 void Commit::Durable::await_suspend(std::coroutine_handle<> waiting) {
   // The awaiter lives in the suspended coroutine's frame, which stays until it is resumed.
-  waiting_ = waiting;
+  waiting_.emplace(commit_.loop_, waiting);
   commit_.waiting_.push_back(this);
   if (!commit_.running_) commit_.start();
 }
@@ -44,7 +44,7 @@ void Commit::end(Range range, const schema::Result<void>& result) {
   // Whoever is resumed may ask for the next commit at once; it starts when all have been told.
   for (Durable* durable : std::exchange(syncing_, {})) {
     durable->result_ = result;
-    durable->waiting_.resume();
+    durable->waiting_->resume();
   }
   running_ = false;
   if (!waiting_.empty()) start();

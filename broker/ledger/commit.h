@@ -7,6 +7,7 @@
 
 #include <coroutine>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "broker/ledger/medium.h"
@@ -30,7 +31,7 @@ class Commit {
     friend class Commit;
     Commit& commit_;
     Step step_;
-    std::coroutine_handle<> waiting_;
+    std::optional<broker::Waiter> waiting_;
     schema::Result<void> result_ = schema::ok();
   };
   /// co_await: Errors: `io`; then the caller takes its stores back, before it waits for anything else.

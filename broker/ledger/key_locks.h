@@ -38,7 +38,9 @@ class KeyLocks {
       KeyLocks& locks;
       std::uint64_t key;
       [[nodiscard]] bool await_ready() const { return locks.waiting_.try_emplace(key).second; }
-      void await_suspend(std::coroutine_handle<> waiting) { locks.waiting_.at(key).push_back(waiting); }
+      void await_suspend(std::coroutine_handle<> waiting) {
+        locks.waiting_.at(key).emplace_back(locks.loop_, waiting);
+      }
       [[nodiscard]] Guard await_resume() const { return {locks, key}; }
     };
     return Awaiter{*this, key};
@@ -54,13 +56,13 @@ class KeyLocks {
       return;
     }
     // From the loop, not from here: the holder's own stack is still unwinding. The key stays held meanwhile.
-    const std::coroutine_handle<> next = at->second.front();
+    const broker::Waiter next = at->second.front();
     at->second.erase(at->second.begin());
-    loop_.post([next] { next.resume(); });
+    loop_.post(next);
   }
 
   broker::Loop& loop_;
-  std::unordered_map<std::uint64_t, std::vector<std::coroutine_handle<>>> waiting_;
+  std::unordered_map<std::uint64_t, std::vector<broker::Waiter>> waiting_;
 };
 
 }  // namespace mapcap::ledger

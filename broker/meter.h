@@ -1,0 +1,55 @@
+// Whose work a thread does, and what it costs.
+//
+// A request waits several times before it is answered, and meanwhile the loop works for others. Whatever
+// waits keeps a Waiter (loop.h), which remembers on whose account it ran, so that all of the loop's time for
+// a user is that user's, not only the time until it first waited.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <utility>
+
+namespace mapcap::broker {
+
+/// For one thread.
+class Meter {
+ public:
+  using Time = std::chrono::nanoseconds;
+  using Account = std::optional<uid_t>;  ///< Empty: nobody's work, such as the broker's own housekeeping.
+
+  /// Processor time of the calling thread: what its work cost, without what others took from it meanwhile.
+  [[nodiscard]] static Time worked();
+
+  /// `charge` gets what was worked for an account, whenever the work for it stops or pauses. Without one
+  /// nothing is measured.
+  void on_charge(std::function<void(uid_t account, Time cost)> charge) { charge_ = std::move(charge); }
+
+  [[nodiscard]] Account account() const { return account_; }
+
+  /// Until it ends, work is for `account`; then again for whom it was before. Not across a co_await: what
+  /// runs meanwhile would be charged too.
+  class [[nodiscard]] Scope {
+   public:
+    Scope(Meter& meter, Account account) : meter_(meter), before_(meter.turn_to(account)) {}
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope() { meter_.turn_to(before_); }
+
+   private:
+    Meter& meter_;
+    Account before_;
+  };
+
+ private:
+  /// Returns for whom it was before.
+  Account turn_to(Account account);
+
+  std::function<void(uid_t, Time)> charge_;
+  Account account_;
+  Time since_{0};  ///< worked() when it became this account's.
+};
+
+}  // namespace mapcap::broker
