@@ -48,7 +48,8 @@ class FairGate {
     uid_t uid_;
   };
 
-  /// For what was done for `uid` before the loop's meter knew for whom it was.
+  /// For what the loop's meter does not know of: done before it was known for whom, or to be paid for beyond
+  /// its cost.
   void charge(uid_t uid, Ration::Time cost);
   /// How long nothing more should be done for this user.
   [[nodiscard]] Ration::Time rest(uid_t uid);

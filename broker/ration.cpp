@@ -19,8 +19,9 @@ Ration::Time Ration::rest(uid_t uid, Time now) {
   User& user = found->second;
   const Time debt = user.paid_up - now;
   if (debt > kBurst * kShares) user.resting = true;
-  if (debt <= Time::zero()) user.resting = false;
-  return user.resting ? debt : Time::zero();
+  const Time left = debt - kBurst * kShares / 2;
+  if (left <= Time::zero()) user.resting = false;
+  return user.resting ? left : Time::zero();
 }
 
 bool Ration::alone(uid_t uid, Time now) const {

@@ -8,6 +8,9 @@
 //
 //     cost of a user within any t <= t / kShares + kBurst
 //
+// A rest ends when half of the burst is there again: a flooder's pieces are then half as long as its first,
+// and so are the waits behind them.
+//
 // A user with several uids is several users. Who is alone takes all there is: nobody waits for what resting
 // would leave.
 #pragma once

@@ -19,6 +19,14 @@ using schema::Packet;
 using schema::Result;
 using schema::UniqueFd;
 
+namespace {
+
+/// What a packet that no client library sends is charged, beyond what it cost: enough for a rest. Who lives
+/// by such packets does not need half of the loop.
+constexpr Ration::Time kNonsense = Ration::kBurst;
+
+}  // namespace
+
 Session::Session(Parts parts, SessionId id, UniqueFd socket, policy::Subject subject, std::uint32_t account,
                  Charge connection)
     : parts_(parts),
@@ -124,6 +132,7 @@ Task<bool> Session::send_packet(Packet packet, BorrowedFd fd) {
 }
 
 Task<bool> Session::misbehaved(schema::Error error) {
+  parts_.gate.charge(account_, kNonsense);
   parts_.report.client_misbehaved(subject_.uid(), subject_.pid(), error);
   // One clear error, if the peer has room for it, and the end.
   const Packet packet = schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)}));

@@ -68,12 +68,29 @@ TEST(Ration, ARestEndsWhenItIsOverAndIsBounded) {
   ration.charge(kOther, kRequest, kNow);
   ration.charge(kFlooder, 10s, kNow);
   const Time rest = ration.rest(kFlooder, kNow);
-  EXPECT_EQ(rest, Ration::kLongest);
+  EXPECT_GT(rest, 0ns);
+  EXPECT_LE(rest, Ration::kLongest);
   EXPECT_GT(ration.rest(kFlooder, kNow + rest - 1ns), 0ns);
   EXPECT_EQ(ration.rest(kFlooder, kNow + rest), 0ns);
-  // And with it the next burst is free.
+  // And with it the next requests are free.
   ration.charge(kFlooder, kRequest, kNow + rest);
   EXPECT_EQ(ration.rest(kFlooder, kNow + rest), 0ns);
+}
+
+TEST(Ration, AFloodersPiecesAreHalfAsLongAsItsFirst) {
+  Ration ration;
+  ration.charge(kOther, kRequest, kNow);
+  Time now = kNow;
+  const auto piece = [&] {
+    int served = 0;
+    for (; ration.rest(kFlooder, now) == 0ns; ++served) ration.charge(kFlooder, kRequest, now += kRequest);
+    return served;
+  };
+  const int first = piece();
+  for (int i = 0; i < 10; ++i) {
+    now += ration.rest(kFlooder, now);
+    EXPECT_LE(piece(), first / 2 + 1);
+  }
 }
 
 TEST(Ration, CompanyIsForgottenAfterAMinute) {
