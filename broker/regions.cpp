@@ -13,7 +13,6 @@ using namespace std::chrono_literals;
 using ledger::RegionRecord;
 using policy::Verb;
 using schema::Access;
-using schema::ByteCount;
 using schema::ErrorCode;
 using schema::LifetimeKind;
 using schema::RegionId;

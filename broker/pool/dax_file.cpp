@@ -48,11 +48,11 @@ constexpr std::chrono::milliseconds kShortWait{50};
 
 class DaxFilePool final : public Pool {
  public:
-  DaxFilePool(DaxFileOptions options, Facts facts, RegionFiles files, std::filesystem::path device)
+  DaxFilePool(DaxFileOptions options, Facts facts, RegionFiles files, const std::filesystem::path& device)
       : options_(std::move(options)),
         facts_(std::move(facts)),
         files_(std::move(files)),
-        bad_blocks_(std::move(device)) {}
+        bad_blocks_(device) {}
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
   [[nodiscard]] bool quick() const override { return false; }
