@@ -125,7 +125,8 @@ Ration::Time Listener::admit(UniqueFd socket, Meter::Time before) {
     admitted = admit(socket, peer.value(), account);
     if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
   }
-  const Ration::Time rest = gate_.rest(account);
+  // Everybody waits for that, so never for what this user's requests have cost beside.
+  const Ration::Time rest = std::min(gate_.rest(account), Ration::kBurst * Ration::kShares);
   if (admitted) return rest;
   refusing_ += Meter::worked() - before;
   if (refusing_ < kRefusals) return rest;
