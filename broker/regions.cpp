@@ -203,7 +203,7 @@ Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
                 parts.custody, parts.notifier, parts.report,
                 [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,
-              {[this](RegionId id) { reclaim_.revoke_in_background(id); },
+              {[this](RegionId id) { end(id); },
                [this](RegionId id, std::chrono::nanoseconds left) {
                  const Region* region = parts_.directory.find(id);
                  if (region == nullptr) return;
@@ -214,8 +214,16 @@ Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
                  notice.within = left;
                  parts_.notifier.notify(*region, notice);
                }}),
-      connections_(parts.loop, [this](RegionId id) { reclaim_.revoke_in_background(id); }) {
+      connections_(parts.loop, [this](RegionId id) { end(id); }) {
   set_policy(policy_);
+}
+
+/// Its time has come: on the account of whoever owns it.
+void Regions::end(RegionId id) {
+  const Region* region = parts_.directory.find(id);
+  if (region == nullptr) return;
+  const Meter::Scope scope(parts_.loop.meter(), parts_.quotas.account_of(region->record.owner));
+  reclaim_.revoke_in_background(id);
 }
 
 void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {

@@ -94,6 +94,7 @@ class Regions {
   [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, schema::UniqueFd memory);
+  void end(schema::RegionId id);
   bool reattach(Region& region, schema::UniqueFd memory);
 
   Parts parts_;

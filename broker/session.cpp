@@ -21,8 +21,8 @@ using schema::UniqueFd;
 
 namespace {
 
-/// What a packet that no client library sends is charged, beyond what it cost: enough for a rest. Who lives
-/// by such packets does not need half of the loop.
+/// What a packet that no client library sends is charged, beyond what it cost: the second in a row means a
+/// rest. Who lives by such packets does not need half of the loop.
 constexpr Ration::Time kNonsense = Ration::kBurst;
 
 }  // namespace
@@ -142,6 +142,7 @@ Task<bool> Session::misbehaved(schema::Error error) {
 
 void Session::notify(const schema::Notice& notice) {
   if (closed_ || !greeting_.wants_notices) return;
+  const Meter::Scope scope(parts_.loop.meter(), account_);  // Whoever caused it need not pay for its reader.
   Packet packet = schema::encode(schema::FromBroker(notice));
   if (notices_.empty()) {
     Result<bool> sent = schema::send(socket_.borrow(), packet);
