@@ -12,8 +12,8 @@ using schema::RegionState;
 using schema::Result;
 
 bool Region::may_return() const {
-  return record.state == RegionState::lost && !record.volatile_memory && pool != nullptr &&
-         pool->facts().durability.domain != schema::PersistenceDomain::volatile_memory;
+  return record.state == RegionState::lost && !record.volatile_memory &&
+         (pool == nullptr || pool->facts().may_return);
 }
 
 Result<Directory::Reservation> Directory::reserve(const std::string& name) {

@@ -47,7 +47,7 @@ struct Region {
   std::shared_ptr<Event> changed;   ///< State or grants changed. Shared: waiters may outlive the region.
 
   [[nodiscard]] schema::RegionId id() const { return record.id; }
-  /// Lost, with bytes that outlive the power: its device or filesystem may only be missing.
+  /// Lost, but its device, its filesystem or its pool may only be missing.
   [[nodiscard]] bool may_return() const;
   [[nodiscard]] bool holds_name() const {
     return record.state == schema::RegionState::live || record.state == schema::RegionState::lost ||
@@ -73,8 +73,7 @@ class Directory {
     std::string name_;
   };
 
-  /// Errors: `exists` when a live region or another create has the name. A lost region's name may be
-  /// reserved.
+  /// Errors: `exists` when a live region, one that may return, or another create has the name.
   schema::Result<Reservation> reserve(const std::string& name);
 
   Region& add(std::unique_ptr<Region> region);

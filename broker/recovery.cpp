@@ -45,7 +45,13 @@ void Regions::recover(Inheritance inheritance) {
   std::uint64_t lost = 0;
   std::uint64_t reclaiming = 0;
   std::uint64_t live = 0;
+  // Whoever is lost comes after those who are not: its device may be theirs by now.
+  std::stable_partition(inheritance.records.begin(), inheritance.records.end(),
+                        [](const RegionRecord& record) { return record.state != RegionState::lost; });
+  pool::Words recorded;
   for (RegionRecord& record : inheritance.records) {
+    if (!record.volatile_memory && (record.state == RegionState::live || record.state == RegionState::lost))
+      recorded.insert(record.extent);
     UniqueFd fd;
     if (auto found = memory.find(record.id.value); found != memory.end()) {
       fd = std::move(found->second);
@@ -63,7 +69,7 @@ void Regions::recover(Inheritance inheritance) {
     parts_.directory.track(*region, Grant{grant.grant, grant.rights, grant.holder.uid, std::move(charge)});
   }
   for (const auto& served : parts_.pools) {
-    if (Result<void> swept = served->pool->sweep(); !swept) {
+    if (Result<void> swept = served->pool->sweep(recorded); !swept) {
       parts_.report.leftovers_stay(served->facts().name, swept.error());
     }
   }
@@ -93,7 +99,7 @@ void Regions::recover(Inheritance inheritance) {
 bool Regions::reattach(Region& region, UniqueFd memory) {
   RegionRecord& record = region.record;
   const bool was_lost = record.state == RegionState::lost;
-  if (was_lost && !region.may_return()) return true;
+  if (was_lost && (region.pool == nullptr || !region.may_return())) return true;
   if (was_lost) record.state = RegionState::live;
   Result<pool::Extent> extent = region.pool->pool->reattach(record, std::move(memory));
   if (extent) {
@@ -117,7 +123,7 @@ void Regions::recover_one(RegionRecord known, UniqueFd memory) {
   region->pool = find_pool(parts_.pools, record.pool);
   region->untracked = !parts_.keeper.adopted();
   // The ledger leaves that to the pool.
-  if (region->pool->facts().seals.front() == schema::SealKind::irrevocable)
+  if (region->pool != nullptr && region->pool->facts().seals.front() == schema::SealKind::irrevocable)
     record.seal = schema::SealKind::irrevocable;
 
   if (!reattach(*region, std::move(memory))) {
@@ -133,7 +139,7 @@ void Regions::recover_one(RegionRecord known, UniqueFd memory) {
     const Amount cost{record.size.value, 1, 0, 0};
     region->charge = parts_.quotas.restore({record.owner, record.group, record.pool}, cost);
   }
-  if (record.state == RegionState::live) {
+  if (record.state == RegionState::live || region->may_return()) {
     if (record.lifetime == LifetimeKind::connection)
       connections_.restore(record.session, record.owner, record.id);
     if (record.lifetime == LifetimeKind::ttl) {

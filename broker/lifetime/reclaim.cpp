@@ -249,7 +249,12 @@ Task<Result<Revoked>> Reclaim::join(RegionId id, Drain drain) {
 Task<Result<Revoked>> Reclaim::forget_lost(RegionId id) {
   Region* region = parts_.directory.find(id);
   MAPCAP_CO_TRY_VOID(co_await parts_.ledger.erase(id, strength_of(*region)));
-  if (parts_.directory.find(id) != nullptr) parts_.directory.remove(id);
+  region = parts_.directory.find(id);
+  if (region == nullptr) co_return Revoked{};
+  parts_.ended(*region);
+  // A keeper that was adopted may still have its backing.
+  if (region->pool != nullptr) region->pool->confiner->detach(id);
+  parts_.directory.remove(id);
   co_return Revoked{};
 }
 

@@ -57,6 +57,7 @@ Result<std::unique_ptr<Pool>> open_dax_device(const DaxDeviceOptions& options) {
   parts.facts.seals = {schema::SealKind::irrevocable};
   parts.facts.cache_modes = {schema::CacheMode::write_back};
   parts.facts.volatile_memory = false;
+  parts.facts.may_return = true;
   if (!options.devices.empty()) {
     const schema::UniqueFd first(::open(options.devices.front().c_str(), O_RDONLY | O_CLOEXEC));
     if (!first.valid()) return schema::io_error(where + "opening " + options.devices.front(), errno);

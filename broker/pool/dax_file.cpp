@@ -141,12 +141,12 @@ class DaxFilePool final : public Pool {
     return all;
   }
 
-  Result<void> sweep() override {
+  Result<void> sweep(const Words& recorded) override {
     MAPCAP_TRY(const std::vector<std::uint64_t> found, files_.list(FileKind::region));
     MAPCAP_TRY(const std::vector<std::uint64_t> damaged, files_.list(FileKind::damaged));
     Result<void> all = schema::ok();
     for (const std::uint64_t number : found) {
-      if (remembered(number)) continue;
+      if (remembered(number) || recorded.contains(number)) continue;
       if (Result<void> gone = remove_leftover(number); !gone) all = gone;
     }
     for (const std::uint64_t number : damaged) {
@@ -390,6 +390,7 @@ Result<std::unique_ptr<Pool>> open_dax_file(DaxFileOptions options) {
   // The clone's files are not the filesystem's own, and the kernel refuses MAP_SYNC on them.
   if (options.confinement == schema::Confinement::clone) facts.durability.map_sync = false;
   facts.volatile_memory = false;
+  facts.may_return = true;
   MAPCAP_TRY_VOID(verify_files(options, directory.borrow(), facts));
   RegionFiles files(std::move(directory), "pool " + options.name + " (" + options.path + ")", options.ledger,
                     options.fault);

@@ -10,7 +10,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 
 #include "broker/pool/dax_node.h"
 #include "broker/pool/device_pool.h"
@@ -48,6 +47,7 @@ class DaxRegionPool final : public Pool {
     facts_.cache_modes = {CacheMode::write_back};
     facts_.durability = durability;
     facts_.volatile_memory = false;
+    facts_.may_return = options_.may_return;
     facts_.end_holders_after = options_.end_holders_after;
   }
 
@@ -70,7 +70,6 @@ class DaxRegionPool final : public Pool {
 
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd) override {
     const std::lock_guard lock(divider_mutex_);
-    if (record.state == schema::RegionState::live) recorded_.insert(record.extent);
     if (!at_start_) {
       MAPCAP_TRY(at_start_, divider_->list());
     }
@@ -143,8 +142,9 @@ class DaxRegionPool final : public Pool {
     return schema::ok();
   }
 
-  Result<void> sweep() override {
+  Result<void> sweep(const Words& recorded) override {
     const std::lock_guard lock(divider_mutex_);
+    recorded_ = recorded;
     at_start_.reset();
     MAPCAP_TRY(const std::vector<Piece> pieces, divider_->list());
     for (const Piece& piece : pieces) {
@@ -292,8 +292,7 @@ class DaxRegionPool final : public Pool {
   std::unique_ptr<Divider> divider_;
   std::optional<std::vector<Piece>> at_start_;  ///< Only while records are reattached.
   std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
-  /// Words of live regions when the broker started: whatever is wrong with their devices, they may come back.
-  std::set<std::uint64_t> recorded_;
+  Words recorded_;  ///< When the broker started: whatever is wrong with these namespaces, they may come back.
   std::mutex mutex_;
   std::map<std::uint64_t, Known> devices_;  ///< By word.
   std::vector<std::uint64_t> discarded_;
@@ -348,6 +347,7 @@ Result<std::unique_ptr<Pool>> open_dax_region(DaxRegionOptions options) {
       number
           ? schema::Durability{schema::Granularity::none, schema::PersistenceDomain::volatile_memory, false}
           : durability_of(options.region);
+  options.may_return = !number;  // Nothing of a dynamic region outlives a reboot.
   return make_dax_region(std::move(options), std::move(divider.value()), durability);
 }
 

@@ -28,6 +28,7 @@ struct DaxRegionOptions {
   std::shared_ptr<device_holders::Census> census;
   std::optional<std::chrono::nanoseconds> end_holders_after = {};  ///< As in Facts.
   CacheReader cache_reader = {};  ///< Used for each new device; may be empty.
+  bool may_return = false;        ///< As in Facts.
 };
 
 std::unique_ptr<Pool> make_dax_region(DaxRegionOptions options, std::unique_ptr<Divider> divider,

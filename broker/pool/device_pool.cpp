@@ -74,7 +74,11 @@ class DevicePool final : public Pool {
     const Device::Mode* mode = mode_of(device, record.cache_effective);
     {
       const std::lock_guard lock(mutex_);
-      states_[*found] = {true, !parts_.noted || parts_.noted(device)};
+      if (states_[*found].taken) {
+        return schema::error(ErrorCode::lost,
+                             "the device of region " + record.name + " is another region's by now");
+      }
+      states_[*found] = reserved(device);
     }
     if (mode == nullptr || device.size != record.size) {
       return schema::error(ErrorCode::lost, "the device of region " + record.name +
@@ -84,6 +88,16 @@ class DevicePool final : public Pool {
     Extent extent(*this, std::move(fd), device.size, record.extent);
     extent.keep();
     return extent;
+  }
+
+  /// A device that is another pool's in some record, such as that of a lost region, waits for it.
+  Result<void> sweep(const Words& recorded) override {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      const Device& device = parts_.devices[i];
+      if (!states_[i].taken && recorded.contains(word_of(device))) states_[i] = reserved(device);
+    }
+    return schema::ok();
   }
 
   void granting(const Extent& extent) noexcept override {
@@ -138,6 +152,10 @@ class DevicePool final : public Pool {
     bool taken = false;
     bool granted = false;  ///< In this boot: somebody may have a descriptor.
   };
+
+  [[nodiscard]] State reserved(const Device& device) const {
+    return {true, !parts_.noted || parts_.noted(device)};
+  }
 
   static const Device::Mode* mode_of(const Device& device, CacheMode cache) {
     for (const Device::Mode& mode : device.modes) {

@@ -238,6 +238,7 @@ Result<std::unique_ptr<Pool>> open_pci_bar(const PciBarOptions& options) {
   // Nothing is promised of what lies behind a BAR.
   parts.facts.durability = {schema::Granularity::none, schema::PersistenceDomain::volatile_memory, false};
   parts.facts.volatile_memory = false;
+  parts.facts.may_return = true;
   parts.scrub = Scrub::words;
   if (options.census) {
     parts.facts.end_holders_after = options.end_holders_after;

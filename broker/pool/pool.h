@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "broker/ledger/record.h"
@@ -22,6 +23,9 @@
 namespace mapcap::broker::pool {
 
 class Pool;
+
+/// RegionRecord::extent of several regions.
+using Words = std::unordered_set<std::uint64_t>;
 
 /// A region's memory. Until keep() is called, destroying it gives the memory back to its pool
 /// (Pool::discard), so a verb that fails after carving undoes the carving by itself. After keep(), memory
@@ -69,6 +73,9 @@ struct Facts {
   std::optional<std::chrono::nanoseconds> end_holders_after;
   bool volatile_memory =
       true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.
+  /// Memory that is missing at one start may be there at a later one, as it was: on a filesystem that was not
+  /// mounted, a device that was disabled.
+  bool may_return = false;
 };
 
 struct Carving {
@@ -141,8 +148,10 @@ class Pool {
   /// Finishes what discard remembered; runs on the worker.
   virtual schema::Result<void> free_discarded() { return schema::ok(); }
 
-  /// At start, after every record was reattached: removes what no record names.
-  virtual schema::Result<void> sweep() { return schema::ok(); }
+  /// At start, after every record was reattached: removes what no record names, and gives nobody what one
+  /// does. `recorded`: live and lost regions of the whole ledger, since a pool may have been given another's
+  /// place.
+  virtual schema::Result<void> sweep(const Words& /*recorded*/) { return schema::ok(); }
 
   /// Whether cache modes were read back from the page table: all that the pool gives, and this region's.
   [[nodiscard]] virtual bool cache_verified() const { return facts().cache_verified; }

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <thread>
 
 #include "tests/support/backends.h"
 #include "tests/support/broker_process.h"
@@ -47,9 +49,11 @@ class MissingBackingTest : public testing::Test {
     std::filesystem::rename(away(directory), directory);
     broker_.start();
   }
-  void end_both() {
-    broker_.kill_broker();
-    broker_.kill_keeper();
+  void end_both() { broker_.kill_both(); }
+  void restart_under(const std::string& policy) {
+    end_both();
+    broker_.set_policy(policy);
+    broker_.start();
   }
   static std::string away(const std::string& directory) { return directory + ".away"; }
 
@@ -118,6 +122,41 @@ TEST_F(MissingBackingTest, AnotherLedgerNeitherTakesNorRemovesWhatThisOneRecords
   restart_with(broker_.state());
   EXPECT_EQ(state(), RegionState::live);
   expect_bytes_of_its_own();
+}
+
+TEST_F(MissingBackingTest, AnotherPoolInItsPlaceRemovesNothing) {
+  const BackendScratch elsewhere(Backend::file_on_disk);
+  const std::string second = "\n[pool.second]\nbacking = \"dax-file\"\ncapacity = \"64M\"\npath = \"";
+  std::string swapped = scratch_.policy("64M");
+  swapped.replace(swapped.find(scratch_.directory()), scratch_.directory().size(), elsewhere.directory());
+  restart_under(swapped + second + scratch_.directory() + "\"\n");
+  EXPECT_EQ(state(), RegionState::lost);
+  restart_under(scratch_.policy("64M") + second + elsewhere.directory() + "\"\n");
+  EXPECT_EQ(state(), RegionState::live);
+  expect_bytes_of_its_own();
+}
+
+TEST_F(MissingBackingTest, APoolThatThePolicyLosesMeanwhileKeepsItsLostRegions) {
+  restart_without(scratch_.directory());
+  restart_under(open_policy());
+  EXPECT_EQ(state(), RegionState::lost);
+  broker_.set_policy(scratch_.policy("64M"));
+  restart_with(scratch_.directory());
+  EXPECT_EQ(state(), RegionState::live);
+  expect_bytes_of_its_own();
+}
+
+TEST_F(MissingBackingTest, ItsTimeRunsOutMeanwhile) {
+  RegionSpec wanted;
+  wanted.name = "root/short";
+  wanted.size = 4096;
+  wanted.lifetime = Lifetime::for_time(std::chrono::seconds(1));
+  broker_.connect().create(wanted);
+  restart_without(scratch_.directory());
+  Client client = broker_.connect();
+  for (int i = 0; i < 1000 && client.list().size() != 1; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_THAT(client.list(), testing::ElementsAre(testing::Field(&RegionInfo::name, kName)));
 }
 
 }  // namespace

@@ -82,9 +82,9 @@ class DyingPool final : public pool::Pool {
   // Extents that the real pool made are discarded by it.
   void discard(pool::Extent& extent) noexcept override { real_->discard(extent); }
   Result<void> free_discarded() override { return real_->free_discarded(); }
-  Result<void> sweep() override {
+  Result<void> sweep(const pool::Words& recorded) override {
     const Acting acting(name());
-    Result<void> done = real_->sweep();
+    Result<void> done = real_->sweep(recorded);
     step("swept", name());
     return done;
   }

@@ -188,7 +188,7 @@ TEST_F(DaxFilePoolTest, TheNextBrokerFindsWhatRecordsNameAndRemovesTheRest) {  /
   auto found = pool->reattach(record, {});
   ASSERT_TRUE(found) << found.error().sentence;
   EXPECT_EQ(found.value().word(), kept);
-  ASSERT_TRUE(pool->sweep());
+  ASSERT_TRUE(pool->sweep({}));
   EXPECT_EQ(files(), 2U);
   EXPECT_TRUE(fs::exists(path + "/notes"));
 }

@@ -146,6 +146,26 @@ TEST_F(DevicePoolTest, ARestartedBrokerFindsItsDeviceAndTakesItAsGranted) {  // 
   EXPECT_EQ(pool->reattach(record, {}).error().code, ErrorCode::lost);
 }
 
+TEST_F(DevicePoolTest, ADeviceOfALostRegionIsGivenToNobodyAndATakenOneIsNoLostRegions) {
+  ledger::RegionRecord record;
+  {
+    const auto taken = carve(kSmall);
+    ASSERT_TRUE(taken);
+    record.size = taken.value().size();
+    record.extent = taken.value().word();
+  }
+  pool = make();
+  ASSERT_TRUE(pool->sweep({record.extent}));  // A record of another pool, say.
+  EXPECT_EQ(carve(kSmall).error().code, ErrorCode::pool_full);
+  EXPECT_TRUE(carve(kLarge));
+
+  pool = make();
+  ASSERT_TRUE(pool->sweep({}));
+  const auto tenant = carve(kSmall);
+  ASSERT_TRUE(tenant);
+  EXPECT_EQ(pool->reattach(record, {}).error().code, ErrorCode::lost) << "two regions on one device";
+}
+
 TEST_F(DevicePoolTest, BadBlocksAreToldAndNeverGrantedAfresh) {
   auto taken = carve(kSmall);
   ASSERT_TRUE(taken);
