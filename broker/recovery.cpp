@@ -48,10 +48,10 @@ void Regions::recover(Inheritance inheritance) {
   // Whoever is lost comes after those who are not: its device may be theirs by now.
   std::stable_partition(inheritance.records.begin(), inheritance.records.end(),
                         [](const RegionRecord& record) { return record.state != RegionState::lost; });
-  pool::Words recorded;
+  pool::Recorded recorded{{}, inheritance.damaged == 0};
   for (RegionRecord& record : inheritance.records) {
     if (!record.volatile_memory && (record.state == RegionState::live || record.state == RegionState::lost))
-      recorded.insert(record.extent);
+      recorded.words.insert(record.extent);
     UniqueFd fd;
     if (auto found = memory.find(record.id.value); found != memory.end()) {
       fd = std::move(found->second);

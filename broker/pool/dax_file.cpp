@@ -141,13 +141,14 @@ class DaxFilePool final : public Pool {
     return all;
   }
 
-  Result<void> sweep(const Words& recorded) override {
+  Result<void> sweep(const Recorded& recorded) override {
     MAPCAP_TRY(const std::vector<std::uint64_t> found, files_.list(FileKind::region));
     MAPCAP_TRY(const std::vector<std::uint64_t> damaged, files_.list(FileKind::damaged));
     Result<void> all = schema::ok();
     for (const std::uint64_t number : found) {
       if (remembered(number) || recorded.contains(number)) continue;
-      if (Result<void> gone = remove_leftover(number); !gone) all = gone;
+      Result<void> gone = recorded.complete ? remove_leftover(number) : put_by(number);
+      if (!gone) all = gone;
     }
     for (const std::uint64_t number : damaged) {
       if (Result<void> done = remove_repaired(number); !done) all = done;
@@ -220,9 +221,9 @@ class DaxFilePool final : public Pool {
     return schema::error(
         ErrorCode::exists,
         options_.path + " has " + std::to_string(strangers.size()) +
-            " files of regions that another ledger knows, such as " + strangers.front() +
-            "; start mapcapd with the state directory of that ledger, or remove them if it is "
-            "gone for good");
+            " files of regions that another ledger knows or none does any more, such as " +
+            strangers.front() +
+            "; start mapcapd with the state directory of that ledger, or remove them if nobody needs them");
   }
 
   Result<void> remove_leftover(std::uint64_t number) {
@@ -230,6 +231,15 @@ class DaxFilePool final : public Pool {
     // It may have been granted, so it is truncated first like any other.
     MAPCAP_TRY_VOID(truncate(fd.borrow(), number));
     return files_.unlink(number);
+  }
+
+  /// Its record may be one of the damaged: then its bytes are somebody's. A create that was cut short has
+  /// written nothing but zeros.
+  Result<void> put_by(std::uint64_t number) {
+    MAPCAP_TRY(const UniqueFd fd, files_.open(number));
+    if (files_.is_blank(fd.borrow())) return remove_leftover(number);
+    MAPCAP_TRY_VOID(set_append_only(fd.borrow(), AppendOnly::off));
+    return files_.disown(number);
   }
 
   /// The device may have been repaired or replaced.

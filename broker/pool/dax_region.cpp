@@ -142,17 +142,28 @@ class DaxRegionPool final : public Pool {
     return schema::ok();
   }
 
-  Result<void> sweep(const Words& recorded) override {
+  Result<void> sweep(const Recorded& recorded) override {
     const std::lock_guard lock(divider_mutex_);
     recorded_ = recorded;
     at_start_.reset();
     MAPCAP_TRY(const std::vector<Piece> pieces, divider_->list());
+    std::string disowned;
     for (const Piece& piece : pieces) {
       if (find(piece.word) || recorded_.contains(piece.word)) continue;
       MAPCAP_TRY_VOID(check_unheld(piece));
-      MAPCAP_TRY_VOID(divider_->remove(piece.word));
+      if (recorded_.complete || piece.path.empty() || !facts_.may_return) {
+        MAPCAP_TRY_VOID(divider_->remove(piece.word));
+      } else {
+        MAPCAP_TRY(const std::string name, divider_->disown(piece.word));
+        disowned += " " + name;
+      }
     }
-    return schema::ok();
+    if (disowned.empty()) return schema::ok();
+    return schema::error(ErrorCode::exists,
+                         where() +
+                             "no record is left of these namespaces, but some records are damaged: they "
+                             "are kept, renamed to" +
+                             disowned + "; destroy them if nobody needs them");
   }
 
   [[nodiscard]] bool cache_verified() const override { return verified_; }
@@ -292,7 +303,8 @@ class DaxRegionPool final : public Pool {
   std::unique_ptr<Divider> divider_;
   std::optional<std::vector<Piece>> at_start_;  ///< Only while records are reattached.
   std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
-  Words recorded_;  ///< When the broker started: whatever is wrong with these namespaces, they may come back.
+  Recorded
+      recorded_;  ///< When the broker started: whatever is wrong with these namespaces, they may come back.
   std::mutex mutex_;
   std::map<std::uint64_t, Known> devices_;  ///< By word.
   std::vector<std::uint64_t> discarded_;

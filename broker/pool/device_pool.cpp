@@ -91,7 +91,7 @@ class DevicePool final : public Pool {
   }
 
   /// A device that is another pool's in some record, such as that of a lost region, waits for it.
-  Result<void> sweep(const Words& recorded) override {
+  Result<void> sweep(const Recorded& recorded) override {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < states_.size(); ++i) {
       const Device& device = parts_.devices[i];

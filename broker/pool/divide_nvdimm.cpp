@@ -128,20 +128,45 @@ class NvdimmDivider final : public Divider {
 
   Result<void> remove(std::uint64_t word) override {
     MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_namespace * space, find(context, word));
+    if (space == nullptr) return schema::ok();
+    MAPCAP_TRY_VOID(release(space));
+    return done("deleting", ndctl_namespace_delete(space));
+  }
+
+  Result<std::string> disown(std::uint64_t word) override {
+    MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_namespace * space, find(context, word));
+    std::string name = "disowned-" + name_of(word).substr(prefix_.size() - kTagAndDash);
+    if (space == nullptr) return name;
+    MAPCAP_TRY_VOID(release(space));
+    MAPCAP_TRY_VOID(done("renaming", ndctl_namespace_set_alt_name(space, name.c_str())));
+    MAPCAP_TRY_VOID(done("enabling", ndctl_namespace_enable(space)));
+    return name;
+  }
+
+ private:
+  static constexpr std::size_t kTagAndDash = 9;
+
+  /// Null when there is none.
+  [[nodiscard]] Result<ndctl_namespace*> find(const Context& context, std::uint64_t word) const {
     MAPCAP_TRY(ndctl_region * region, region_in(context));
     ndctl_namespace* space = nullptr;
     ndctl_namespace_foreach(region, space) {
       std::uint64_t number = 0;
-      if (!is_ours(space, number) || number != word) continue;
-      MAPCAP_TRY_VOID(done("disabling", ndctl_namespace_disable_safe(space)));
-      // Claimed by a device that was never enabled, or already disabled.
-      if (ndctl_dax* dax = ndctl_namespace_get_dax(space); dax != nullptr) ndctl_dax_delete(dax);
-      return done("deleting", ndctl_namespace_delete(space));
+      if (is_ours(space, number) && number == word) return space;
     }
+    return nullptr;
+  }
+
+  /// From its driver and its device, so that it can be changed.
+  [[nodiscard]] Result<void> release(ndctl_namespace* space) const {
+    MAPCAP_TRY_VOID(done("disabling", ndctl_namespace_disable_safe(space)));
+    // Claimed by a device that was never enabled, or already disabled.
+    if (ndctl_dax* dax = ndctl_namespace_get_dax(space); dax != nullptr) ndctl_dax_delete(dax);
     return schema::ok();
   }
 
- private:
   /// Of the namespace that holds a device of so many bytes.
   [[nodiscard]] std::uint64_t raw_for(ByteCount asked) const {
     std::uint64_t raw = round_up(asked.value + kInfoBlock, granule_.value);
@@ -155,7 +180,7 @@ class NvdimmDivider final : public Divider {
     return prefix_ + digits.data();
   }
 
-  bool is_ours(ndctl_namespace* space, std::uint64_t& number) const {
+  [[nodiscard]] bool is_ours(ndctl_namespace* space, std::uint64_t& number) const {
     const char* name = ndctl_namespace_get_alt_name(space);
     const std::string_view text(name == nullptr ? "" : name);
     if (!text.starts_with(prefix_) || ndctl_namespace_get_size(space) == 0) return false;

@@ -47,6 +47,12 @@ class Divider {
   /// Takes the device away, and gives its memory back to the region; nobody may have it open or pin it, which
   /// can bring the kernel down (Linux 6.1 to 6.12). Without effect for a piece that is gone. Errors: `io`.
   virtual schema::Result<void> remove(std::uint64_t word) = 0;
+
+  /// Renames a piece, so that no list() has it and it stays; nobody may have it open or pin it. Returns its
+  /// new name. Errors: `io`; `unsupported` where pieces have no names.
+  virtual schema::Result<std::string> disown(std::uint64_t /*word*/) {
+    return schema::error(schema::ErrorCode::unsupported, "dynamic dax devices have no names");
+  }
 };
 
 /// The region of an NVDIMM that `ndctl list -R` calls "region0". Errors: `not_found`; `invalid` without

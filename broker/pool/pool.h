@@ -24,8 +24,14 @@ namespace mapcap::broker::pool {
 
 class Pool;
 
-/// RegionRecord::extent of several regions.
-using Words = std::unordered_set<std::uint64_t>;
+/// What the ledger's live and lost records name; those of all pools, since a pool may have been given
+/// another's place.
+struct Recorded {
+  std::unordered_set<std::uint64_t> words;  ///< RegionRecord::extent
+  bool complete = true;                     ///< False when the ledger found damaged records.
+
+  [[nodiscard]] bool contains(std::uint64_t word) const { return words.contains(word); }
+};
 
 /// A region's memory. Until keep() is called, destroying it gives the memory back to its pool
 /// (Pool::discard), so a verb that fails after carving undoes the carving by itself. After keep(), memory
@@ -149,9 +155,9 @@ class Pool {
   virtual schema::Result<void> free_discarded() { return schema::ok(); }
 
   /// At start, after every record was reattached: removes what no record names, and gives nobody what one
-  /// does. `recorded`: live and lost regions of the whole ledger, since a pool may have been given another's
-  /// place.
-  virtual schema::Result<void> sweep(const Words& /*recorded*/) { return schema::ok(); }
+  /// does. While the records are not complete, what may be somebody's bytes is renamed instead, and stays.
+  /// Errors: `exists` names what stays because it is another ledger's or nobody's; else as of freeing.
+  virtual schema::Result<void> sweep(const Recorded& /*recorded*/) { return schema::ok(); }
 
   /// Whether cache modes were read back from the page table: all that the pool gives, and this region's.
   [[nodiscard]] virtual bool cache_verified() const { return facts().cache_verified; }

@@ -28,6 +28,7 @@ constexpr unsigned kDamagedBit = 48;
 constexpr std::uint64_t kChunk = 4U << 20U;
 
 constexpr std::string_view kRegion = "region-";
+constexpr std::string_view kDisowned = "region-disowned-";
 constexpr std::string_view kDamaged = "damaged-";
 constexpr std::size_t kDigits = 16;
 
@@ -151,6 +152,30 @@ Result<void> RegionFiles::set_aside(BorrowedFd fd, std::uint64_t number, ByteCou
       return sync(fd);
     if (errno != EEXIST) return failed("renaming a damaged file", errno);
   }
+}
+
+bool RegionFiles::is_blank(BorrowedFd fd) const {
+  std::vector<char> chunk(kChunk);
+  for (off_t at = 0;;) {
+    const ssize_t got = ::pread(fd.get(), chunk.data(), chunk.size(), at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got == 0;
+    if (std::any_of(chunk.begin(), chunk.begin() + got, [](char each) { return each != 0; })) return false;
+    at += got;
+  }
+}
+
+Result<void> RegionFiles::disown(std::uint64_t number) const {
+  MAPCAP_TRY_VOID(may("disown"));
+  const std::string name = name_of(FileKind::region, number);
+  const std::string nobodys = std::string(kDisowned) + name.substr(kRegion.size());
+  if (::renameat2(directory_.get(), name.c_str(), directory_.get(), nobodys.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == EEXIST) return schema::error(ErrorCode::exists, where_ + " already has a file " + nobodys);
+    return failed("renaming " + name, errno);
+  }
+  MAPCAP_TRY_VOID(may("sync directory"));
+  if (::fsync(directory_.get()) != 0) return failed("fsync of the directory", errno);
+  return schema::ok();
 }
 
 Result<void> RegionFiles::unlink(std::uint64_t number, FileKind kind) const {

@@ -44,12 +44,17 @@ class RegionFiles {
   schema::Result<void> set_aside(schema::BorrowedFd fd, std::uint64_t number, schema::ByteCount size,
                                  const std::vector<ByteRange>& damaged) const;
 
+  /// Whether all of a file can be read and is zero.
+  [[nodiscard]] bool is_blank(schema::BorrowedFd fd) const;
+  /// Gives a region's file a name that no ledger's files have. Errors: `exists`, `io`.
+  schema::Result<void> disown(std::uint64_t number) const;
+
   /// Removes the name durably; none is no error. Errors: `io`.
   schema::Result<void> unlink(std::uint64_t number, FileKind kind = FileKind::region) const;
 
   /// Numbers of all files of a kind; of regions those of this ledger. Errors: `io`.
   [[nodiscard]] schema::Result<std::vector<std::uint64_t>> list(FileKind kind) const;
-  /// Names of regions' files that no broker with this ledger made. Errors: `io`.
+  /// Names of regions' files that are no longer, or never were, this ledger's. Errors: `io`.
   [[nodiscard]] schema::Result<std::vector<std::string>> of_other_ledgers() const;
 
  private:

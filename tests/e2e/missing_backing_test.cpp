@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 
@@ -16,6 +18,19 @@ namespace mapcap::test {
 namespace {
 
 constexpr const char* kName = "root/kept";
+
+/// Flips a bit of each place in the file that has the text. How many there were.
+std::size_t damage(const std::string& path, const std::string& text) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  std::size_t places = 0;
+  for (std::size_t at = bytes.find(text); at != std::string::npos; at = bytes.find(text, at + 1)) {
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(bytes[at] ^ 1));
+    ++places;
+  }
+  return places;
+}
 
 class MissingBackingTest : public testing::Test {
  protected:
@@ -144,6 +159,22 @@ TEST_F(MissingBackingTest, APoolThatThePolicyLosesMeanwhileKeepsItsLostRegions) 
   restart_with(scratch_.directory());
   EXPECT_EQ(state(), RegionState::live);
   expect_bytes_of_its_own();
+}
+
+TEST_F(MissingBackingTest, ADamagedRecordCostsItsFileTheNameAndNotTheBytes) {
+  end_both();
+  ASSERT_GT(damage(broker_.state() + "/ledger", kName), 0U);
+  for (int start = 0; start < 2; ++start) {
+    broker_.start();
+    EXPECT_TRUE(broker_.connect().list().empty());
+    EXPECT_THAT(broker_.log(), testing::HasSubstr("region-disowned-"));
+    ASSERT_EQ(scratch_.files(), 1U);
+    broker_.kill_broker();
+  }
+  const auto file = std::filesystem::directory_iterator(scratch_.directory())->path();
+  std::string bytes(4, '\0');
+  std::ifstream(file).read(bytes.data(), 4);
+  EXPECT_EQ(bytes, "mine");
 }
 
 TEST_F(MissingBackingTest, ItsTimeRunsOutMeanwhile) {

@@ -82,7 +82,7 @@ class DyingPool final : public pool::Pool {
   // Extents that the real pool made are discarded by it.
   void discard(pool::Extent& extent) noexcept override { real_->discard(extent); }
   Result<void> free_discarded() override { return real_->free_discarded(); }
-  Result<void> sweep(const pool::Words& recorded) override {
+  Result<void> sweep(const pool::Recorded& recorded) override {
     const Acting acting(name());
     Result<void> done = real_->sweep(recorded);
     step("swept", name());

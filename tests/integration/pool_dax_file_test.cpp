@@ -193,6 +193,26 @@ TEST_F(DaxFilePoolTest, TheNextBrokerFindsWhatRecordsNameAndRemovesTheRest) {  /
   EXPECT_TRUE(fs::exists(path + "/notes"));
 }
 
+TEST_F(DaxFilePoolTest, WhileRecordsAreDamagedOnlyBlankFilesOfNobodyGo) {
+  {
+    const auto pool = open();
+    const Extent used = carve(*pool, 1);
+    const Extent blank = carve(*pool, 2);
+  }
+  std::fstream(path + "/region-00000000-0000000000000001", std::ios::in | std::ios::out)
+      .seekp(kSize.value - 1)
+      .put('x');
+  auto pool = open();
+  auto swept = pool->sweep({.words = {}, .complete = false});
+  ASSERT_FALSE(swept);
+  EXPECT_THAT(swept.error().sentence, HasSubstr("region-disowned-00000000-0000000000000001"));
+  EXPECT_EQ(files(), 1U);
+  pool.reset();
+  pool = open();
+  EXPECT_FALSE(pool->sweep({})) << "a start with all records no longer tells of it";
+  EXPECT_EQ(fs::file_size(path + "/region-disowned-00000000-0000000000000001"), kSize.value);
+}
+
 TEST_F(DaxFilePoolTest, ALeftoverThatCannotBeRemovedDoesNotTakeTheNextRegionsName) {
   std::ofstream(path + "/region-00000000-0000000000000001") << "left over";
   const auto pool = open();

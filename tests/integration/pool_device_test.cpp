@@ -155,7 +155,7 @@ TEST_F(DevicePoolTest, ADeviceOfALostRegionIsGivenToNobodyAndATakenOneIsNoLostRe
     record.extent = taken.value().word();
   }
   pool = make();
-  ASSERT_TRUE(pool->sweep({record.extent}));  // A record of another pool, say.
+  ASSERT_TRUE(pool->sweep({.words = {record.extent}}));  // A record of another pool, say.
   EXPECT_EQ(carve(kSmall).error().code, ErrorCode::pool_full);
   EXPECT_TRUE(carve(kLarge));
 

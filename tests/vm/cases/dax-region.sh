@@ -99,6 +99,26 @@ state_is nv/a live || fail "with its namespace back the region is $(shown nv/a s
 mc dump nv/a /run/dumped > /dev/null
 cmp /run/contents /run/dumped || fail "contents did not outlive a start without the namespace"
 
+# A record is damaged: its namespace keeps its bytes under another name, start after start.
+mc run nv/a:rw -- "$probe" fd-store 3 mine || fail "nothing can be stored"
+stop_broker
+for place in $(grep -obUa nv/a /run/dax-region/state/ledger | cut -d: -f1); do
+    printf X | dd of=/run/dax-region/state/ledger bs=1 seek="$place" conv=notrunc status=none
+done
+for start in damaged next; do
+    start_broker /run/dax-region
+    is_gone nv/a || fail "$start start: a region without a record is listed"
+    [ "$(ours)" = 0 ] || fail "$start start: a namespace without a record is still taken for the pool's"
+    ndctl list -N | grep -q '"name":"disowned-' || fail "$start start: the namespace of a damaged record is gone"
+    [ $start = next ] || grep -q 'renamed to disowned-' /run/dax-region/log || fail "nothing is said of it"
+    stop_broker
+done
+device=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"disowned-[^}]*' | json chardev)
+"$probe" expect "/dev/$device" mine || fail "the namespace of a damaged record lost its bytes"
+destroy_namespace name 'disowned-[^"]*'
+start_broker /run/dax-region
+mc create nv/a --pool nv --size 1M --lifetime persistent > /dev/null
+
 ndctl list -N | grep -q '"name":"foreign"' || fail "somebody else's namespace is gone"
 mc revoke nv/a > /dev/null
 within 20 is_gone nv/a || fail "the last region does not go"
