@@ -218,12 +218,7 @@ class DaxFilePool final : public Pool {
   Result<void> check_strangers() {
     MAPCAP_TRY(const std::vector<std::string> strangers, files_.of_other_ledgers());
     if (strangers.empty()) return schema::ok();
-    return schema::error(
-        ErrorCode::exists,
-        options_.path + " has " + std::to_string(strangers.size()) +
-            " files of regions that another ledger knows or none does any more, such as " +
-            strangers.front() +
-            "; start mapcapd with the state directory of that ledger, or remove them if nobody needs them");
+    return nobodys(options_.path, "files", strangers);
   }
 
   Result<void> remove_leftover(std::uint64_t number) {

@@ -147,23 +147,18 @@ class DaxRegionPool final : public Pool {
     recorded_ = recorded;
     at_start_.reset();
     MAPCAP_TRY(const std::vector<Piece> pieces, divider_->list());
-    std::string disowned;
     for (const Piece& piece : pieces) {
       if (find(piece.word) || recorded_.contains(piece.word)) continue;
       MAPCAP_TRY_VOID(check_unheld(piece));
       if (recorded_.complete || piece.path.empty() || !facts_.may_return) {
         MAPCAP_TRY_VOID(divider_->remove(piece.word));
       } else {
-        MAPCAP_TRY(const std::string name, divider_->disown(piece.word));
-        disowned += " " + name;
+        MAPCAP_TRY_VOID(divider_->disown(piece.word));
       }
     }
-    if (disowned.empty()) return schema::ok();
-    return schema::error(ErrorCode::exists,
-                         where() +
-                             "no record is left of these namespaces, but some records are damaged: they "
-                             "are kept, renamed to" +
-                             disowned + "; destroy them if nobody needs them");
+    MAPCAP_TRY(const std::vector<std::string> strangers, divider_->strangers());
+    if (strangers.empty()) return schema::ok();
+    return nobodys(options_.region, "namespaces", strangers);
   }
 
   [[nodiscard]] bool cache_verified() const override { return verified_; }

@@ -27,6 +27,9 @@ constexpr std::uint64_t kAlignment = 2U << 20U;
 /// the kernel's drivers/nvdimm/pfn_devs.c (MAX_STRUCT_PAGE_SIZE).
 constexpr std::uint64_t kInfoBlock = 8192;
 constexpr std::uint64_t kPerPage = 64;
+/// Names of namespaces begin so; of those whose records were lost. A name has at most 63 characters.
+constexpr std::string_view kMapcap = "mapcap-";
+constexpr std::string_view kDisowned = "disowned-";
 constexpr unsigned kLabelled = 5;  ///< ND_DEVICE_NAMESPACE_PMEM: may have several namespaces.
 
 std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
@@ -73,7 +76,8 @@ class NvdimmDivider final : public Divider {
  public:
   NvdimmDivider(const std::string& pool, std::uint32_t ledger, std::string region, ByteCount whole,
                 ByteCount granule)
-      : prefix_("mapcap-" + pool + "-" + tag_of(ledger) + "-"),
+      : pool_(pool + "-"),
+        prefix_(std::string(kMapcap) + pool_ + tag_of(ledger) + "-"),
         region_(std::move(region)),
         whole_(whole),
         granule_(granule) {}
@@ -134,20 +138,32 @@ class NvdimmDivider final : public Divider {
     return done("deleting", ndctl_namespace_delete(space));
   }
 
-  Result<std::string> disown(std::uint64_t word) override {
+  Result<void> disown(std::uint64_t word) override {
     MAPCAP_TRY(const Context context, new_context());
     MAPCAP_TRY(ndctl_namespace * space, find(context, word));
-    std::string name = "disowned-" + name_of(word).substr(prefix_.size() - kTagAndDash);
-    if (space == nullptr) return name;
+    if (space == nullptr) return schema::ok();
     MAPCAP_TRY_VOID(release(space));
+    const std::string name = std::string(kDisowned) + name_of(word).substr(kMapcap.size());
     MAPCAP_TRY_VOID(done("renaming", ndctl_namespace_set_alt_name(space, name.c_str())));
-    MAPCAP_TRY_VOID(done("enabling", ndctl_namespace_enable(space)));
-    return name;
+    return done("enabling", ndctl_namespace_enable(space));
+  }
+
+  Result<std::vector<std::string>> strangers() override {
+    MAPCAP_TRY(const Context context, new_context());
+    MAPCAP_TRY(ndctl_region * region, region_in(context));
+    std::vector<std::string> names;
+    ndctl_namespace* space = nullptr;
+    ndctl_namespace_foreach(region, space) {
+      std::uint64_t number = 0;
+      const std::string_view name = alt_name(space);
+      if (ndctl_namespace_get_size(space) == 0 || is_ours(space, number)) continue;
+      if (name.starts_with(std::string(kMapcap) + pool_) || name.starts_with(std::string(kDisowned) + pool_))
+        names.emplace_back(name);
+    }
+    return names;
   }
 
  private:
-  static constexpr std::size_t kTagAndDash = 9;
-
   /// Null when there is none.
   [[nodiscard]] Result<ndctl_namespace*> find(const Context& context, std::uint64_t word) const {
     MAPCAP_TRY(ndctl_region * region, region_in(context));
@@ -181,12 +197,16 @@ class NvdimmDivider final : public Divider {
   }
 
   [[nodiscard]] bool is_ours(ndctl_namespace* space, std::uint64_t& number) const {
-    const char* name = ndctl_namespace_get_alt_name(space);
-    const std::string_view text(name == nullptr ? "" : name);
+    const std::string_view text = alt_name(space);
     if (!text.starts_with(prefix_) || ndctl_namespace_get_size(space) == 0) return false;
     const char* end = text.data() + text.size();
     const auto [rest, bad] = std::from_chars(text.data() + prefix_.size(), end, number, 16);
     return bad == std::errc() && rest == end;
+  }
+
+  static std::string_view alt_name(ndctl_namespace* space) {
+    const char* name = ndctl_namespace_get_alt_name(space);
+    return name == nullptr ? "" : name;
   }
 
   static std::string path_of(ndctl_dax* dax) {
@@ -213,7 +233,8 @@ class NvdimmDivider final : public Divider {
                          region_ + " has no free stretch left for " + schema::format_bytes(size));
   }
 
-  std::string prefix_;
+  std::string pool_;    ///< "nv-"
+  std::string prefix_;  ///< "mapcap-nv-1badcafe-"
   std::string region_;
   ByteCount whole_;
   ByteCount granule_;

@@ -48,11 +48,14 @@ class Divider {
   /// can bring the kernel down (Linux 6.1 to 6.12). Without effect for a piece that is gone. Errors: `io`.
   virtual schema::Result<void> remove(std::uint64_t word) = 0;
 
-  /// Renames a piece, so that no list() has it and it stays; nobody may have it open or pin it. Returns its
-  /// new name. Errors: `io`; `unsupported` where pieces have no names.
-  virtual schema::Result<std::string> disown(std::uint64_t /*word*/) {
+  /// Renames a piece, so that it is one of strangers(); nobody may have it open or pin it. Without effect for
+  /// one that is gone. Errors: `io`; `unsupported` where pieces have no names.
+  virtual schema::Result<void> disown(std::uint64_t /*word*/) {
     return schema::error(schema::ErrorCode::unsupported, "dynamic dax devices have no names");
   }
+
+  /// Names of pieces that are no longer, or never were, this ledger's. Errors: `io`.
+  virtual schema::Result<std::vector<std::string>> strangers() { return std::vector<std::string>(); }
 };
 
 /// The region of an NVDIMM that `ndctl list -R` calls "region0". Errors: `not_found`; `invalid` without

@@ -84,6 +84,9 @@ struct Facts {
   bool may_return = false;
 };
 
+/// `exists`, for what stays in `place` because no record of this ledger names it. `names`: not empty.
+schema::Error nobodys(const std::string& place, std::string_view what, const std::vector<std::string>& names);
+
 struct Carving {
   schema::RegionId id;
   schema::ByteCount size;  ///< Already rounded to the granule.

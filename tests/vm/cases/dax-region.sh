@@ -99,6 +99,14 @@ state_is nv/a live || fail "with its namespace back the region is $(shown nv/a s
 mc dump nv/a /run/dumped > /dev/null
 cmp /run/contents /run/dumped || fail "contents did not outlive a start without the namespace"
 
+# A broker with another ledger leaves it alone, and says so.
+stop_broker
+state=/run/other-ledger start_broker /run/dax-region
+grep -q 'such as mapcap-nv-' /run/dax-region/log || fail "another ledger's namespace is not told of"
+stop_broker
+start_broker /run/dax-region
+state_is nv/a live || fail "after a start with another ledger the region is $(shown nv/a state)"
+
 # A record is damaged: its namespace keeps its bytes under another name, start after start.
 mc run nv/a:rw -- "$probe" fd-store 3 mine || fail "nothing can be stored"
 stop_broker
@@ -110,7 +118,7 @@ for start in damaged next; do
     is_gone nv/a || fail "$start start: a region without a record is listed"
     [ "$(ours)" = 0 ] || fail "$start start: a namespace without a record is still taken for the pool's"
     ndctl list -N | grep -q '"name":"disowned-' || fail "$start start: the namespace of a damaged record is gone"
-    [ $start = next ] || grep -q 'renamed to disowned-' /run/dax-region/log || fail "nothing is said of it"
+    grep -q 'such as disowned-nv-' /run/dax-region/log || fail "$start start: nothing is said of it"
     stop_broker
 done
 device=$(ndctl list -N | tr -d '\n' | grep -o '{[^}]*"name":"disowned-[^}]*' | json chardev)
