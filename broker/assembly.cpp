@@ -190,7 +190,7 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
   if (settings.confinement) {
     const bool fits =
         *settings.confinement == Confinement::sealed
-            ? settings.backing == Backing::memory || settings.backing == Backing::dax_file
+            ? settings.backing == Backing::memory
             : std::find(possible.begin(), possible.end(), *settings.confinement) != possible.end();
     Choice choice;
     if (fits) choice = take(confiners, *settings.confinement);
@@ -216,8 +216,10 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
   }
   return schema::error(ErrorCode::unsupported,
                        settings.where + ": this machine cannot make the descriptors of pool " +
-                           settings.name + " mmap-only (" + reasons +
-                           "); run `mapcap doctor`, or accept weaker ones with confinement = \"sealed\"");
+                           settings.name + " mmap-only (" + reasons + "); run `mapcap doctor`" +
+                           (settings.backing == Backing::memory && !settings.secret
+                                ? ", or accept weaker ones with confinement = \"sealed\""
+                                : ""));
 }
 
 }  // namespace
@@ -234,6 +236,11 @@ Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiner
       return error;
     }
     served->pool = std::move(opened.value());
+    if (settings.wt_platform) {
+      served->told = served->pool->facts();
+      served->told->cache_modes = {schema::CacheMode::write_through};
+      served->told->cache_mechanism = schema::CacheMechanism::platform;
+    }
     served->confiner = choice.confiner;
     served->confinement_reason = choice.reason;
     pools.push_back(std::move(served));

@@ -119,7 +119,7 @@ Result<Delivery> Dispatch::pools(const policy::Subject& subject) {
     info.confinement_reason = served->confinement_reason;
     info.seals = facts.seals;
     info.cache_modes = facts.cache_modes;
-    info.cache_verified = served->pool->cache_verified();
+    info.cache_verified = served->cache_verified();
     info.durability = facts.durability;
     list.pools.push_back(std::move(info));
   }
@@ -163,9 +163,8 @@ Task<Result<Delivery>> Dispatch::clone_file(const Session& session, schema::Clon
 
 Task<Result<Delivery>> Dispatch::quota_set(const policy::Subject& subject, schema::QuotaSet ask) {
   MAPCAP_CO_TRY_VOID(authorize(subject, Verb::quota_set));
-  if (!ask.pool.empty() && find_pool(pools_, ask.pool) == nullptr) {
-    co_return schema::error(ErrorCode::not_found, "the policy has no pool named " + ask.pool,
-                            {{"pool", ask.pool}});
+  if (!ask.pool.empty()) {
+    MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.pool));
   }
   if (ask.limits == schema::Limits{}) {
     co_return schema::error(ErrorCode::invalid,

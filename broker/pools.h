@@ -1,7 +1,9 @@
 // The pools that this broker serves, each with the confiner that its machine and its policy allow.
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,23 @@ struct ServedPool {
   confine::Confiner* confiner = nullptr;
   std::string confinement_reason;  ///< Why not a stronger confinement; empty for the strongest.
 
-  [[nodiscard]] const pool::Facts& facts() const { return pool->facts(); }
+  /// Where the policy knows better than the pool: of memory that the platform makes write-through.
+  std::optional<pool::Facts> told;
+
+  [[nodiscard]] const pool::Facts& facts() const { return told ? *told : pool->facts(); }
+
+  /// What a region's mode is by now: the policy may have changed since its record was written.
+  [[nodiscard]] schema::CacheMode cache_of(const ledger::RegionRecord& record) const {
+    const std::vector<schema::CacheMode>& modes = facts().cache_modes;
+    const bool still = std::find(modes.begin(), modes.end(), record.cache_effective) != modes.end();
+    return still ? record.cache_effective : modes.front();
+  }
+
+  /// A page attribute that was read back says nothing of what the platform makes of it.
+  [[nodiscard]] bool cache_verified() const { return !told && pool->cache_verified(); }
+  [[nodiscard]] bool cache_verified(const pool::Extent& extent) const {
+    return !told && pool->cache_verified(extent);
+  }
 };
 
 /// In the order of the policy file.

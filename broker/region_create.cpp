@@ -62,8 +62,10 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   action.seal = ask.seal;
   action.rights = ask.grant;
   Plan plan;
-  schema::Error refused =
-      schema::error(ErrorCode::not_found, "the policy has no pool named " + ask.pool, {{"pool", ask.pool}});
+  if (!ask.pool.empty()) {
+    MAPCAP_TRY_VOID(policy_->find_pool(ask.pool));
+  }
+  schema::Error refused = schema::error(ErrorCode::not_found, "the policy has no pools");
   for (const auto& served : parts_.pools) {
     if (!ask.pool.empty() && served->facts().name != ask.pool) continue;
     action.pool = served->facts().name;
@@ -93,9 +95,9 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   }
   const schema::SealKind seal = ask.seal.value_or(facts.seals.front());
   if (std::find(facts.seals.begin(), facts.seals.end(), seal) == facts.seals.end()) {
-    return schema::error(ErrorCode::unsupported,
-                         "pool " + facts.name + " makes no " + std::string(to_string(seal)) +
-                             " regions, only " + words_of(facts.seals));
+    return schema::error(ErrorCode::unsupported, "pool " + facts.name + " makes no " +
+                                                     std::string(to_string(seal)) + " regions, only " +
+                                                     words_of(facts.seals));
   }
   const auto& modes = facts.cache_modes;
   const bool obtainable = std::find(modes.begin(), modes.end(), ask.cache.mode) != modes.end();

@@ -103,11 +103,12 @@ schema::RegionInfo Regions::describe(const Region& region) const {
                 schema::CacheMechanism::page_attribute, false};
   if (region.pool != nullptr) {
     const pool::Facts& facts = region.pool->facts();
+    info.cache.effective = region.pool->cache_of(record);
     info.cache.mechanism = facts.cache_mechanism;
     info.durability = facts.durability;
     info.confinement = region.pool->confiner->kind();
     if (!region.extent.empty()) {
-      info.cache.verified = region.pool->pool->cache_verified(region.extent);
+      info.cache.verified = region.pool->cache_verified(region.extent);
       info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
     }
   }

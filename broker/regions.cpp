@@ -121,7 +121,9 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.size = region->record.size;
   label.rights = rights;
   label.cache_requested = to_string(region->record.cache.mode);
-  label.cache_effective = to_string(region->record.cache_effective);
+  label.cache_effective = to_string(region->pool->cache_of(region->record));
+  if (region->pool->facts().cache_mechanism != schema::CacheMechanism::page_attribute)
+    label.cache_effective += " " + std::string(to_string(region->pool->facts().cache_mechanism));
   label.durability = durability_text(region->pool->facts().durability);
   label.confinement = to_string(confiner.kind());
   label.holder = {uid, holder.gid()};

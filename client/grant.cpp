@@ -111,6 +111,12 @@ bool maps_synchronously(int fd, Access rights) {
   return true;
 }
 
+// A file that cannot even be read is confined by an LSM.
+Confinement confinement_of_file(int fd) {
+  std::byte byte{};
+  return ::pread(fd, &byte, 1, 0) < 0 && errno == EPERM ? Confinement::lsm : Confinement::sealed;
+}
+
 // What can be told from a file that does not describe itself: a sealed memfd, a device, a DAX file.
 void inspect(int fd, Access rights, RegionInfo& info) {
   struct statx facts {};
@@ -136,6 +142,7 @@ void inspect(int fd, Access rights, RegionInfo& info) {
       return;
     case TMPFS_MAGIC:
     case HUGETLBFS_MAGIC:
+      info.confinement = confinement_of_file(fd);
       return;
     case SYSFS_MAGIC: {  // a PCI BAR: resourceN or resourceN_wc
       info.confinement = Confinement::native;
@@ -149,6 +156,7 @@ void inspect(int fd, Access rights, RegionInfo& info) {
       return;
     }
     default:
+      info.confinement = confinement_of_file(fd);
       info.durability = maps_synchronously(fd, rights)
                             ? Durability{Granularity::cache_line, PersistenceDomain::memory_controller, true}
                             : Durability{Granularity::page, PersistenceDomain::block_device, false};

@@ -19,9 +19,11 @@ namespace {
 int reader(int socket) {
   const mapcap::Grant grant = mapcap::Grant::receive(socket);
   const mapcap::Mapping mapping(grant);
+  // Clones say what they are of; other grants are bare files.
+  const std::string& name = grant.info().name;
   std::printf("reader: got a %s grant of %s, %zu bytes, %s-confined\n",
-              std::string(to_string(grant.rights())).c_str(), grant.info().name.c_str(), mapping.size(),
-              std::string(to_string(grant.info().confinement)).c_str());
+              std::string(to_string(grant.rights())).c_str(), name.empty() ? "a region" : name.c_str(),
+              mapping.size(), std::string(to_string(grant.info().confinement)).c_str());
   std::printf("reader: %s\n", mapping.at<char>(0));
   return 0;
 }

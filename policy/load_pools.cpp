@@ -8,6 +8,7 @@ namespace mapcap::policy {
 namespace {
 
 using schema::ByteCount;
+using schema::CacheMode;
 using schema::Confinement;
 using schema::ErrorCode;
 using schema::Result;
@@ -111,7 +112,8 @@ void check_what_backing_needs(Section& section, const PoolSettings& pool) {
   switch (pool.backing) {
     case Backing::memory:
       if (!section.has("capacity")) missing("a memory pool needs a capacity, for example \"25%\"");
-      if (pool.secret && pool.huge) missing("secret memory has no huge pages: choose one of secret and huge");
+      if (pool.secret && (pool.huge || pool.numa || pool.populate))
+        missing("secret memory cannot be huge, bound to a NUMA node or populated ahead");
       break;
     case Backing::dax_file:
       if (!section.has("path")) missing("a dax-file pool needs the path of a directory");
@@ -158,16 +160,42 @@ bool is_device(Backing backing) {
   return backing == Backing::dax_device || backing == Backing::pci_bar;
 }
 
-std::vector<SealKind> default_seals(Backing backing) {
-  if (backing == Backing::memory) return {SealKind::sealed, SealKind::revocable};
-  if (is_device(backing)) return {SealKind::irrevocable};
+std::vector<SealKind> default_seals(const PoolSettings& pool) {
+  if (is_device(pool.backing)) return {SealKind::irrevocable};
+  if (pool.secret) return {SealKind::sealed};
+  if (pool.backing == Backing::memory && !pool.huge) return {SealKind::sealed, SealKind::revocable};
   return {SealKind::revocable};
+}
+
+/// Nobody should find out from a region's mode that a key had no effect.
+void check_cache(Section& section, const PoolSettings& pool) {
+  const bool own_attribute = pool.backing == Backing::pci_bar || !pool.devices.empty();
+  if (pool.wt_platform && own_attribute) {
+    section.problem(
+        section.at("wt_platform"),
+        "wt_platform is for memory, files and divided regions: listed devices and BARs are mapped as "
+        "their driver does");
+  }
+  if (pool.backing == Backing::pci_bar) return;
+  const CacheMode had = pool.wt_platform ? CacheMode::write_through : CacheMode::write_back;
+  for (const CacheMode mode : pool.cache) {
+    if (mode == had) continue;
+    section.problem(section.at("cache"), "cache mode " + std::string(to_string(mode)) +
+                                             " cannot be had of this pool, only " +
+                                             std::string(to_string(had)));
+  }
 }
 
 void check_seals(Section& section, const PoolSettings& pool) {
   const auto has = [&](SealKind kind) {
     return std::find(pool.seals.begin(), pool.seals.end(), kind) != pool.seals.end();
   };
+  if (pool.huge && !pool.secret && has(SealKind::sealed)) {
+    section.problem(section.at("seals"), "huge pages carry no seals: they are revocable");
+  }
+  if (pool.secret && has(SealKind::revocable)) {
+    section.problem(section.at("seals"), "secret memory cannot be taken from its holders: it is sealed");
+  }
   if (pool.backing != Backing::memory && has(SealKind::sealed)) {
     section.problem(section.at("seals"), "only memory can be sealed");
   }
@@ -199,7 +227,6 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   pool.capacity = read_capacity(section);
   pool.confinement = section.word("confinement", parse_confinement_choice).value_or(std::nullopt);
   pool.seals = section.words("seals", schema::parse_seal_kind);
-  if (pool.seals.empty()) pool.seals = default_seals(pool.backing);
   pool.cache = section.words("cache", schema::parse_cache_mode);
   pool.wt_platform = section.flag("wt_platform").value_or(false);
   pool.populate = section.flag("populate").value_or(false);
@@ -215,7 +242,9 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   pool.region = section.text("region").value_or("");
   pool.resources = read_paths(section, "resources");
   section.finish();
+  if (pool.seals.empty()) pool.seals = default_seals(pool);
   if (backing) {
+    check_cache(section, pool);
     check_keys_of_backing(section, *backing);
     check_what_backing_needs(section, pool);
     check_confinement(section, pool);

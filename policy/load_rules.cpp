@@ -92,16 +92,6 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool with_
   return match;
 }
 
-bool known_pool(const std::vector<PoolSettings>& pools, std::string_view name) {
-  return std::any_of(pools.begin(), pools.end(), [&](const PoolSettings& pool) { return pool.name == name; });
-}
-
-std::string no_such_pool(const std::vector<PoolSettings>& pools, const std::string& name) {
-  std::string names;
-  for (const PoolSettings& pool : pools) names += (names.empty() ? "" : ", ") + pool.name;
-  return "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names);
-}
-
 /// What is wrong with a glob, or nothing.
 std::string fault_of(std::string_view pattern) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/*?";
@@ -173,7 +163,8 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   rule.subject = read_subject(section, accounts, true);
   rule.names = read_globs(section);
   for (const Located<std::string>& pool : section.texts("pools")) {
-    if (!known_pool(pools, pool.value)) section.problem(pool.at, no_such_pool(pools, pool.value));
+    if (const auto found = find_pool(pools, pool.value); !found)
+      section.problem(pool.at, found.error().sentence);
     rule.pools.push_back(pool.value);
   }
   rule.verbs = as_set<kVerbs>(section.words("verbs", parse_verb));
@@ -206,8 +197,9 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
     quota.id = subject.gids.front();
   }
   quota.pool = section.text("pool").value_or("");
-  if (!quota.pool.empty() && !known_pool(pools, quota.pool)) {
-    section.problem(section.at("pool"), no_such_pool(pools, quota.pool));
+  if (!quota.pool.empty()) {
+    if (const auto found = find_pool(pools, quota.pool); !found)
+      section.problem(section.at("pool"), found.error().sentence);
   }
   const std::optional<schema::ByteCount> bytes = section.bytes("bytes");
   if (bytes) quota.limits.bytes = bytes->value;

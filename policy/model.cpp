@@ -26,6 +26,18 @@ schema::Result<Verb> parse_verb(std::string_view text) {
                        "verb \"" + std::string(text) + "\" is not one of " + accepted);
 }
 
+schema::Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools,
+                                              const std::string& name) {
+  std::string names;
+  for (const PoolSettings& pool : pools) {
+    if (pool.name == name) return &pool;
+    names += (names.empty() ? "" : ", ") + pool.name;
+  }
+  return schema::error(schema::ErrorCode::not_found,
+                       "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names),
+                       {{"pool", name}});
+}
+
 std::string_view to_string(Backing backing) {
   switch (backing) {
     case Backing::memory:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "schema/request.h"
+#include "schema/result.h"
 
 namespace mapcap::policy {
 
@@ -73,12 +74,16 @@ struct PoolSettings {
   std::chrono::nanoseconds pin_deadline = std::chrono::seconds(5);
   std::vector<std::string> devices;  ///< dax-device: device nodes ...
   std::string region;                ///< ... or the name of an ndctl or daxctl region.
-  /// dax-device, pci-bar: how long a revoke waits for holders before it ends them; absent: for ever. 0 to 20
-  /// s.
+  /// dax-device, pci-bar: how long a revoke waits for holders before it ends them, 0 to 20 s; absent: it
+  /// fails while there are any.
   std::optional<std::chrono::nanoseconds> end_holders_after;
   std::vector<std::string> resources;  ///< pci-bar: sysfs resource files.
   bool operator==(const PoolSettings&) const = default;
 };
+
+/// The one of that name. Errors: `not_found`, with the names that there are.
+schema::Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools,
+                                              const std::string& name);
 
 // ---- [[rule]]
 // --------------------------------------------------------------------------------------------------

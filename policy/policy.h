@@ -75,6 +75,10 @@ class Policy {
   [[nodiscard]] const BrokerSettings& broker() const { return settings_.broker; }
   /// In the file's order.
   [[nodiscard]] const std::vector<PoolSettings>& pools() const { return settings_.pools; }
+  /// Errors: `not_found`, with the names that there are.
+  [[nodiscard]] schema::Result<const PoolSettings*> find_pool(const std::string& name) const {
+    return policy::find_pool(settings_.pools, name);
+  }
   [[nodiscard]] const std::vector<QuotaRule>& quotas() const { return settings_.quotas; }
   [[nodiscard]] const std::string& source() const { return settings_.source; }
 

@@ -75,7 +75,8 @@ struct Facts {
   schema::CacheMechanism cache_mechanism = schema::CacheMechanism::page_attribute;
   bool cache_verified = false;
   schema::Durability durability;
-  /// Irrevocable memory only: how long a revoke waits for holders before it ends them. Absent: for ever.
+  /// Irrevocable memory only: how long a revoke waits for holders before it ends them. Absent: it fails
+  /// while there are any.
   std::optional<std::chrono::nanoseconds> end_holders_after;
   bool volatile_memory =
       true;  ///< Contents live only as long as a descriptor does: the keeper must hold one.

@@ -26,6 +26,15 @@ Finding finding(std::string fact, const machine::Fact& probed, Need need) {
   return {std::move(fact), state, probed.found, probed.remedy, need == Need::default_policy};
 }
 
+/// What broker/confine/lsm was built from; the daemon beside this program.
+constexpr std::string_view kMissingAtBuild = MAPCAP_BPF_MISSING;
+
+machine::Fact bpf_lsm() {
+  if (kMissingAtBuild.empty()) return machine::bpf_lsm();
+  return {machine::Presence::missing, "not built in: no " + std::string(kMissingAtBuild),
+          "install " + std::string(kMissingAtBuild) + " and build mapcapd again"};
+}
+
 std::string socket_of(const Common& common) {
   return common.socket.empty() ? default_socket() : common.socket;
 }
@@ -86,7 +95,7 @@ std::string_view to_string(FindingState state) {
 }
 
 std::vector<Finding> examine(const Common& common, const DoctorCommand& command) {
-  const machine::Fact lsm = machine::bpf_lsm();
+  const machine::Fact lsm = bpf_lsm();
   const Need clones = lsm.presence == machine::Presence::present ? Need::some_pools : Need::default_policy;
   std::vector<Finding> findings{
       finding("kernel", machine::kernel(), Need::default_policy),

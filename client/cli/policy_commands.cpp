@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kInstalled = "/etc/mapcap/policy.toml";
 
-// What a mapcapd that was started without --policy would take.
+// What the installed unit takes; a mapcapd that is started by hand without --policy takes the default.
 std::shared_ptr<const policy::Policy> load(const std::string& file) {
   if (!file.empty()) return value_or_raise(policy::load_file(file));
   if (::access(kInstalled, F_OK) == 0) return value_or_raise(policy::load_file(kInstalled));
@@ -58,6 +58,7 @@ int perform(const Common& common, const PolicyExplainCommand& command) {
   action.verb = value_or_raise(policy::parse_verb(command.verb));
   action.name = command.name;
   action.pool = command.pool;
+  if (!command.pool.empty()) (void)value_or_raise(policy->find_pool(command.pool));
   const policy::Explanation explanation = policy->explain(subject, action);
   if (common.json) {
     std::cout << json_object({{"policy", policy->source()},

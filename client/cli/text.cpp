@@ -61,10 +61,10 @@ std::string confinement_text(Confinement confinement) {
 RevokeText revoke_text(const RegionInfo& region) {
   if (region.seal == SealKind::sealed) return {"zeroes", "zeroes the memory; holders never fault"};
   if (region.seal == SealKind::irrevocable) {
-    return {"waits",
-            "waits for those who have it, unless the pool's policy ends them: the memory comes back when the "
-            "last "
-            "of them lets go"};
+    return {
+        "quarantines",
+        "fails while somebody has it, unless the pool's policy ends them: the memory stays quarantined until "
+        "the last of them lets go"};
   }
   return {"unmaps", "takes the mappings away; touching them is SIGBUS"};
 }

@@ -258,8 +258,11 @@ Options parse(int argc, char** argv) {
       options.rounds = std::max(1, number());
     } else if (word == "--operations") {
       options.operations = std::max(1, number());
-    } else {
+    } else if (std::any_of(kAttacks.begin(), kAttacks.end(),
+                           [&](Attack attack) { return word == to_string(attack); })) {
       options.attack = word;
+    } else {
+      throw std::invalid_argument("there is no attack \"" + word + "\"");
     }
   }
   return options;

@@ -164,6 +164,25 @@ TEST_F(StraightLineTest, AnAttributeOfTheGrantTellsWhatItIsWithoutTheBroker) {
   EXPECT_EQ(static_cast<std::uint64_t>(status.st_size), kSize);
 }
 
+TEST_F(StraightLineTest, MemoryThatThePlatformWritesThroughIsToldAsThatAndNotAsVerified) {  // Promise 10
+  broker.kill_both();
+  broker.set_policy("[pool.wt]\nbacking=\"memory\"\ncapacity=\"8M\"\nwt_platform=true\n[[rule]]\nany=true\n");
+  broker.start();
+  Client client = broker.connect();
+  RegionSpec wanted = spec("root/through");
+  wanted.cache = {CacheMode::write_back, true};
+  EXPECT_EQ(code_of([&] { client.create(wanted); }), ErrorCode::cache_mode);
+  wanted.cache = {CacheMode::write_through, true};
+  const Grant grant = client.create(wanted, Access::read_write);
+  EXPECT_EQ(grant.info().cache, (CacheStatus{CacheMode::write_through, true, CacheMode::write_through,
+                                             CacheMechanism::platform, false}));
+  const std::optional<Description> told = describe(grant.fd());
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->cache_effective, CacheMode::write_through);
+  EXPECT_EQ(told->cache_mechanism, CacheMechanism::platform);
+  EXPECT_FALSE(client.pools().front().cache_verified);
+}
+
 TEST_F(StraightLineTest, RegionsGrantsAndChargesOutliveTheBroker) {  // Promise 9
   Client client = broker.connect();
   Grant grant = client.create(spec("root/survivor"), Access::read_write);

@@ -12,8 +12,8 @@ become_root() {
 
 build_packages="g++ cmake ninja-build pkg-config git ca-certificates libboost1.81-dev libpmem2-dev capnproto libcapnp-dev
   libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsystemd-dev libcap-ng-dev libseccomp-dev libisal-dev liburing-dev
-  libbpf-dev libndctl-dev libdaxctl-dev"
-test_packages="libgtest-dev libgmock-dev libbenchmark-dev libmemkind-dev clang clang-tidy clang-format libclang-rt-14-dev python3 procps util-linux
+  libbpf-dev libndctl-dev libdaxctl-dev clang"
+test_packages="libgtest-dev libgmock-dev libbenchmark-dev libmemkind-dev clang-tidy clang-format libclang-rt-14-dev python3 procps util-linux
   e2fsprogs xfsprogs qemu-system-x86 busybox-static kmod cpio xz-utils ndctl daxctl bpftool ccache llvm"
 
 # install_packages NAME...: only what is missing, so that a second run needs no network.

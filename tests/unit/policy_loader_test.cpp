@@ -37,8 +37,9 @@ max_connections_per_user = 3
 backing = "memory"
 capacity = "25%"
 confinement = "sealed"
-seals = ["revocable", "sealed"]
-cache = ["wb", "wt"]
+seals = ["revocable"]
+cache = ["wt"]
+wt_platform = true
 populate = true
 huge = "always"
 numa = 1
@@ -69,7 +70,6 @@ end_holders_after = "10s"
 backing = "pci-bar"
 resources = ["/sys/bus/pci/devices/0000:00:04.0/resource2"]
 cache = ["wc", "uc"]
-wt_platform = true
 confinement = "native"
 )");
   ASSERT_TRUE(loaded) << loaded.error().sentence;
@@ -86,11 +86,12 @@ confinement = "native"
   EXPECT_EQ(zeta.where, "p.toml:11");
   EXPECT_EQ(zeta.capacity, Capacity(Percent{25}));
   EXPECT_EQ(zeta.confinement, Confinement::sealed);
-  EXPECT_EQ(zeta.seals, (std::vector{SealKind::revocable, SealKind::sealed}));
-  EXPECT_EQ(zeta.cache, (std::vector{CacheMode::write_back, CacheMode::write_through}));
+  EXPECT_EQ(zeta.seals, std::vector{SealKind::revocable});
+  EXPECT_EQ(zeta.cache, std::vector{CacheMode::write_through});
+  EXPECT_TRUE(zeta.wt_platform);
   EXPECT_TRUE(zeta.populate && zeta.huge && !zeta.secret);
   EXPECT_EQ(zeta.numa, 1U);
-  EXPECT_EQ(policy.pools()[1].seals, (std::vector{SealKind::sealed, SealKind::revocable}));
+  EXPECT_EQ(policy.pools()[1].seals, std::vector{SealKind::sealed});
   EXPECT_EQ(policy.pools()[1].confinement, std::nullopt);
   EXPECT_EQ(policy.pools()[2].path, "/mnt/pmem/mapcap");
   EXPECT_EQ(policy.pools()[2].capacity, Capacity(ByteCount{1'610'612'736}));
@@ -104,7 +105,7 @@ confinement = "native"
   EXPECT_EQ(policy.pools()[4].region, "region0");
   EXPECT_EQ(policy.pools()[4].end_holders_after, std::chrono::seconds(10));
   EXPECT_EQ(policy.pools()[5].end_holders_after, std::nullopt);
-  EXPECT_TRUE(policy.pools()[5].wt_platform);
+  EXPECT_EQ(policy.pools()[5].cache, (std::vector{CacheMode::write_combining, CacheMode::uncached}));
 }
 
 TEST(Loader, SettingsThatAreNotSaidHaveTheirDefaults) {
@@ -185,6 +186,17 @@ constexpr Mistake kMistakes[] = {
      "p.toml:7:13: [pool.x]: confinement \"sealed\" is impossible for dax-file"},
     {"SealedSealOnFile", "[pool.x]\nbacking=\"dax-file\"\npath=\"/a\"\nseals=[\"sealed\"]\n",
      "p.toml:7:7: [pool.x]: only memory can be sealed"},
+    {"SealedHugePages",
+     "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nhuge=\"always\"\nseals=[\"sealed\"]\n",
+     "p.toml:8:7: [pool.x]: huge pages carry no seals: they are revocable"},
+    {"RevocableSecret", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nsecret=true\nseals=[\"revocable\"]\n",
+     "p.toml:8:7: [pool.x]: secret memory cannot be taken from its holders"},
+    {"PopulatedSecret", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nsecret=true\npopulate=true\n",
+     "p.toml:4:7: [pool.x]: secret memory cannot be huge, bound to a NUMA node or populated ahead"},
+    {"UncachedMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\ncache=[\"wb\", \"uc\"]\n",
+     "p.toml:7:7: [pool.x]: cache mode uc cannot be had of this pool, only wb"},
+    {"WriteThroughBar", "[pool.x]\nbacking=\"pci-bar\"\nresources=[\"/r\"]\nwt_platform=true\n",
+     "p.toml:7:13: [pool.x]: wt_platform is for memory, files and divided regions"},
     {"RevocableDevice", "[pool.x]\nbacking=\"dax-device\"\nregion=\"0\"\nseals=[\"revocable\"]\n",
      "p.toml:7:7: [pool.x]: devices cannot be taken from whoever has them"},
     {"IrrevocableMemory", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nseals=[\"irrevocable\"]\n",
@@ -218,7 +230,7 @@ constexpr Mistake kMistakes[] = {
     {"OneBarTwice", "[pool.x]\nbacking=\"pci-bar\"\nresources=[\"/r/resource2\",\"/r/resource2_wc\"]\n",
      "p.toml:4:7: [pool.x]: /r/resource2 and /r/resource2_wc are the same BAR"},
     {"SecretHuge", "[pool.x]\nbacking=\"memory\"\ncapacity=\"1M\"\nsecret=true\nhuge=\"always\"\n",
-     "p.toml:4:7: [pool.x]: secret memory has no huge pages"},
+     "p.toml:4:7: [pool.x]: secret memory cannot be huge"},
     {"StateInsidePool", "[pool.x]\nbacking=\"dax-file\"\npath=\"/var\"\n",
      "p.toml:4:7: [pool.x]: path /var holds"},
 

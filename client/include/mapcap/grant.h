@@ -22,9 +22,9 @@ struct Description {
   Confinement confinement = Confinement::sealed;
 };
 
-/// Reads a grant's self-description. Absent when the fd has none: sealed and native grants are bare files and
-/// devices, and so is anything that is no grant. The fd stays the caller's.
-/// Errors: `io` (EBADF and the like), `malformed` for attributes that make no sense.
+/// Reads a grant's self-description. Absent when the fd has none: sealed, lsm and native grants are bare
+/// files and devices, and so is anything that is no grant. The fd stays the caller's. Errors: `io` (EBADF and
+/// the like), `malformed` for attributes that make no sense.
 MAPCAP_API std::optional<Description> describe(int fd);
 
 /// Owns a granted fd. The fd can be mmapped (MAP_SHARED, from offset 0, info().size bytes) and passed on;

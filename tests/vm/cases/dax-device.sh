@@ -23,7 +23,7 @@ refused mc create nv/third --pool nv --size 1M || fail "two devices make three r
 mc create nv/third --pool nv --size 1M --revocable > /run/refused.log 2>&1 && fail "a revocable region of a device"
 grep -q 'makes no revocable regions, only irrevocable' /run/refused.log || { cat /run/refused.log; fail "the refusal does not say why"; }
 for name in nv/kept nv/taken; do
-    [ "$(shown $name revoke) $(shown $name seal)" = "waits irrevocable" ] || fail "$name is told to be $(shown $name seal)"
+    [ "$(shown $name revoke) $(shown $name seal)" = "quarantines irrevocable" ] || fail "$name is told to be $(shown $name seal)"
     [ "$(shown $name confinement)" = native ] || fail "a devdax grant is not confined natively"
     [ "$(shown $name granularity)" = cache-line ] || fail "stores are not told to need a cache line flush"
     [ "$(shown $name domain)" = memory-controller ] || fail "the persistence domain is wrong"

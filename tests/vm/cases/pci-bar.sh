@@ -43,7 +43,7 @@ grep -q 'uc, wc' /run/refused.log || fail "the refusal does not list the modes t
 for mode in uc wc; do
     [ "$(shown bar/$mode effective)" = $mode ] || fail "bar/$mode has $(shown bar/$mode effective)"
     [ "$(shown bar/$mode verified)" = true ] || fail "the cache mode of bar/$mode is not verified"
-    [ "$(shown bar/$mode revoke) $(shown bar/$mode seal)" = "waits irrevocable" ] || fail "bar/$mode is told to be $(shown bar/$mode seal)"
+    [ "$(shown bar/$mode revoke) $(shown bar/$mode seal)" = "quarantines irrevocable" ] || fail "bar/$mode is told to be $(shown bar/$mode seal)"
     [ "$(shown bar/$mode confinement)" = native ] || fail "bar/$mode is not confined natively"
     mc run bar/$mode:rw -- "$probe" hold 3 /run/holds-$mode /run/let-go-$mode &
     within 20 test -e /run/holds-$mode || fail "nobody maps bar/$mode"
