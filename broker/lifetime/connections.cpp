@@ -40,10 +40,17 @@ void Connections::start_grace(const Token& token, Bond& bond) {
   bond.grace = loop_.after(grace_, [this, token] {
     auto found = bonds_.find(token);
     if (found == bonds_.end() || found->second.connected) return;
-    const std::set<schema::RegionId> regions = std::move(found->second.regions);
+    std::set<schema::RegionId> regions = std::move(found->second.regions);
     bonds_.erase(found);
-    for (schema::RegionId region : regions) end_(region);
+    end_all(std::move(regions));
   });
+}
+
+void Connections::end_all(std::set<schema::RegionId> regions) {
+  if (regions.empty()) return;
+  const schema::RegionId first = regions.extract(regions.begin()).value();
+  end_(first);
+  loop_.post([this, rest = std::move(regions)]() mutable { end_all(std::move(rest)); });
 }
 
 void Connections::enrol(const Token& token, schema::RegionId region) {

@@ -50,6 +50,8 @@ class Connections {
     Loop::Timer grace;
   };
   void start_grace(const Token& token, Bond& bond);
+  /// One for each turn of the loop, so that everybody else has theirs.
+  void end_all(std::set<schema::RegionId> regions);
 
   Loop& loop_;
   std::function<void(schema::RegionId)> end_;

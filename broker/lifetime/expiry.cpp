@@ -1,12 +1,12 @@
 #include "broker/lifetime/expiry.h"
 
 namespace mapcap::broker::lifetime {
-
 void Expiry::schedule(schema::RegionId region, std::chrono::nanoseconds left) {
   forget(region);
   const std::int64_t end = clock_.boot_ns() + left.count();
   by_region_.emplace(region.value, queue_.emplace(end, Due{region, false}));
-  if (warning_.count() > 0 && left > warning_) {
+  // Not at once: who renews without a pause would have its readers told without a pause.
+  if (warning_.count() > 0 && left > warning_ + warning_ / 8) {
     by_region_.emplace(region.value, queue_.emplace(end - warning_.count(), Due{region, true}));
   }
   arm();
@@ -27,8 +27,9 @@ void Expiry::arm() {
   timer_ = loop_.after(std::chrono::nanoseconds(wait), [this] { fire(); });
 }
 
+/// One for each turn of the loop: those that end together must not keep it from everybody else.
 void Expiry::fire() {
-  while (!queue_.empty() && queue_.begin()->first <= clock_.boot_ns()) {
+  if (!queue_.empty() && queue_.begin()->first <= clock_.boot_ns()) {
     const Due due = queue_.begin()->second;
     auto [from, to] = by_region_.equal_range(due.region.value);
     for (auto at = from; at != to; ++at) {
