@@ -17,6 +17,10 @@ std::variant<Config, int> parse_command_line(int argc, char** argv) {
       ->envname("MAPCAP_SOCKET");
   app.add_option("--state", config.state, "Directory of the ledger; else the policy's");
   app.add_flag("--check-ledger", config.check_ledger, "Verify the ledger without changing it, and exit");
+  app.add_flag(
+      "--forget-damaged", config.forget_damaged,
+      "Free the records that --check-ledger calls damaged, and exit: what their regions left may be removed "
+      "from then on");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

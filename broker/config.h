@@ -15,13 +15,14 @@ struct Config {
   std::string socket;
   std::string state;
   bool check_ledger = false;
+  bool forget_damaged = false;
 
   [[nodiscard]] std::string ledger() const { return state + "/ledger"; }
 };
 
-/// --policy, --socket, --state, --check-ledger. The socket is, in this order: --socket, $MAPCAP_SOCKET, the
-/// policy's. Prints help, the version or an error itself; then the value is the exit status: 0, 2 for wrong
-/// usage, 1 for a policy that cannot be loaded.
+/// --policy, --socket, --state, --check-ledger, --forget-damaged. The socket is, in this order: --socket,
+/// $MAPCAP_SOCKET, the policy's. Prints help, the version or an error itself; then the value is the exit
+/// status: 0, 2 for wrong usage, 1 for a policy that cannot be loaded.
 std::variant<Config, int> parse_command_line(int argc, char** argv);
 
 }  // namespace mapcap::broker

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cinttypes>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -191,6 +192,13 @@ int run(int argc, char** argv) {
     Result<bool> sound = ledger::check(config.ledger(), stdout);
     if (sound) return sound.value() ? 0 : 1;
     std::fprintf(stderr, "mapcapd: %s\n", sound.error().sentence.c_str());
+    return 1;
+  }
+  if (config.forget_damaged) {
+    const Result<std::uint64_t> freed = ledger::forget_damaged(config.ledger());
+    if (freed) std::printf("%s: %" PRIu64 " damaged records freed\n", config.ledger().c_str(), freed.value());
+    if (freed) return 0;
+    std::fprintf(stderr, "mapcapd: %s\n", freed.error().sentence.c_str());
     return 1;
   }
   Result<void> served = serve(config);

@@ -1,6 +1,8 @@
-// `mapcapd --check-ledger`: what opening would find, without changing anything.
+// `mapcapd --check-ledger`: what opening would find, without changing anything. `--forget-damaged`: lets go
+// of what opening keeps.
 #include <cinttypes>
 #include <cstdio>
+#include <filesystem>
 
 #include "broker/ledger/medium_file.h"
 #include "broker/ledger/recovery.h"
@@ -10,6 +12,25 @@ namespace mapcap::ledger {
 schema::Result<bool> check(const std::string& path, std::FILE* out) {
   MAPCAP_TRY(const std::shared_ptr<Medium> medium, open_file_read_only(path));
   return check(*medium, out);
+}
+
+schema::Result<std::uint64_t> forget_damaged(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored))
+    return schema::error(schema::ErrorCode::not_found, "there is no ledger " + path);
+  MAPCAP_TRY(const std::shared_ptr<Medium> medium, open_or_create_file(path));
+  return forget_damaged(*medium);
+}
+
+schema::Result<std::uint64_t> forget_damaged(Medium& medium) {
+  MAPCAP_TRY(const Reading reading, read(medium));
+  for (const std::uint32_t slot : reading.scan.damaged) {
+    const Range word{kSlotsOffset + std::size_t{slot} * kSlotSize, sizeof(std::uint64_t)};
+    medium.store_word(word.offset, 0);
+    medium.flush(word, Step::recovery_release);
+  }
+  MAPCAP_TRY_VOID(settle(medium, Step::recovery_release));
+  return reading.scan.damaged.size();
 }
 
 schema::Result<bool> check(Medium& medium, std::FILE* out) {
@@ -29,11 +50,11 @@ schema::Result<bool> check(Medium& medium, std::FILE* out) {
   for (std::size_t i = 0; i < torn; ++i) {
     const std::uint32_t slot = reading.scan.damaged[i];
     std::fprintf(out,
-                 "slot %" PRIu32 ": damaged (wrong checksum, id field %" PRIu64 "); opening would free it\n",
+                 "slot %" PRIu32 ": damaged (wrong checksum, id field %" PRIu64 "); opening would keep it\n",
                  slot, id_at(slot));
   }
   for (const Reading::Unreadable& unreadable : reading.unreadable) {
-    std::fprintf(out, "slot %" PRIu32 ": damaged (%s); opening would free it\n", unreadable.slot,
+    std::fprintf(out, "slot %" PRIu32 ": damaged (%s); opening would keep it\n", unreadable.slot,
                  unreadable.why.c_str());
   }
   for (std::uint32_t slot : reading.scan.stale) {

@@ -22,7 +22,7 @@ namespace mapcap::ledger {
 struct Recovered {
   std::vector<RegionRecord> regions;
   std::vector<QuotaRecord> quotas;
-  std::uint64_t damaged = 0;  ///< Slots whose checksum was wrong; freed.
+  std::uint64_t damaged = 0;  ///< Slots whose checksum or fields were wrong; kept until forget_damaged().
   std::uint64_t stale = 0;    ///< Older versions and tombstones; freed.
 };
 
@@ -76,5 +76,9 @@ schema::Result<BootId> current_boot();
 /// it, then a summary, on `out`. Returns true when nothing is damaged. Errors: as Ledger::open(), and
 /// `not_found`.
 schema::Result<bool> check(const std::string& path, std::FILE* out);
+
+/// For `mapcapd --forget-damaged`: frees the slots that check() calls damaged, durably. Returns how many.
+/// Errors: as Ledger::open(), and `not_found`.
+schema::Result<std::uint64_t> forget_damaged(const std::string& path);
 
 }  // namespace mapcap::ledger

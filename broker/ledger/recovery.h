@@ -38,6 +38,9 @@ schema::Result<Reading> read(Medium& medium);
 /// check() of ledger.h, on any medium.
 schema::Result<bool> check(Medium& medium, std::FILE* out);
 
+/// forget_damaged() of ledger.h, on any medium.
+schema::Result<std::uint64_t> forget_damaged(Medium& medium);
+
 /// Reads, makes what it read durable, frees what is dead. Blocks. Errors: as read(), and `io` of the medium.
 struct Opened {
   Superblock superblock;

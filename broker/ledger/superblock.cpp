@@ -9,6 +9,10 @@ namespace mapcap::ledger {
 
 namespace {
 
+/// It does not know regions that were made since, and the start would remove what is nobody's.
+constexpr const char* kRestore =
+    "restore it from a backup, and set aside what regions made since have in their pools";
+
 constexpr std::array<char, 8> kMagic{'m', 'a', 'p', 'c', 'a', 'p', 'L', 'G'};
 constexpr std::size_t kChecksumOffset = kSuperblockSize - 4;
 
@@ -48,11 +52,10 @@ schema::Result<SuperblockReading> read_superblock(std::span<const std::byte> byt
   using schema::ErrorCode;
   const std::string file(name);
   if (bytes.size() < kSlotsOffset) {
-    return schema::error(
-        ErrorCode::invalid,
-        "the ledger " + file + " is " + std::to_string(bytes.size()) +
-            " bytes long, too short for any ledger: restore it from a backup, or move it away "
-            "to start with an empty one");
+    return schema::error(ErrorCode::invalid, "the ledger " + file + " is " + std::to_string(bytes.size()) +
+                                                 " bytes long, too short for any ledger: " + kRestore +
+                                                 ", or move it away "
+                                                 "to start with an empty one");
   }
   const std::array copies{bytes.subspan(0, kSuperblockSize), bytes.subspan(kSuperblockSize, kSuperblockSize)};
   SuperblockReading reading;
@@ -72,9 +75,8 @@ schema::Result<SuperblockReading> read_superblock(std::span<const std::byte> byt
       }
     }
     if (has_magic(copies[0]) || has_magic(copies[1])) {
-      return schema::error(ErrorCode::invalid,
-                           "both superblocks of the ledger " + file +
-                               " are damaged or of an unknown version: restore it from a backup");
+      return schema::error(ErrorCode::invalid, "both superblocks of the ledger " + file +
+                                                   " are damaged or of an unknown version: " + kRestore);
     }
     return schema::error(ErrorCode::invalid,
                          file + " is not a mapcap ledger: name another path, or move the file away");
@@ -90,13 +92,13 @@ schema::Result<SuperblockReading> read_superblock(std::span<const std::byte> byt
   if (capacity == 0 || capacity % 16 != 0 || capacity > 0xFFFFFFF0U) {
     return schema::error(ErrorCode::invalid, "the superblock of the ledger " + file + " gives it " +
                                                  std::to_string(capacity) +
-                                                 " slots, which no ledger has: restore it from a backup");
+                                                 " slots, which no ledger has: " + kRestore);
   }
   if (capacity > slots) {
     return schema::error(ErrorCode::invalid,
                          "the ledger " + file + " is truncated: it has room for " + std::to_string(slots) +
-                             " records and its superblock promises " + std::to_string(capacity) +
-                             ": restore it from a backup; opening it would forget regions");
+                             " records and its superblock promises " + std::to_string(capacity) + ": " +
+                             kRestore + "; opening it would forget regions");
   }
   return reading;
 }

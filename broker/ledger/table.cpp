@@ -10,8 +10,8 @@ Table::Table(Medium& medium, std::uint32_t salt, Scan scan)
       live_(std::move(scan.live)),
       stale_(std::move(scan.stale)),
       dead_(std::move(scan.tombstones)) {
-  stale_.insert(stale_.end(), scan.damaged.begin(), scan.damaged.end());
   std::vector<bool> used(capacity_);
+  for (std::uint32_t slot : scan.damaged) used[slot] = true;  // Until forget_damaged().
   live_.for_each([&](std::uint64_t, std::uint32_t slot) { used[slot] = true; });
   for (std::uint32_t slot : stale_) used[slot] = true;
   for (std::uint32_t slot : dead_) used[slot] = true;

@@ -36,7 +36,7 @@ class Table {
   /// Takes over what a scan of the same medium found. The medium must outlive the table.
   Table(Medium& medium, std::uint32_t salt, Scan scan);
 
-  /// Frees what the scan called stale, damaged or dead. Blocks. To be called once, when all that the scan saw
+  /// Frees what the scan called stale or dead. Blocks. To be called once, when all that the scan saw
   /// is durable. Errors: `io`.
   schema::Result<void> release_scanned();
 

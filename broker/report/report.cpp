@@ -39,7 +39,8 @@ void LogReport::recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t 
                           std::uint64_t damaged) {
   line(SD_INFO, "recovered " + std::to_string(live) + " regions, " + std::to_string(lost) + " lost, " +
                     std::to_string(reclaiming) + " being reclaimed, " + std::to_string(damaged) +
-                    " damaged records");
+                    " damaged records" +
+                    (damaged > 0 ? " (mapcapd --check-ledger lists them, --forget-damaged frees them)" : ""));
 }
 
 void LogReport::stopping(std::string_view why) {

@@ -83,11 +83,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ledger::SlotImage image;
     require(ledger::encode(region, image).has_value());
   }
-  // What was freed stays free, and what was found is found again.
+  // What was freed stays free, what was found is found again, and what is damaged goes when it is forgotten.
   const auto again = ledger::recover(medium);
   require(again.has_value());
   require(again.value().recovered.regions == found.recovered.regions);
   require(again.value().recovered.quotas == found.recovered.quotas);
-  require(again.value().recovered.damaged == 0 && again.value().recovered.stale == 0);
+  require(again.value().recovered.damaged == found.recovered.damaged && again.value().recovered.stale == 0);
+  const auto forgotten = ledger::forget_damaged(medium);
+  require(forgotten.has_value() && forgotten.value() == found.recovered.damaged);
+  const auto clean = ledger::recover(medium);
+  require(clean.has_value() && clean.value().recovered.damaged == 0);
+  require(clean.value().recovered.regions == found.recovered.regions);
   return 0;
 }

@@ -194,7 +194,29 @@ TEST(LedgerDamage, AFieldOutsideItsRangeIsDamageThoughTheChecksumHolds) {
   ASSERT_TRUE(opened);
   EXPECT_EQ(opened.value().recovered.damaged, 1U);
   EXPECT_TRUE(opened.value().recovered.regions.empty());
-  EXPECT_EQ(load64(medium.bytes(), kSlotsOffset + 3 * kSlotSize), 0U) << "not freed";
+}
+
+TEST(LedgerDamage, IsCountedAtEachOpeningUntilItIsForgotten) {
+  const Sample intact = sample();
+  MemoryMedium medium(intact.bytes);
+  const std::uint32_t slot = *read(medium).value().scan.live.find(intact.regions.front().id.value);
+  medium.contents()[kSlotsOffset + slot * kSlotSize + 100] ^= std::byte{4};
+  for (int opening = 0; opening < 2; ++opening) {
+    auto opened = recover(medium);
+    ASSERT_TRUE(opened);
+    EXPECT_EQ(opened.value().recovered.damaged, 1U);
+    SlotImage image{};
+    ASSERT_TRUE(encode(region({opened.value().next_id}), image));
+    const auto put =
+        opened.value().table->begin_put(image, SlotKind::region, opened.value().next_id, Strength::power);
+    ASSERT_TRUE(put && put.value());
+    EXPECT_NE(put.value()->slot, slot) << "a damaged slot was used again";
+  }
+  const auto freed = forget_damaged(medium);
+  ASSERT_TRUE(freed);
+  EXPECT_EQ(freed.value(), 1U);
+  EXPECT_EQ(recover(medium).value().recovered.damaged, 0U);
+  EXPECT_EQ(forget_damaged(medium).value(), 0U);
 }
 
 }  // namespace
