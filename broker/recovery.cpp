@@ -50,8 +50,7 @@ void Regions::recover(Inheritance inheritance) {
                         [](const RegionRecord& record) { return record.state != RegionState::lost; });
   pool::Recorded recorded{{}, inheritance.damaged == 0};
   for (RegionRecord& record : inheritance.records) {
-    if (!record.volatile_memory && (record.state == RegionState::live || record.state == RegionState::lost))
-      recorded.words.insert(record.extent);
+    if (!record.volatile_memory) recorded.words.insert(record.extent);
     UniqueFd fd;
     if (auto found = memory.find(record.id.value); found != memory.end()) {
       fd = std::move(found->second);

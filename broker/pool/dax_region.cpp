@@ -56,7 +56,7 @@ class DaxRegionPool final : public Pool {
   Result<ByteCount> size_for(ByteCount asked, CacheMode) override { return divider_->size_for(asked); }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
-    MAPCAP_TRY_VOID(free_discarded());
+    (void)free_discarded();  // What stays is tried again with the next.
     MAPCAP_TRY(const Made made, make_sound(carving));
     // From here on an Extent undoes it.
     Extent extent(*this, UniqueFd(), carving.size, made.word);
@@ -70,6 +70,7 @@ class DaxRegionPool final : public Pool {
 
   Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd) override {
     const std::lock_guard lock(divider_mutex_);
+    if (record.state == schema::RegionState::live) own_.push_back(record.extent);
     if (!at_start_) {
       MAPCAP_TRY(at_start_, divider_->list());
     }
@@ -135,11 +136,17 @@ class DaxRegionPool final : public Pool {
       const std::lock_guard lock(mutex_);
       words.swap(discarded_);
     }
+    Result<void> all = schema::ok();
     for (const std::uint64_t word : words) {
-      MAPCAP_TRY_VOID(remove(word));
-      forget(word);
+      if (Result<void> removed = remove(word); removed) {
+        forget(word);
+      } else {
+        all = removed;
+        const std::lock_guard lock(mutex_);
+        discarded_.push_back(word);
+      }
     }
-    return schema::ok();
+    return all;
   }
 
   Result<void> sweep(const Recorded& recorded) override {
@@ -147,15 +154,12 @@ class DaxRegionPool final : public Pool {
     recorded_ = recorded;
     at_start_.reset();
     MAPCAP_TRY(const std::vector<Piece> pieces, divider_->list());
+    Result<void> all = schema::ok();
     for (const Piece& piece : pieces) {
-      if (find(piece.word) || recorded_.contains(piece.word)) continue;
-      MAPCAP_TRY_VOID(check_unheld(piece));
-      if (recorded_.complete || piece.path.empty() || !facts_.may_return) {
-        MAPCAP_TRY_VOID(divider_->remove(piece.word));
-      } else {
-        MAPCAP_TRY_VOID(divider_->disown(piece.word));
-      }
+      if (is_recorded(piece)) continue;
+      if (Result<void> gone = put_away(piece); !gone) all = gone;
     }
+    if (!all) return all;
     MAPCAP_TRY(const std::vector<std::string> strangers, divider_->strangers());
     if (strangers.empty()) return schema::ok();
     return nobodys(options_.region, "namespaces", strangers);
@@ -233,10 +237,25 @@ class DaxRegionPool final : public Pool {
     const Result<std::vector<Piece>> pieces = divider_->list();
     if (!pieces) return;
     for (const Piece& piece : pieces.value()) {
-      const bool nobodys = !find(piece.word) && !recorded_.contains(piece.word);
-      const bool half_made = piece.word == number || (piece.path.empty() && nobodys);
-      if (half_made) (void)divider_->remove(piece.word);
+      const bool nameless = !facts_.may_return && piece.path.empty() && !is_recorded(piece);
+      if (piece.word == number || nameless) (void)divider_->remove(piece.word);
     }
+  }
+
+  /// Words of other pools' records count where names tell pieces apart; where a piece is told by no more than
+  /// its number, only this pool's.
+  [[nodiscard]] bool is_recorded(const Piece& piece) {
+    if (find(piece.word)) return true;
+    if (facts_.may_return) return recorded_.contains(piece.word);
+    return std::any_of(own_.begin(), own_.end(),
+                       [&](std::uint64_t word) { return divider_->is(piece, word); });
+  }
+
+  /// A piece that no record names.
+  Result<void> put_away(const Piece& piece) {
+    MAPCAP_TRY_VOID(check_unheld(piece));
+    if (recorded_.complete || !facts_.may_return) return divider_->remove(piece.word);
+    return divider_->disown(piece.word);
   }
 
   Result<void> check_unheld(const Piece& piece) {
@@ -300,6 +319,7 @@ class DaxRegionPool final : public Pool {
   std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
   Recorded
       recorded_;  ///< When the broker started: whatever is wrong with these namespaces, they may come back.
+  std::vector<std::uint64_t> own_;  ///< Words of this pool's live regions when the broker started.
   std::mutex mutex_;
   std::map<std::uint64_t, Known> devices_;  ///< By word.
   std::vector<std::uint64_t> discarded_;

@@ -180,8 +180,8 @@ class DevicePool final : public Pool {
                       "pool " + parts_.facts.name + " has just given its last device of that size away");
     for (std::optional<std::size_t> taken = take(carving); taken; taken = take(carving)) {
       const Device& device = parts_.devices[*taken];
-      const Result<void> checked =
-          parts_.check ? parts_.check(device, *mode_of(device, carving.cache)) : schema::ok();
+      Result<void> checked = check_unheld(device);
+      if (checked && parts_.check) checked = parts_.check(device, *mode_of(device, carving.cache));
       if (checked) {
         fit = *taken;
         break;
@@ -191,6 +191,20 @@ class DevicePool final : public Pool {
     }
     for (const std::size_t index : unfit) release(index);
     return fit;
+  }
+
+  /// No region has it, but somebody may since one had: when its record was lost, or another pool's.
+  [[nodiscard]] Result<void> check_unheld(const Device& device) const {
+    const std::string& path = device.modes.front().path;
+    Result<bool> somebody = schema::error(ErrorCode::unsupported, "");
+    if (parts_.held) {
+      MAPCAP_TRY(const UniqueFd node, look_at(path));
+      somebody = parts_.held(device, node.borrow());
+    }
+    if (!somebody) somebody = parts_.noted && parts_.noted(device);
+    if (!somebody.value()) return schema::ok();
+    return schema::error(ErrorCode::busy, "pool " + parts_.facts.name + ": " + path +
+                                              " is no region's, but somebody has it open or mapped");
   }
 
   std::optional<std::size_t> take(const Carving& carving) {

@@ -104,14 +104,18 @@ class DaxDivider final : public Divider {
     return pieces;
   }
 
+  /// A disabled device is told by its number alone: it had another inode, or none.
+  [[nodiscard]] bool is(const Piece& piece, std::uint64_t word) const override {
+    return piece.word == word || (piece.path.empty() && piece.word == (word & kNumber));
+  }
+
   Result<void> remove(std::uint64_t word) override {
     MAPCAP_TRY(const Context context, new_context());
     MAPCAP_TRY(daxctl_region * region, region_in(context));
     daxctl_dev* device = nullptr;
     daxctl_dev_foreach(region, device) {
       const Piece piece = piece_of(device, boot_);
-      // A disabled device is told by its number alone: it had another inode, or none.
-      if (piece.word != word && (!piece.path.empty() || piece.word != (word & kNumber))) continue;
+      if (!is(piece, word)) continue;
       if (!piece.path.empty()) {
         MAPCAP_TRY_VOID(done("disabling a device", daxctl_dev_disable(device)));
       }

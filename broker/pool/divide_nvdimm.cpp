@@ -142,10 +142,12 @@ class NvdimmDivider final : public Divider {
     MAPCAP_TRY(const Context context, new_context());
     MAPCAP_TRY(ndctl_namespace * space, find(context, word));
     if (space == nullptr) return schema::ok();
+    ndctl_dax* dax = ndctl_namespace_get_dax(space);
+    const bool works = dax != nullptr && ndctl_dax_is_enabled(dax) == 1;
     MAPCAP_TRY_VOID(release(space));
     const std::string name = std::string(kDisowned) + name_of(word).substr(kMapcap.size());
     MAPCAP_TRY_VOID(done("renaming", ndctl_namespace_set_alt_name(space, name.c_str())));
-    return done("enabling", ndctl_namespace_enable(space));
+    return works ? done("enabling", ndctl_namespace_enable(space)) : schema::ok();
   }
 
   Result<std::vector<std::string>> strangers() override {

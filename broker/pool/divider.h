@@ -48,6 +48,9 @@ class Divider {
   /// can bring the kernel down (Linux 6.1 to 6.12). Without effect for a piece that is gone. Errors: `io`.
   virtual schema::Result<void> remove(std::uint64_t word) = 0;
 
+  /// Whether a record's word is this piece's, though it cannot be mapped at present.
+  [[nodiscard]] virtual bool is(const Piece& piece, std::uint64_t word) const { return piece.word == word; }
+
   /// Renames a piece, so that it is one of strangers(); nobody may have it open or pin it. Without effect for
   /// one that is gone. Errors: `io`; `unsupported` where pieces have no names.
   virtual schema::Result<void> disown(std::uint64_t /*word*/) {

@@ -24,7 +24,7 @@ namespace mapcap::broker::pool {
 
 class Pool;
 
-/// What the ledger's live and lost records name; those of all pools, since a pool may have been given
+/// What the ledger's records name; those of all pools, since a pool may have been given
 /// another's place.
 struct Recorded {
   std::unordered_set<std::uint64_t> words;  ///< RegionRecord::extent

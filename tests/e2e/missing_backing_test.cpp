@@ -177,6 +177,22 @@ TEST_F(MissingBackingTest, ADamagedRecordCostsItsFileTheNameAndNotTheBytes) {
   EXPECT_EQ(bytes, "mine");
 }
 
+TEST_F(MissingBackingTest, ADamagedRecordIsNotForgottenByAStartWithoutTheFilesystem) {
+  end_both();
+  ASSERT_GT(damage(broker_.state() + "/ledger", kName), 0U);
+  restart_without(scratch_.directory());
+  restart_with(scratch_.directory());
+  EXPECT_THAT(broker_.log(), testing::HasSubstr("1 damaged records (mapcapd --check-ledger lists them"));
+  EXPECT_EQ(scratch_.files(), 1U) << "its file is gone";
+
+  end_both();
+  const CommandResult forgotten = run_command({MAPCAPD_PATH, "--forget-damaged", "--state", broker_.state()});
+  EXPECT_EQ(forgotten.status, 0) << forgotten.err;
+  EXPECT_THAT(forgotten.out, testing::HasSubstr("1 damaged records freed"));
+  broker_.start();
+  EXPECT_THAT(broker_.log(), testing::HasSubstr("0 damaged records"));
+}
+
 TEST_F(MissingBackingTest, ItsTimeRunsOutMeanwhile) {
   RegionSpec wanted;
   wanted.name = "root/short";

@@ -59,7 +59,7 @@ class DevicePoolTest : public testing::Test {
   }
 
   std::string directory;
-  bool held = true;
+  bool held = false;
   ByteCount damaged;  ///< The size of the device that has bad blocks.
   std::unique_ptr<Pool> pool;
 };
@@ -91,12 +91,22 @@ TEST_F(DevicePoolTest, AGrantedDeviceIsFreeOnlyWhenItIsKnownThatNobodyHasIt) {  
   extent.keep();
   EXPECT_FALSE(pool->held(extent).value()) << "never granted";
   pool->granting(extent);
+  held = true;
   EXPECT_TRUE(pool->held(extent).value());
   EXPECT_EQ(pool->cut(extent, SealKind::revocable).error().code, ErrorCode::unsupported);
   held = false;
   EXPECT_TRUE(pool->cut(extent, SealKind::revocable));
   ASSERT_TRUE(pool->free(extent, nullptr));
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
+}
+
+TEST_F(DevicePoolTest, ADeviceThatIsNoRegionsButSomebodyHasIsGivenToNobody) {  // Promise 6
+  held = true;
+  EXPECT_EQ(carve(kSmall).error().code, ErrorCode::busy);
+  std::ifstream file(directory + "/small");
+  EXPECT_EQ(file.get(), 'o') << "it was scrubbed under whoever has it";
+  held = false;
+  EXPECT_TRUE(carve(kSmall));
 }
 
 TEST_F(DevicePoolTest, ADeviceThatABootHasRenamedIsFoundByItsIdentity) {  // Promise 6
@@ -137,6 +147,7 @@ TEST_F(DevicePoolTest, ARestartedBrokerFindsItsDeviceAndTakesItAsGranted) {  // 
     record.extent = taken.value().word();
     taken.value().keep();
   }
+  held = true;
   pool = make();
   auto found = pool->reattach(record, {});
   ASSERT_TRUE(found) << found.error().sentence;
