@@ -56,7 +56,7 @@ void share(const mapcap::Grant& grant) {
 
 int main(int argc, char** argv) {
   try {
-    const passwd* user = ::getpwuid(::getuid());
+    const passwd* user = ::getpwuid(::getuid());  // NOLINT(concurrency-mt-unsafe): it has one thread.
     const std::string name =
         argc > 1 ? argv[1]
                  : (user != nullptr ? user->pw_name : std::to_string(::getuid())) + std::string("/hello");
