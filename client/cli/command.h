@@ -79,7 +79,7 @@ struct PolicyExplainCommand {
   std::string user;
   std::string verb;
   std::string name;
-  std::string file;  ///< Empty: /etc/mapcap/policy.toml if there is one, else the shipped default.
+  std::string file;  ///< Empty: the installed unit's if there is one, else the shipped default.
   std::string pool;
 };
 /// Prints the shipped default.

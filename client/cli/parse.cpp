@@ -322,8 +322,7 @@ class Parser {
     explain->add_option("--as", text_.user, "The user who would ask")->required();
     explain->add_option("VERB", text_.verb, "create, open, list, show, renew, revoke, ...")->required();
     name_argument(explain);
-    explain->add_option("--policy", text_.policy,
-                        "The policy file [/etc/mapcap/policy.toml, else the default]");
+    explain->add_option("--policy", text_.policy, "The policy file [" MAPCAP_POLICY ", else the default]");
     explain->add_option("--pool", text_.pool, "Ask for this pool");
 
     add(*policy, "default", "Print the policy that mapcapd uses when it is given none",

@@ -14,7 +14,7 @@
 namespace mapcap::cli {
 namespace {
 
-constexpr const char* kInstalled = "/etc/mapcap/policy.toml";
+constexpr const char* kInstalled = MAPCAP_POLICY;
 
 // What the installed unit takes; a mapcapd that is started by hand without --policy takes the default.
 std::shared_ptr<const policy::Policy> load(const std::string& file) {
