@@ -36,6 +36,9 @@ constexpr int kBacklog = 64;
 /// What refusing connections may cost in one go. Who is refused waits for nothing, so nothing is lost by
 /// pieces that are smaller than those of requests.
 constexpr Ration::Time kRefusals = 50us;
+/// Of the loop's time, refusals get one part in so many: a flood gains nothing by more, and costs whoever
+/// shares its processor. A full backlog of them then holds up who connects behind it for some 15 ms.
+constexpr int kRefusedShares = 8;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
 Result<void> clear_way(const std::string& path) {
@@ -130,7 +133,7 @@ Ration::Time Listener::admit(UniqueFd socket, Meter::Time before) {
   if (admitted) return rest;
   refusing_ += Meter::worked() - before;
   if (refusing_ < kRefusals) return rest;
-  return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * Ration::kShares);
+  return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * kRefusedShares);
 }
 
 Result<void> Listener::admit(UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account) {
