@@ -15,11 +15,12 @@
 // it costs those who have no broker either: a bare echo over a socket pair, between two processes as plain as
 // can be.
 //
-//     hostile_bench [--cpu N] [--other-cpu N] [--rounds N] [--operations N] [ATTACK]
+//     hostile_bench [--cpu N] [--other-cpu N] [--rounds N] [--operations N] [--wait] [ATTACK]
 //
-// Defaults: 0, 1, 5 rounds of 300 operations, all attacks. Rounds alone, beside the neighbour and attacked
-// alternate; a line tells the median over the rounds of p50 and p99, and how many times its p99 alone, and
-// beside the neighbour, a client's p99 under the attack is.
+// --wait: a flooder whose socket is full waits until it takes more, instead of trying on and so being a
+// computing neighbour as well. Defaults: 0, 1, 5 rounds of 300 operations, all attacks, trying on. Rounds
+// alone, beside the neighbour and attacked alternate; a line tells the median over the rounds of p50 and p99,
+// and how many times its p99 alone, and beside the neighbour, a client's p99 under the attack is.
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -34,6 +35,7 @@
 #include <cstdlib>
 #include <functional>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,7 @@ struct Options {
   int rounds = 5;
   int operations = 300;
   std::string attack;  ///< Empty: all.
+  WhenFull when_full = WhenFull::try_on;
 };
 
 enum class Placement : std::uint8_t { ahead, apart, equal };
@@ -166,7 +169,8 @@ class Bench {
       alone.measure(operations, once);
       measure_beside(beside, placement, once, operations, [] { return Attacker(compute); });
       if (!attack) continue;
-      measure_beside(attacked, placement, once, operations, [&] { return Attacker(broker_, *attack); });
+      measure_beside(attacked, placement, once, operations,
+                     [&] { return Attacker(broker_, *attack, options_.when_full); });
       resident = std::max(resident, resident_kib(broker_.pid()));
     }
     renice(0);
@@ -258,6 +262,8 @@ Options parse(int argc, char** argv) {
       options.rounds = std::max(1, number());
     } else if (word == "--operations") {
       options.operations = std::max(1, number());
+    } else if (word == "--wait") {
+      options.when_full = WhenFull::wait;
     } else if (std::any_of(kAttacks.begin(), kAttacks.end(),
                            [&](Attack attack) { return word == to_string(attack); })) {
       options.attack = word;

@@ -1,5 +1,6 @@
 #include "tests/support/attackers.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -43,16 +44,29 @@ void hold_connections(const BrokerProcess& broker) {
   }
 }
 
-void send_ahead(const BrokerProcess& broker) {
-  const UniqueFd socket = greeted(broker);
-  for (int i = 0; i < 10000; ++i)
-    (void)schema::send(socket.borrow(), schema::encode(Request{2, schema::List{}}));
+/// False: no more of it goes out.
+bool push(const UniqueFd& socket, const schema::Packet& packet, WhenFull when_full) {
+  for (;;) {
+    const auto sent = schema::send(socket.borrow(), packet);
+    if (when_full == WhenFull::try_on) return true;  // Whatever came of it.
+    if (!sent || sent.value()) return sent.has_value();
+    pollfd room{socket.get(), POLLOUT, 0};
+    ::poll(&room, 1, -1);
+  }
 }
 
-void send_nonsense(const BrokerProcess& broker) {
+void send_ahead(const BrokerProcess& broker, WhenFull when_full) {
+  const UniqueFd socket = greeted(broker);
+  const schema::Packet list = schema::encode(Request{2, schema::List{}});
+  for (int i = 0; i < 10000 && push(socket, list, when_full); ++i) {
+  }
+}
+
+void send_nonsense(const BrokerProcess& broker, WhenFull when_full) {
   const UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
   const schema::Packet largest(200 * 1024, std::byte{0x41});
-  for (int i = 0; i < 100; ++i) (void)schema::send(socket.borrow(), largest);
+  for (int i = 0; i < 100 && push(socket, largest, when_full); ++i) {
+  }
 }
 
 void hold_grants(const BrokerProcess& broker) {
@@ -61,13 +75,15 @@ void hold_grants(const BrokerProcess& broker) {
   for (;;) held.push_back(client.open(kSharedRegion, Access::read_only));
 }
 
-void never_read(const BrokerProcess& broker) {
+void never_read(const BrokerProcess& broker, WhenFull when_full) {
   const UniqueFd socket = greeted(broker);
   schema::Create ask;
   ask.name = "slow/region";
   ask.size = {4096};
   ask.grant = schema::Access::read_write;
-  for (;;) (void)schema::send(socket.borrow(), schema::encode(Request{2, ask}));
+  const schema::Packet create = schema::encode(Request{2, ask});
+  while (push(socket, create, when_full)) {
+  }
 }
 
 void ask_in_vain(const BrokerProcess& broker) {
@@ -104,18 +120,18 @@ const char* to_string(Attack attack) {
   return kNames.at(static_cast<std::size_t>(attack));
 }
 
-void carry_out(Attack attack, const BrokerProcess& broker) {
+void carry_out(Attack attack, const BrokerProcess& broker, WhenFull when_full) {
   switch (attack) {
     case Attack::connections:
       return hold_connections(broker);
     case Attack::requests:
-      return send_ahead(broker);
+      return send_ahead(broker, when_full);
     case Attack::largest_packets:
-      return send_nonsense(broker);
+      return send_nonsense(broker, when_full);
     case Attack::grants:
       return hold_grants(broker);
     case Attack::deaf:
-      return never_read(broker);
+      return never_read(broker, when_full);
     case Attack::refused:
       return ask_in_vain(broker);
     case Attack::churn:
@@ -141,8 +157,8 @@ Attacker::Attacker(const std::function<void()>& round) {
   }
 }
 
-Attacker::Attacker(const BrokerProcess& broker, Attack attack)
-    : Attacker([&broker, attack] { carry_out(attack, broker); }) {}
+Attacker::Attacker(const BrokerProcess& broker, Attack attack, WhenFull when_full)
+    : Attacker([&broker, attack, when_full] { carry_out(attack, broker, when_full); }) {}
 
 void Attacker::end() {
   if (child_ <= 0) return;

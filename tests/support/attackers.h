@@ -33,14 +33,18 @@ inline constexpr std::array kAttacks{Attack::connections, Attack::requests, Atta
                                      Attack::churn,       Attack::misread};
 const char* to_string(Attack attack);
 
+/// What a flooder does whose socket takes no more: goes on trying, which costs a processor whatever the
+/// broker does, or waits until it takes more, as fast as it goes.
+enum class WhenFull : bool { try_on, wait };
+
 /// One round of it, in the calling process. May throw: a refusal is an answer too.
-void carry_out(Attack attack, const BrokerProcess& broker);
+void carry_out(Attack attack, const BrokerProcess& broker, WhenFull when_full = WhenFull::try_on);
 
 /// A process of user kAttacker that repeats `round` until it is killed; an exception only ends the round.
 class Attacker {
  public:
   explicit Attacker(const std::function<void()>& round);
-  Attacker(const BrokerProcess& broker, Attack attack);
+  Attacker(const BrokerProcess& broker, Attack attack, WhenFull when_full = WhenFull::try_on);
   Attacker(const Attacker&) = delete;
   Attacker& operator=(const Attacker&) = delete;
   ~Attacker() { end(); }
