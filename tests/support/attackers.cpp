@@ -64,7 +64,7 @@ void send_ahead(const BrokerProcess& broker, WhenFull when_full) {
 
 void send_nonsense(const BrokerProcess& broker, WhenFull when_full) {
   const UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
-  const schema::Packet largest(200 * 1024, std::byte{0x41});
+  const schema::Packet largest(200UL * 1024, std::byte{0x41});
   for (int i = 0; i < 100 && push(socket, largest, when_full); ++i) {
   }
 }
