@@ -78,8 +78,19 @@ class ExpiryTest : public testing::Test {
   std::vector<std::uint64_t> warned;
   Expiry expiry{harness.loop,
                 clock,
-                {[this](RegionId id) { expired.push_back(id.value); },
+                {[this](RegionId id) {
+                   expired.push_back(id.value);
+                   note_turn();
+                 },
                  [this](RegionId id, std::chrono::nanoseconds) { warned.push_back(id.value); }}};
+
+  /// Ends that were over when somebody else next had the loop.
+  std::vector<std::size_t> ends_before_others;
+  std::size_t ends = 0;
+  void note_turn() {
+    ++ends;
+    harness.loop.post([this] { ends_before_others.push_back(ends); });
+  }
 
   static Task<int> wait(Loop& loop, std::chrono::nanoseconds time) {
     co_await loop.sleep(time);
@@ -117,6 +128,22 @@ TEST_F(ExpiryTest, AWarningComesAheadButNotForATtlThatIsShorterThanIt) {
   EXPECT_THAT(warned, testing::ElementsAre(1));
 }
 
+TEST_F(ExpiryTest, RegionsThatEndTogetherLeaveOthersTheirTurns) {  // Promise 12
+  for (std::uint64_t id = 1; id <= 3; ++id) expiry.schedule(RegionId{id}, 10ms);
+  pass(40ms);
+  EXPECT_THAT(expired, testing::ElementsAre(1, 2, 3));
+  EXPECT_THAT(ends_before_others, testing::ElementsAre(1, 2, 3));
+}
+
+TEST_F(ExpiryTest, WhoRenewsWithoutAPauseHasNobodyWarnedWithoutAPause) {  // Promise 12
+  expiry.set_warning(80ms);
+  for (int i = 0; i < 5; ++i) {
+    expiry.schedule(RegionId{1}, 81ms);
+    pass(3ms);
+  }
+  EXPECT_THAT(warned, testing::IsEmpty());
+}
+
 TEST_F(ExpiryTest, NothingStaysBehindOfWhatWasForgottenRenewedOrHasEnded) {
   expiry.set_warning(1ms);
   for (std::uint64_t id = 1; id <= 100; ++id) {
@@ -134,7 +161,10 @@ class ConnectionsTest : public ExpiryTest {
  protected:
   ConnectionsTest() { connections.set_grace(20ms); }
   std::vector<std::uint64_t> ended;
-  Connections connections{harness.loop, [this](RegionId id) { ended.push_back(id.value); }};
+  Connections connections{harness.loop, [this](RegionId id) {
+                            ended.push_back(id.value);
+                            note_turn();
+                          }};
 };
 
 TEST_F(ConnectionsTest, RegionsEndAfterTheGracePeriod) {
@@ -145,6 +175,15 @@ TEST_F(ConnectionsTest, RegionsEndAfterTheGracePeriod) {
   EXPECT_THAT(ended, testing::IsEmpty());
   pass(40ms);
   EXPECT_THAT(ended, testing::ElementsAre(7));
+}
+
+TEST_F(ConnectionsTest, RegionsThatEndTogetherLeaveOthersTheirTurns) {  // Promise 12
+  const Token token = connections.open(1000);
+  for (std::uint64_t id = 1; id <= 3; ++id) connections.enrol(token, RegionId{id});
+  connections.closed(token);
+  pass(60ms);
+  EXPECT_THAT(ended, testing::ElementsAre(1, 2, 3));
+  EXPECT_THAT(ends_before_others, testing::ElementsAre(1, 2, 3));
 }
 
 TEST_F(ConnectionsTest, WhoComesBackInTimeKeepsThem) {
