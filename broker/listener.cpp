@@ -37,8 +37,8 @@ constexpr int kBacklog = 64;
 /// pieces that are smaller than those of requests.
 constexpr Ration::Time kRefusals = 50us;
 /// Of the loop's time, refusals get one part in so many: a flood gains nothing by more, and costs whoever
-/// shares its processor. The price: who
-/// connects behind a full backlog of them waits three times as long as when they had half.
+/// shares its processor. The price: who connects behind a full backlog of them waits three times as long as
+/// when they had half.
 constexpr int kRefusedShares = 8;
 
 /// Removes the socket file of a broker that is gone; refuses to touch anything else.
