@@ -3,6 +3,8 @@
 
 #include "broker/regions.h"
 #include "schema/codec.h"
+#include "schema/name_glob.h"
+#include "schema/text.h"
 
 namespace mapcap::broker {
 
@@ -32,6 +34,11 @@ Result<Directory::Position> position_of(const std::string& cursor) {
 
 Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
   MAPCAP_CO_TRY(Directory::Position position, position_of(ask.cursor));
+  if (!ask.glob.empty()) {
+    const std::string fault = schema::why_no_name_matches(ask.glob, schema::Placeholders::none);
+    if (!fault.empty())
+      co_return schema::error(ErrorCode::invalid, "\"" + schema::presentable(ask.glob, 300) + "\" " + fault);
+  }
   // Names lie in order: all that match begin with what stands before the glob's first wildcard.
   const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
   position = std::max(position, Directory::Position{prefix, 0});

@@ -2,14 +2,13 @@
 #include <limits>
 
 #include "policy/loader_parts.h"
+#include "schema/name_glob.h"
 
 namespace mapcap::policy {
 namespace {
 
 using schema::Access;
 using schema::SubjectKind;
-
-constexpr std::size_t kMaxPattern = 256;
 
 /// One user or group: a name that the machine knows, or an id.
 std::optional<std::uint32_t> read_id(
@@ -92,28 +91,11 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool with_
   return match;
 }
 
-/// What is wrong with a glob, or nothing.
-std::string fault_of(std::string_view pattern) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/*?";
-  if (pattern.size() > kMaxPattern) return "is longer than 256 bytes";
-  while (!pattern.empty()) {
-    const std::size_t plain = std::min(pattern.find_first_not_of(kPlain), pattern.size());
-    pattern.remove_prefix(plain);
-    if (pattern.starts_with("{user}")) {
-      pattern.remove_prefix(6);
-    } else if (pattern.starts_with("{uid}")) {
-      pattern.remove_prefix(5);
-    } else if (!pattern.empty()) {
-      return "has a character that no region's name has; globs know * ? ** {user} {uid}";
-    }
-  }
-  return "";
-}
-
 std::vector<std::string> read_globs(Section& section) {
   std::vector<std::string> globs;
   for (const Located<std::string>& element : section.texts("names")) {
-    const std::string fault = fault_of(element.value);
+    // A deny of names that nobody can have would deny nothing.
+    const std::string fault = schema::why_no_name_matches(element.value, schema::Placeholders::known);
     if (!fault.empty()) section.problem(element.at, "names: \"" + element.value + "\" " + fault);
     globs.push_back(element.value);
   }

@@ -39,6 +39,14 @@ Result<void> check_component(std::string_view component, std::size_t position) {
 
 }  // namespace
 
+std::optional<NamePlace> name_goes_on(NamePlace place, char c) {
+  if (c == '/') return place == NamePlace::inside ? std::optional(NamePlace::start) : std::nullopt;
+  if (!allowed(c) || (c == '-' && place == NamePlace::start)) return std::nullopt;
+  if (c != '.') return NamePlace::inside;
+  if (place == NamePlace::start) return NamePlace::dot;
+  return place == NamePlace::dot ? NamePlace::dots : NamePlace::inside;
+}
+
 Result<RegionName> RegionName::parse(std::string_view text) {
   if (text.empty()) return refusal("it is empty");
   if (text.size() > kMaxLength) {

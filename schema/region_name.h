@@ -3,6 +3,8 @@
 
 #include <compare>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,5 +30,13 @@ class RegionName {
   explicit RegionName(std::string text) : text_(std::move(text)) {}
   std::string text_;
 };
+
+/// How far into its component a name has been read.
+enum class NamePlace : std::uint8_t { start, dot, dots, inside };
+inline constexpr std::size_t kNamePlaces = 4;
+
+/// The grammar of RegionName::parse but for the length, byte by byte: where `c` leads from `place`, or nothing where no
+/// name goes on so. A name begins at `start` and may end `inside` only.
+std::optional<NamePlace> name_goes_on(NamePlace place, char c);
 
 }  // namespace mapcap::schema

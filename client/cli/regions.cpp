@@ -9,6 +9,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/text.h"
+#include "schema/region_name.h"
 #include "schema/units.h"
 
 namespace mapcap::cli {
@@ -28,6 +29,17 @@ class Reported {
   std::string what_;
   std::optional<ProgressBar> bar_;
 };
+
+/// On stderr, so that the empty answer on stdout stays one.
+void tell_nothing_matches(Client& client, const std::string& glob) {
+  std::cerr << "mapcap: nothing that you may see matches " << glob;
+  const std::string below = glob + "/**";
+  if (glob.find_first_of("*?") == std::string::npos && glob.size() <= schema::RegionName::kMaxLength &&
+      !client.list(below).empty()) {
+    std::cerr << "; did you mean " << below << '?';
+  }
+  std::cerr << '\n';
+}
 
 }  // namespace
 
@@ -49,7 +61,9 @@ int perform(const Common& common, const CreateCommand& command) {
 }
 
 int perform(const Common& common, const ListCommand& command) {
-  const std::vector<RegionInfo> regions = connect(common).list(command.glob);
+  Client client = connect(common);
+  const std::vector<RegionInfo> regions = client.list(command.glob);
+  if (regions.empty() && !command.glob.empty()) tell_nothing_matches(client, command.glob);
   if (common.json) {
     std::cout << json(regions) << '\n';
     return 0;
