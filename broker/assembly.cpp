@@ -14,6 +14,8 @@
 #include "broker/pool/dax_region.h"
 #include "broker/pool/memory.h"
 #include "broker/pool/pci_bar.h"
+#include "policy/machine_share.h"
+#include "schema/memory.h"
 
 namespace mapcap::broker {
 
@@ -25,11 +27,6 @@ using schema::ErrorCode;
 using schema::Result;
 
 namespace {
-
-ByteCount machine_memory() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
-}
 
 /// Without it devices that were granted come back with the next boot only.
 std::shared_ptr<device_holders::Census> census() {
@@ -49,13 +46,6 @@ bool memory_is_write_back() {
   if (!fd.valid() || ::ftruncate(fd.get(), schema::kPageSize) != 0) return false;
   const Result<schema::CacheMode> mode = page_attribute::mapped_from(fd.borrow());
   return mode && mode.value() == schema::CacheMode::write_back;
-}
-
-ByteCount resolve(const policy::Capacity& capacity, ByteCount whole) {
-  if (const auto* percent = std::get_if<policy::Percent>(&capacity)) {
-    return {whole.value / 100 * percent->value / schema::kPageSize * schema::kPageSize};
-  }
-  return std::get<ByteCount>(capacity);
 }
 
 Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement,
@@ -102,7 +92,7 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
     case Backing::memory: {
       pool::MemoryOptions options;
       options.name = settings.name;
-      options.capacity = resolve(*settings.capacity, machine_memory());
+      options.capacity = policy::resolved(*settings.capacity, schema::machine::total_memory());
       options.seals = settings.seals;
       options.populate = settings.populate;
       options.huge = settings.huge;
@@ -226,6 +216,7 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
 
 Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   ServedPools pools;
+  MAPCAP_TRY_VOID(policy::check_machine(policy.pools(), schema::machine::total_memory()));
   for (const PoolSettings& settings : policy.pools()) {
     auto served = std::make_unique<ServedPool>();
     MAPCAP_TRY(Choice choice, choose(settings, confiners));

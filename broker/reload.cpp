@@ -1,6 +1,8 @@
 #include "broker/reload.h"
 
 #include "policy/loader.h"
+#include "policy/machine_share.h"
+#include "schema/memory.h"
 
 namespace mapcap::broker {
 
@@ -29,6 +31,12 @@ void reload(const Config& config, Regions& regions, Listener& listener, Report& 
   auto loaded = config.policy_path.empty() ? policy::load_default() : policy::load_file(config.policy_path);
   if (!loaded) {
     report.policy_refused(loaded.error());
+    return;
+  }
+  if (schema::Result<void> fits =
+          policy::check_machine(loaded.value()->pools(), schema::machine::total_memory());
+      !fits) {
+    report.policy_refused(fits.error());
     return;
   }
   if (schema::Result<void> same = check_unchanged(regions.policy(), *loaded.value()); !same) {

@@ -28,28 +28,67 @@ struct Frame {
 // dynamically allocated block.
 __attribute__((tls_model("initial-exec"))) thread_local Frame* innermost = nullptr;
 
-// What was there before us. Written once, before the handler can run for the first time.
-struct sigaction previous {};
+// What was there before us, the newest first: each is a handler over which install() put ours. Nodes are
+// never changed nor freed, since a handler may be walking them.
+struct Previous {
+  struct sigaction action;
+  const Previous* older;
+};
+std::atomic<const Previous*> newest{nullptr};
 std::mutex installing;
 bool installed = false;
 
-// Lets the fault do what it would have done without us.
-void pass_on(int signal, siginfo_t* info, void* context) {
-  if ((previous.sa_flags & SA_SIGINFO) != 0) {
-    previous.sa_sigaction(signal, info, context);
-    return;
-  }
-  const bool fault = info->si_code > 0;  // not sent by kill()
-  if (previous.sa_handler == SIG_IGN && !fault) return;
-  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
-    previous.sa_handler(signal);
-    return;
-  }
-  // Back to the default, and again: a fault repeats itself on return, a sent signal has to be sent once more.
+// A handler that was installed over ours chains to ours, and ours, installed over that again, passes on to
+// it: the fault comes back to us while that handler runs, and then goes to the next older one. It is the same
+// fault when the siginfo is the same object and this call is deeper in the stack than the one that passed it
+// on; a handler that has left by siglongjmp leaves nothing behind that the next fault would be taken for.
+struct Passing {
+  const siginfo_t* info;
+  std::uintptr_t frame;
+  const Previous* next;
+};
+__attribute__((tls_model("initial-exec"))) thread_local Passing passing{};
+
+// Back to the default, and again: a fault repeats itself on return, a sent signal has to be sent once more.
+void end_as_without_us(int signal, bool fault) {
   struct sigaction fatal {};
   fatal.sa_handler = SIG_DFL;
   ::sigaction(signal, &fatal, nullptr);
   if (!fault) ::raise(signal);
+}
+
+// Lets the fault do what it would have done without us.
+__attribute__((noinline)) void pass_on(int signal, siginfo_t* info, void* context) {
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  const bool again = passing.info == info && frame < passing.frame;
+  const Previous* to = again ? passing.next : newest.load(std::memory_order_acquire);
+  const bool fault = info->si_code > 0;  // not sent by kill()
+  if (to == nullptr) return end_as_without_us(signal, fault);
+  const struct sigaction& action = to->action;
+  if ((action.sa_flags & SA_SIGINFO) == 0) {
+    if (action.sa_handler == SIG_IGN && !fault) return;
+    if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) return end_as_without_us(signal, fault);
+  }
+  passing = {info, frame, to->older};
+  if ((action.sa_flags & SA_SIGINFO) != 0) {
+    action.sa_sigaction(signal, info, context);
+  } else {
+    action.sa_handler(signal);
+  }
+  passing = {};
+}
+
+bool same_handler(const struct sigaction& a, const struct sigaction& b) {
+  if ((a.sa_flags & SA_SIGINFO) != (b.sa_flags & SA_SIGINFO)) return false;
+  return (a.sa_flags & SA_SIGINFO) != 0 ? a.sa_sigaction == b.sa_sigaction : a.sa_handler == b.sa_handler;
+}
+
+// `list` without `action`.
+const Previous* without(const Previous* list, const struct sigaction& action) {
+  if (list == nullptr) return nullptr;
+  const Previous* rest = without(list->older, action);
+  if (same_handler(list->action, action)) return rest;
+  return rest == list->older ? list : new Previous{list->action, rest};
 }
 
 void on_bus_error(int signal, siginfo_t* info, void* context) {
@@ -58,8 +97,8 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     for (Frame* frame = innermost; frame != nullptr; frame = frame->outer) {
       if (address < frame->begin || address >= frame->end) continue;
       innermost = frame->outer;
-      // Whoever called us (a handler that was installed over ours, ThreadSanitizer's) may have blocked signals.
-      // SAFETY: with SA_SIGINFO the context is a ucontext_t, which has the mask at the fault.
+      // Whoever called us (a handler that was installed over ours, ThreadSanitizer's) may have blocked
+      // signals. SAFETY: with SA_SIGINFO the context is a ucontext_t, which has the mask at the fault.
       ::pthread_sigmask(SIG_SETMASK, &static_cast<const ucontext_t*>(context)->uc_sigmask, nullptr);
       // SAFETY: the frame is on this thread's stack, below run_guarded, which has not returned.
       ::siglongjmp(frame->back, 1);
@@ -74,7 +113,9 @@ void install(bool again) {
   struct sigaction current {};
   if (::sigaction(SIGBUS, nullptr, &current) != 0) raise(schema::io_error("sigaction(SIGBUS)", errno));
   if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_bus_error) return;
-  previous = current;
+  const Previous* before = newest.load(std::memory_order_relaxed);
+  if (before == nullptr || !same_handler(before->action, current))
+    newest.store(new Previous{current, without(before, current)}, std::memory_order_release);
   struct sigaction ours {};
   ours.sa_sigaction = on_bus_error;
   // The handler itself restores the mask, so a guard without a fault costs no system call.

@@ -27,6 +27,19 @@ void* map(int fd, std::size_t size, Access rights, Durability& durability) {
   return ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
 }
 
+/// Names the limit where the kernel's word for it is of no help.
+schema::Error mmap_error(const std::string& name, int failed) {
+  schema::Error error = schema::io_error("mmap of " + name, failed);
+  if (failed == EAGAIN) {
+    error.sentence += ": secret memory is locked memory; raise this process's RLIMIT_MEMLOCK (ulimit -l)";
+    error.details.push_back({"limit_name", "RLIMIT_MEMLOCK"});
+  }
+  if (failed == ENOMEM) {
+    error.sentence += ": this process has no address space or no mapping left (RLIMIT_AS, vm.max_map_count)";
+  }
+  return error;
+}
+
 }  // namespace
 
 Mapping::Mapping(const Grant& grant) : Mapping(grant, grant.rights()) {}
@@ -41,7 +54,7 @@ Mapping::Mapping(const Grant& grant, Access rights)
                                        " is read-only; open the region with rw if its mode allows it");
   }
   void* address = map(grant.fd(), size_, rights, durability_);
-  if (address == MAP_FAILED) raise(schema::io_error("mmap of " + grant.info().name, errno));
+  if (address == MAP_FAILED) raise(mmap_error(grant.info().name, errno));
   address_ = static_cast<std::byte*>(address);
   try {
     stores_ = std::make_unique<Stores>(
@@ -112,13 +125,16 @@ void Mapping::drain() {
 
 Granularity Mapping::memcpy_persist(std::size_t offset, std::span<const std::byte> source) {
   static_cast<void>(writable());
-  stores_->copy(checked(offset, source.size(), 1), source.data(), source.size());
+  std::byte* begin = checked(offset, source.size(), 1);
+  // A mapping that was moved from has no bytes, so there is nothing to copy either.
+  if (stores_ != nullptr) stores_->copy(begin, source.data(), source.size());
   return durability_.granularity;
 }
 
 Granularity Mapping::memset_persist(std::size_t offset, std::byte value, std::size_t length) {
   static_cast<void>(writable());
-  stores_->set(checked(offset, length, 1), value, length);
+  std::byte* begin = checked(offset, length, 1);
+  if (stores_ != nullptr) stores_->set(begin, value, length);
   return durability_.granularity;
 }
 

@@ -15,6 +15,9 @@
 //   cache line, or byte by store discipline       lines        fence        (CACHE_LINE)
 //   page          any                             msync (and lines first, by store discipline)
 //
+// Of these only flushing lines touches the memory: msync of a revoked mapping succeeds, and nothing at all
+// does too. So one byte is read at last, under the guard.
+//
 // At page granularity libpmem2's persist ends the process when msync fails, so msync is called here.
 #include <libpmem2.h>
 #include <sys/mman.h>
@@ -94,6 +97,10 @@ Mapping::Stores::Stores(const Memory& memory)
     : address_(memory.address),
       size_(memory.size),
       msync_(memory.durability.granularity == Granularity::page),
+      // What page attributes keep out of the cache are devices: a read is slow there, and nobody takes them
+      // away.
+      looks_(memory.mechanism == CacheMechanism::store_discipline || memory.cache == CacheMode::write_back ||
+             memory.cache == CacheMode::write_through),
       means_(means_for(memory)) {}
 
 void Mapping::Stores::sync(std::byte* begin, std::size_t length) const {
@@ -102,10 +109,18 @@ void Mapping::Stores::sync(std::byte* begin, std::size_t length) const {
   if (::msync(begin - head, length + head, MS_SYNC) != 0) raise(schema::io_error("msync of a region", errno));
 }
 
+void Mapping::Stores::check_still_there(const std::byte* begin) const {
+  if (!looks_) return;
+  // SAFETY: within the mapping; volatile, so that the touch happens.
+  check(guarded({address_, size_},
+                [&]() noexcept { static_cast<void>(*static_cast<const volatile std::byte*>(begin)); }));
+}
+
 void Mapping::Stores::flush(std::byte* begin, std::size_t length) const {
   if (length == 0) return;
   if (means_ != nullptr) check(guarded({address_, size_}, [&]() noexcept { means_->flush(begin, length); }));
   if (msync_) sync(begin, length);
+  check_still_there(begin);
 }
 
 void Mapping::Stores::drain() const {
@@ -122,6 +137,7 @@ void Mapping::Stores::copy(std::byte* begin, const std::byte* source, std::size_
     }
   }));
   if (msync_) sync(begin, length);
+  check_still_there(begin);
 }
 
 void Mapping::Stores::set(std::byte* begin, std::byte value, std::size_t length) const {
@@ -135,6 +151,7 @@ void Mapping::Stores::set(std::byte* begin, std::byte value, std::size_t length)
     }
   }));
   if (msync_) sync(begin, length);
+  check_still_there(begin);
 }
 
 }  // namespace mapcap

@@ -32,10 +32,12 @@ class Mapping::Stores {
   struct Means;
   static const Means* means_for(const Memory& memory);
   void sync(std::byte* begin, std::size_t length) const;
+  void check_still_there(const std::byte* begin) const;
 
   std::byte* address_;
   std::size_t size_;
   bool msync_;  ///< Page granularity.
+  bool looks_;  ///< A read shows whether it was revoked, and changes nothing.
   const Means*
       means_;  ///< Where lines are flushed or stores are fenced; else null. Lives as long as the process.
 };

@@ -32,6 +32,7 @@
 #include <string>
 #include <system_error>
 
+#include "schema/memory.h"
 #include "schema/unique_fd.h"
 
 namespace mapcap::schema::machine {
@@ -286,7 +287,23 @@ Fact huge_pages() {
   if (shared.find("[deny]") != std::string::npos)
     return missing("shmem_enabled is \"deny\"",
                    "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
-  return present("transparent huge pages for shared memory");
+  const std::optional<std::uint64_t> free = free_huge_pages();
+  return present("transparent huge pages for shared memory" +
+                 (free ? ", " + std::to_string(*free) + " free in one piece" : std::string()));
+}
+
+Fact memory_accounting(const std::string& proc) {
+  const Memory now = memory(proc);
+  if (now.overcommit != 2) {
+    return present("vm.overcommit_memory " + std::to_string(now.overcommit) +
+                   ": not strict, pages are allocated when they are touched");
+  }
+  const std::string found =
+      "vm.overcommit_memory 2: strict, every page of a region is allocated at create; " +
+      round_bytes(now.commit_room()) + " of the commit limit of " + round_bytes(now.commit_limit) +
+      " are left";
+  if (now.commit_room().value > 0) return present(found);
+  return missing(found, "raise vm.overcommit_ratio or vm.overcommit_kbytes, or end what is not needed");
 }
 
 Fact numa() {

@@ -35,8 +35,11 @@ Fact append_flag();
 /// "bpf" among the active LSMs, kernel BTF, a BPF filesystem, and a kernel that takes LSM programs: asked with CAP_SYS_ADMIN by
 /// a program that names nothing to attach to, which such a kernel finds invalid and others forbid.
 Fact bpf_lsm();
-/// Transparent huge pages for shared memory.
+/// Transparent huge pages for shared memory, and how many blocks of 2 MiB are free in one piece.
 Fact huge_pages();
+/// How the kernel accounts memory that was promised and not touched (vm.overcommit_memory), and under strict accounting
+/// what its commit limit has left: missing when that is nothing. `proc`: where procfs is mounted.
+Fact memory_accounting(const std::string& proc = "/proc");
 /// More than one memory node.
 Fact numa();
 /// SO_PASSRIGHTS: the kernel refuses clients' descriptors for us (Linux 6.16). Without it they are not

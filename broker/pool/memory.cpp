@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "broker/pool/lease.h"
+#include "broker/pool/reservation.h"
+#include "schema/memory.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
@@ -34,11 +36,6 @@ using schema::SealKind;
 using schema::UniqueFd;
 
 namespace {
-
-ByteCount machine_memory() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  return {static_cast<std::uint64_t>(pages > 0 ? pages : 0) * schema::kPageSize};
-}
 
 Result<UniqueFd> new_memfd() {
   // NOEXEC_SEAL keeps the inode from ever being executable; kernels before 6.3 know no such thing, and there
@@ -133,7 +130,7 @@ Result<void> zero(BorrowedFd fd, ByteCount size) {
 class MemoryPool final : public Pool {
  public:
   MemoryPool(MemoryOptions options, UniqueFd huge_mount)
-      : options_(std::move(options)), huge_mount_(std::move(huge_mount)) {
+      : options_(std::move(options)), huge_mount_(std::move(huge_mount)), reservation_(options_.places) {
     facts_.name = options_.name;
     facts_.backing = "memory";
     facts_.capacity = options_.capacity;
@@ -145,7 +142,9 @@ class MemoryPool final : public Pool {
   }
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
-  [[nodiscard]] bool quick() const override { return !options_.populate; }
+  [[nodiscard]] bool quick() const override {
+    return !options_.populate && (options_.secret || !reservation_.strict());
+  }
   [[nodiscard]] bool shares_description() const override { return options_.secret; }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
@@ -159,8 +158,11 @@ class MemoryPool final : public Pool {
     if (options_.numa_node) {
       MAPCAP_TRY_VOID(bind_to_node(fd.borrow(), carving.size, *options_.numa_node));
     }
-    if (options_.populate) {
-      MAPCAP_TRY_VOID(populate(fd.borrow(), carving.size, progress));
+    if (options_.populate || reservation_.strict()) {
+      MAPCAP_TRY_VOID(reservation_.allocate(fd.borrow(), carving.size, progress));
+    }
+    if (options_.populate && options_.huge) {
+      MAPCAP_TRY_VOID(reservation_.make_huge(fd.borrow(), carving.size));
     }
     if (!options_.huge) {
       // revocable regions must shrink at revoke; no region may ever grow.
@@ -202,6 +204,9 @@ class MemoryPool final : public Pool {
     MAPCAP_TRY_VOID(clear_append_flag(extent.fd()));
     const auto size = static_cast<off_t>(extent.size().value);
     if (seal == SealKind::sealed) {
+      // Who still has it and touches what was punched out would need new pages, which may be refused by now.
+      if (reservation_.strict() && Reservation::complete(extent.fd(), extent.size()))
+        return Reservation::zero_in_place(extent.fd(), extent.size());
       if (::fallocate(extent.fd().get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
         return schema::io_error("punching out a sealed region", errno);
       }
@@ -258,26 +263,15 @@ class MemoryPool final : public Pool {
     return extent;
   }
 
-  static Result<void> populate(BorrowedFd fd, ByteCount size, const Progress& progress) {
-    constexpr std::uint64_t kStep = 64U << 20U;
-    for (std::uint64_t done = 0; done < size.value; done += kStep) {
-      const std::uint64_t step = std::min(kStep, size.value - done);
-      if (::fallocate(fd.get(), 0, static_cast<off_t>(done), static_cast<off_t>(step)) != 0) {
-        return schema::io_error("allocating the pages of a region", errno);
-      }
-      if (progress) progress({done + step}, size);
-    }
-    return schema::ok();
-  }
-
   MemoryOptions options_;
   UniqueFd huge_mount_;
   Facts facts_;
   Leases leases_;
+  Reservation reservation_;
 };
 
 Result<void> check_options(const MemoryOptions& options) {
-  const ByteCount machine = machine_memory();
+  const ByteCount machine = schema::machine::total_memory();
   auto where = [&] { return "pool " + options.name + ": "; };
   if (options.capacity > machine) {
     return schema::error(ErrorCode::invalid, where() + "capacity " + schema::format_bytes(options.capacity) +

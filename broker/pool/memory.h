@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "broker/pool/pool.h"
+#include "broker/pool/reservation.h"
 
 namespace mapcap::broker::pool {
 
@@ -16,11 +17,13 @@ struct MemoryOptions {
   std::string name;
   schema::ByteCount capacity;           ///< Checked against the machine's memory by open_memory.
   std::vector<schema::SealKind> seals;  ///< Allowed; first is the default.
-  bool populate = false;                ///< Allocate the pages at create, not at first touch.
+  bool populate = false;                ///< Allocate the pages at create, not at first touch; all of them huge ones,
+                                        ///< with `huge`.
   bool huge = false;    ///< Transparent huge pages, through a detached tmpfs with huge=always.
   bool secret = false;  ///< memfd_secret: not even in the kernel's direct map.
   std::optional<std::uint32_t> numa_node;
   bool cache_verified = false;  ///< Somebody saw in the page table that memory is mapped write-back.
+  Reservation::Places places;
 };
 
 /// Errors: `invalid` when the capacity exceeds the machine's memory, the NUMA node does not exist or the

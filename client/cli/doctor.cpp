@@ -108,6 +108,7 @@ std::vector<Finding> examine(const Common& common, const DoctorCommand& command)
       finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
       finding("confinement lsm: BPF LSM", lsm, Need::some_pools),
       finding("secret memory: memfd_secret", machine::memfd_secret(), Need::some_pools),
+      finding("memory accounting", machine::memory_accounting(), Need::some_pools),
       finding("huge pages", machine::huge_pages(), Need::some_pools),
       finding("NUMA", machine::numa(), Need::some_pools),
       {"durable stores: libpmem2", FindingState::ok, "libpmem2 is linked", {}, false},

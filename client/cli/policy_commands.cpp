@@ -8,8 +8,10 @@
 #include "client/cli/json.h"
 #include "client/convert.h"
 #include "policy/loader.h"
+#include "policy/machine_share.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
+#include "schema/memory.h"
 
 namespace mapcap::cli {
 namespace {
@@ -26,7 +28,11 @@ std::shared_ptr<const policy::Policy> load(const std::string& file) {
 }  // namespace
 
 int perform(const Common& common, const PolicyCheckCommand& command) {
-  const auto loaded = policy::load_file(command.file);
+  auto loaded = policy::load_file(command.file);
+  if (loaded.has_value()) {
+    const auto fits = policy::check_machine(loaded.value()->pools(), schema::machine::total_memory());
+    if (fits.has_error()) loaded = fits.error();
+  }
   if (loaded.has_error()) {
     // One line a problem, as a compiler does: the sentence is only the first of them.
     std::size_t problems = 0;

@@ -163,6 +163,19 @@ TEST_F(StartupTest, APoolLargerThanTheMachinesMemoryIsRefusedWithItsLine) {
   EXPECT_THAT(result.err, HasSubstr("policy.toml:1"));
 }
 
+TEST_F(StartupTest, PoolsThatTogetherAreMoreThanTheMachinesMemoryAreRefusedAtStartAndByTheCheck) {
+  // Each fits by itself.
+  const std::string pools =
+      "[pool.a]\nbacking = \"memory\"\ncapacity = \"60%\"\n[pool.b]\nbacking = \"memory\"\ncapacity = \"" +
+      std::to_string(static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) / 2 * 4096) + "\"\n";
+  for (const CommandResult& result :
+       {refused_policy(pools), run_command({MAPCAP_PATH, "policy", "check", path("policy.toml")})}) {
+    EXPECT_EQ(result.status, 1);
+    EXPECT_THAT(result.err, HasSubstr("the memory pools together take"));
+    EXPECT_THAT(result.err, HasSubstr("policy.toml:4"));
+  }
+}
+
 TEST_F(StartupTest, ARecordInAPoolThatThePolicyNoLongerHasIsNotForgotten) {
   BrokerProcess broker;
   broker.start();

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <csetjmp>
 #include <csignal>
 #include <cstdlib>
 #include <thread>
+#include <vector>
 
 #include "mapcap/mapcap.h"
 #include "schema/channel.h"
@@ -276,10 +278,13 @@ class GuardedMapping : public ::testing::Test {
  protected:
   void SetUp() override {
 #ifdef __SANITIZE_THREAD__
-    GTEST_SKIP() << "ThreadSanitizer: it calls handlers from within its own runtime, which a siglongjmp must not leave";
+    GTEST_SKIP() << "ThreadSanitizer: it calls handlers from within its own runtime, which a siglongjmp must "
+                    "not leave";
 #endif
   }
-  void revoke() const { ASSERT_EQ(::ftruncate(grant.fd(), 0), 0); }
+  void revoke() const {
+    ASSERT_EQ(::ftruncate(grant.fd(), 0), 0);
+  }
 
   Grant grant = Grant::adopt(memfd());
   Mapping mapping{grant};
@@ -378,6 +383,35 @@ TEST_F(GuardedMapping, PersistingARevokedMappingIsAnError) {
   EXPECT_EQ(code_of([&] { pmem.memcpy_persist(0, std::array<std::byte, 1>{}); }), ErrorCode::revoked);
 }
 
+TEST_F(GuardedMapping, PersistAndFlushOfARevokedMappingAreErrorsWhateverItsGranularity) {
+  std::vector<Mapping> mappings;
+  for (Granularity granularity :
+       {Granularity::none, Granularity::page, Granularity::cache_line, Granularity::byte}) {
+    RegionInfo info = grant.info();
+    info.durability = {granularity, PersistenceDomain::memory_controller, false};
+    const Grant told(Fd(::dup(grant.fd())), Access::read_write, std::move(info));
+    mappings.emplace_back(told);
+    EXPECT_EQ(mappings.back().persist(), granularity);
+  }
+  mappings.emplace_back(grant, Access::read_only);
+  revoke();
+  for (Mapping& each : mappings) {
+    EXPECT_EQ(code_of([&] { each.persist(); }), ErrorCode::revoked);
+    EXPECT_EQ(code_of([&] { each.flush(kSize - 1, 1); }), ErrorCode::revoked);
+    EXPECT_NO_THROW(each.persist(kSize, 0)) << "nothing was asked for";
+  }
+}
+
+TEST_F(GuardedMapping, AMappingThatWasMovedFromHasNoBytesAndDoesNothing) {
+  Mapping taken(std::move(mapping));
+  EXPECT_NO_THROW(mapping.memcpy_persist(0, {}));
+  EXPECT_NO_THROW(mapping.memset_persist(0, std::byte{1}, 0));
+  EXPECT_NO_THROW(mapping.persist());
+  EXPECT_EQ(code_of([&] { mapping.memcpy_persist(0, std::array<std::byte, 1>{}); }), ErrorCode::invalid);
+  EXPECT_EQ(code_of([&] { mapping.memset_persist(0, std::byte{1}, 1); }), ErrorCode::invalid);
+  mapping = std::move(taken);
+}
+
 TEST_F(GuardedMapping, ARangeOutsideIsRefusedBeforeAnythingIsTouched) {
   std::array<std::byte, 2> copy{};
   EXPECT_EQ(code_of([&] { static_cast<void>(try_read(mapping, kSize - 1, copy)); }), ErrorCode::invalid);
@@ -426,6 +460,75 @@ TEST_F(GuardedMapping, AnEarlierHandlerGetsWhatIsNotOurs) {
               std::array<std::byte, 1> copy{};
               if (try_read(mapping, 0, copy) != Touch::revoked) ::_exit(2);
               touch_bare(mapping);
+            }),
+            -42);
+}
+
+// Installs a handler over whatever is there, which chains to that.
+template <int number>
+void install_chaining() {
+  static struct sigaction below {};
+  struct sigaction over {};
+  over.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
+    if ((below.sa_flags & SA_SIGINFO) != 0) return below.sa_sigaction(signal, info, context);
+    ::signal(SIGBUS, SIG_DFL);
+  };
+  over.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &over, &below);
+}
+
+TEST_F(GuardedMapping, InstalledAgainOverHandlersThatChainToItTheFaultGoesOnceThroughEach) {
+  revoke();
+  EXPECT_EQ(end_of_child([&] {
+              struct sigaction oldest {};
+              oldest.sa_sigaction = [](int, siginfo_t*, void*) { ::_exit(42); };
+              oldest.sa_flags = SA_SIGINFO;
+              ::sigaction(SIGBUS, &oldest, nullptr);
+              install_guard();
+              install_chaining<1>();
+              install_guard();
+              install_chaining<2>();
+              install_guard();
+              install_guard();
+              std::array<std::byte, 1> copy{};
+              if (try_read(mapping, 0, copy) != Touch::revoked) ::_exit(2);
+              touch_bare(mapping);
+            }),
+            -42);
+}
+
+TEST_F(GuardedMapping, WhereNobodyWasBeforeAChainOfHandlersEndsInTheDefault) {
+#ifdef MAPCAP_SANITIZED
+  GTEST_SKIP() << "MAPCAP_SANITIZED: sanitizers take SIGBUS before the default does";
+#endif
+  revoke();
+  EXPECT_EQ(end_of_child([&] {
+              ::signal(SIGBUS, SIG_DFL);
+              install_guard();
+              install_chaining<3>();
+              install_guard();
+              touch_bare(mapping);
+            }),
+            SIGBUS);
+}
+
+TEST_F(GuardedMapping, AHandlerThatLeavesByALongJumpIsAskedAgainAtTheNextFault) {
+  revoke();
+  EXPECT_EQ(end_of_child([&] {
+              static sigjmp_buf back;
+              struct sigaction leaving {};
+              leaving.sa_sigaction = [](int, siginfo_t*, void*) { ::siglongjmp(back, 1); };
+              leaving.sa_flags = SA_SIGINFO | SA_NODEFER;
+              ::sigaction(SIGBUS, &leaving, nullptr);
+              install_guard();
+              static int times = 0;
+              while (times++ < 3) {
+                if (sigsetjmp(back, 1) == 0) {
+                  touch_bare(mapping);
+                  ::_exit(3);
+                }
+              }
+              ::_exit(42);
             }),
             -42);
 }

@@ -8,7 +8,7 @@
 //
 // The first use installs a process-wide SIGBUS handler (with SA_NODEFER and SA_ONSTACK). A SIGBUS that is not
 // a fault inside the guarded mapping goes to the handler that was there before, or kills as it would have. A
-// program that installs its own SIGBUS handler later must chain to ours, or call install_guard() again.
+// program that installs its own SIGBUS handler later must chain to ours, or call install_guard() again; both do no harm.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,8 @@ namespace mapcap {
 /// memory.
 ///
 /// Thread-safe for different byte ranges. A `revocable` region may be taken away: then a touch is SIGBUS; see
-/// guard.h. persist() and flush() of a revoked mapping throw `revoked`.
+/// guard.h. persist() and flush() of a revoked mapping throw `revoked`, whatever its granularity: they look at the
+/// first byte of their range at last.
 class MAPCAP_API Mapping {
  public:
   /// Maps a grant with the grant's rights. Errors: `io` (details: errno), `lost`.

@@ -1,0 +1,63 @@
+// What a region of memory needs is reserved when it is created (promise 4), or refused there, by the name of
+// the limit that it meets.
+//
+// A memfd's pages are accounted when they are touched. With vm.overcommit_memory = 0 and 1 that never fails:
+// whoever touches a page when no memory is left meets the OOM killer, as with any other memory. With 2 the
+// kernel refuses what is beyond the commit limit, and for a page of a shared mapping that is a SIGBUS of the
+// holder. So under 2 every page is allocated at create. A sparse region then costs what it could come to;
+// that is what strict accounting means.
+//
+// Allocating for a client must not get anybody killed: where the machine's memory or a memory cgroup of the
+// broker has no room for the next step, the create is refused before the kernel would look for a victim.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "schema/result.h"
+#include "schema/unique_fd.h"
+#include "schema/units.h"
+
+namespace mapcap::broker::pool {
+
+class Reservation {
+ public:
+  /// Bytes done of bytes to do.
+  using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
+
+  /// Where the kernel's own filesystems are seen; tests have directories of their own.
+  struct Places {
+    std::string proc = "/proc";
+    std::string cgroups = "/sys/fs/cgroup";
+  };
+  Reservation() : Reservation(Places()) {}
+  explicit Reservation(Places places);
+
+  /// vm.overcommit_memory is 2 at this moment: an administrator may change it while the broker runs.
+  [[nodiscard]] bool strict() const;
+
+  /// Allocates the pages of [0, size), a piece at a time. Errors: `pool_full`, by the name of the limit
+  /// (details: limit_name, and where known limit, used, asked); `io`.
+  [[nodiscard]] schema::Result<void> allocate(schema::BorrowedFd fd, schema::ByteCount size,
+                                              const Progress& progress) const;
+
+  /// Whether allocate(), and nobody's hole since, gave it all its pages.
+  [[nodiscard]] static bool complete(schema::BorrowedFd fd, schema::ByteCount size);
+
+  /// Zeroes without giving a page back: who still has the region can touch it under strict accounting too.
+  /// Errors: `io`.
+  [[nodiscard]] static schema::Result<void> zero_in_place(schema::BorrowedFd fd, schema::ByteCount size);
+
+  /// Whether all of it is mapped by huge pages; collapses what is not yet, where the machine has one free.
+  /// Errors: `pool_full` when it has none, `io`.
+  [[nodiscard]] schema::Result<void> make_huge(schema::BorrowedFd fd, schema::ByteCount size) const;
+
+ private:
+  [[nodiscard]] schema::Result<void> check_room(schema::ByteCount step, schema::ByteCount asked) const;
+  [[nodiscard]] schema::Error refused_by_kernel(int errno_value, schema::ByteCount asked) const;
+
+  Places places_;
+  schema::UniqueFd overcommit_;
+};
+
+}  // namespace mapcap::broker::pool

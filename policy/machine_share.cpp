@@ -1,0 +1,45 @@
+#include "policy/machine_share.h"
+
+#include <string>
+
+namespace mapcap::policy {
+
+using schema::ByteCount;
+using schema::Result;
+
+ByteCount resolved(const Capacity& capacity, ByteCount whole) {
+  if (const auto* percent = std::get_if<Percent>(&capacity)) {
+    return {whole.value / 100 * percent->value / schema::kPageSize * schema::kPageSize};
+  }
+  return std::get<ByteCount>(capacity);
+}
+
+Result<void> check_machine(const std::vector<PoolSettings>& pools, ByteCount memory) {
+  ByteCount sum;
+  std::string parts;
+  const PoolSettings* passing = nullptr;
+  std::size_t counted = 0;
+  for (const PoolSettings& pool : pools) {
+    if (pool.backing != Backing::memory || !pool.capacity) continue;
+    const ByteCount capacity = resolved(*pool.capacity, memory);
+    // Beyond 2^64 is beyond any machine.
+    sum.value = capacity.value > ~sum.value ? ~std::uint64_t{0} : sum.value + capacity.value;
+    parts += (parts.empty() ? "" : " + ") + pool.name + " " + schema::round_bytes(capacity);
+    ++counted;
+    if (passing == nullptr && sum > memory) passing = &pool;
+  }
+  if (passing == nullptr) return schema::ok();
+  const std::string sentence = counted == 1
+                                   ? "pool " + passing->name + ": capacity " + schema::format_bytes(sum) +
+                                         " is more than this machine's memory of " +
+                                         schema::round_bytes(memory) + "; lower it"
+                                   : "the memory pools together take " + schema::round_bytes(sum) + " (" +
+                                         parts + "), more than this machine's memory of " +
+                                         schema::round_bytes(memory) + "; lower their capacities";
+  return schema::error(schema::ErrorCode::invalid, passing->where + ": " + sentence,
+                       {{"problem", passing->where + ": " + sentence},
+                        {"sum", std::to_string(sum.value)},
+                        {"memory", std::to_string(memory.value)}});
+}
+
+}  // namespace mapcap::policy

@@ -1,0 +1,18 @@
+// What the memory pools take together, of what the machine has. Not part of loading: a policy may be written
+// for another machine than the one that reads it.
+#pragma once
+
+#include <vector>
+
+#include "policy/model.h"
+
+namespace mapcap::policy {
+
+/// What a capacity comes to, of `whole`; a percentage is rounded down to whole pages.
+schema::ByteCount resolved(const Capacity& capacity, schema::ByteCount whole);
+
+/// Errors: `invalid` when the memory pools, absolute and percent together, are more than `memory`; at the
+/// place of the pool that passes it, with the sum, each pool's part and the machine's figure.
+schema::Result<void> check_machine(const std::vector<PoolSettings>& pools, schema::ByteCount memory);
+
+}  // namespace mapcap::policy
