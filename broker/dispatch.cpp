@@ -157,7 +157,10 @@ Result<Delivery> Dispatch::quota(const policy::Subject& subject, const schema::Q
 }
 
 Task<Result<Delivery>> Dispatch::clone_file(const Session& session, schema::CloneFd ask) {
-  MAPCAP_CO_TRY_VOID(authorize(session.subject(), Verb::clone));
+  policy::Action action;
+  action.verb = Verb::clone;
+  action.rights = ask.rights;
+  MAPCAP_CO_TRY_VOID(regions_.policy().authorize(session.subject(), action));
   co_return co_await clones_.clone(session.subject(), ask, session.socket());
 }
 

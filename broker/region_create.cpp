@@ -4,7 +4,7 @@
 
 #include "broker/ledger/strength.h"
 #include "broker/regions.h"
-#include "schema/region_name.h"
+#include "policy/plan.h"
 
 namespace mapcap::broker {
 
@@ -22,12 +22,20 @@ namespace {
 
 constexpr std::uint64_t kLargestRegion = std::numeric_limits<std::int64_t>::max();
 
-/// "uc, wc"
-template <typename Kind>
-std::string words_of(const std::vector<Kind>& kinds) {
-  std::string words;
-  for (const Kind kind : kinds) words += (words.empty() ? "" : ", ") + std::string(to_string(kind));
-  return words;
+/// What a region of this size would have, where the size can be rounded up at all.
+Result<ByteCount> size_in(const ServedPool& served, ByteCount asked, schema::CacheMode mode,
+                          std::uint64_t used) {
+  const pool::Facts& facts = served.facts();
+  if (asked.value > kLargestRegion - facts.granule.value) {
+    return schema::error(ErrorCode::pool_full,
+                         "pool " + facts.name + " has " + schema::format_bytes(facts.capacity) + ", not " +
+                             schema::format_bytes(asked),
+                         {{"slot", "pool " + facts.name},
+                          {"used", std::to_string(used)},
+                          {"limit", std::to_string(facts.capacity.value)},
+                          {"asked", std::to_string(asked.value)}});
+  }
+  return served.pool->size_for(asked, mode);
 }
 
 }  // namespace
@@ -40,85 +48,29 @@ struct Regions::Plan {
 
 Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::Create& ask) const {
   const policy::Subject& subject = caller.subject;
-  MAPCAP_TRY(schema::RegionName name, schema::RegionName::parse(ask.name));
-  if (ask.size.value == 0 || ask.size.value > kLargestRegion) {
-    return schema::error(ErrorCode::invalid,
-                         "a region has 1 to 2^63-1 bytes, not " + std::to_string(ask.size.value),
-                         {{"asked", std::to_string(ask.size.value)}});
-  }
-  if ((ask.mode & ~0666U) != 0) {
-    return schema::error(ErrorCode::invalid, "the mode has only r and w bits, 0000 to 0666");
-  }
-  if (ask.lifetime.kind == LifetimeKind::ttl && ask.lifetime.ttl < 1s) {
-    return schema::error(ErrorCode::invalid, "a ttl is at least 1 s");
-  }
-
-  policy::Action action;
-  action.verb = Verb::create;
-  action.name = name.str();
-  action.size = ask.size;
-  action.cache = ask.cache.mode;
-  action.lifetime = ask.lifetime;
-  action.seal = ask.seal;
-  action.rights = ask.grant;
-  Plan plan;
-  if (!ask.pool.empty()) {
-    MAPCAP_TRY_VOID(policy_->find_pool(ask.pool));
-  }
-  schema::Error refused = schema::error(ErrorCode::not_found, "the policy has no pools");
+  std::vector<policy::Offer> offers;
   for (const auto& served : parts_.pools) {
-    if (!ask.pool.empty() && served->facts().name != ask.pool) continue;
-    action.pool = served->facts().name;
-    auto permit = policy_->authorize(subject, action);
-    if (permit) {
-      plan.pool = served.get();
-      break;
-    }
-    refused = permit.error();
+    const pool::Facts& facts = served->facts();
+    offers.push_back({facts.name, facts.seals, facts.cache_modes,
+                      [this, &served](ByteCount asked, schema::CacheMode mode) {
+                        return size_in(*served, asked, mode, parts_.quotas.pool_used(served->facts().name));
+                      }});
   }
-  if (plan.pool == nullptr) return refused;
+  MAPCAP_TRY(const policy::Plan made, policy::plan_create(*policy_, subject, ask, offers));
+
+  Plan plan;
+  plan.pool = parts_.pools[made.offer].get();
   const pool::Facts& facts = plan.pool->facts();
-
-  const std::uint64_t granule = facts.granule.value;
-  if (ask.size.value > kLargestRegion - granule) {
-    return schema::error(ErrorCode::pool_full,
-                         "pool " + facts.name + " has " + schema::format_bytes(facts.capacity) + ", not " +
-                             schema::format_bytes(ask.size),
-                         {{"slot", "pool " + facts.name},
-                          {"used", std::to_string(parts_.quotas.pool_used(facts.name))},
-                          {"limit", std::to_string(facts.capacity.value)},
-                          {"asked", std::to_string(ask.size.value)}});
-  }
-  const std::uint32_t group = ask.group.value_or(subject.gid());
-  if (subject.uid() != 0 && !subject.in_group(group)) {
-    return schema::error(ErrorCode::denied, "you are not a member of group " + std::to_string(group));
-  }
-  const schema::SealKind seal = ask.seal.value_or(facts.seals.front());
-  if (std::find(facts.seals.begin(), facts.seals.end(), seal) == facts.seals.end()) {
-    return schema::error(ErrorCode::unsupported, "pool " + facts.name + " makes no " +
-                                                     std::string(to_string(seal)) + " regions, only " +
-                                                     words_of(facts.seals));
-  }
-  const auto& modes = facts.cache_modes;
-  const bool obtainable = std::find(modes.begin(), modes.end(), ask.cache.mode) != modes.end();
-  if (!obtainable && ask.cache.required) {
-    const std::string available = words_of(modes);
-    return schema::error(ErrorCode::cache_mode,
-                         "pool " + facts.name + " cannot give cache mode " +
-                             std::string(to_string(ask.cache.mode)) + "; it can give " + available,
-                         {{"asked", std::string(to_string(ask.cache.mode))}, {"available", available}});
-  }
-
   RegionRecord& record = plan.record;
-  record.name = name.str();
+  record.name = ask.name;
   record.pool = facts.name;
   record.owner = subject.uid();
-  record.group = group;
+  record.group = made.group;
   record.mode = ask.mode;
   record.cache = ask.cache;
-  record.cache_effective = obtainable ? ask.cache.mode : modes.front();
-  MAPCAP_TRY(record.size, plan.pool->pool->size_for(ask.size, record.cache_effective));
-  record.seal = seal;
+  record.cache_effective = made.cache;
+  record.size = made.size;
+  record.seal = made.seal;
   record.lifetime = ask.lifetime.kind;
   record.volatile_memory = facts.volatile_memory;
   record.boot = parts_.boot;

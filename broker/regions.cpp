@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "broker/ledger/strength.h"
+#include "policy/plan.h"
 #include "schema/region_name.h"
 
 namespace mapcap::broker {
@@ -73,10 +74,7 @@ bool keeper_is_changing(const schema::Error& error) {
 
 Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::open, ask.name));
-  policy::Action action;
-  action.verb = Verb::open;
-  action.name = region->record.name;
-  action.pool = region->record.pool;
+  policy::Action action = action_on(*region, Verb::open);
   action.rights = ask.rights;
   MAPCAP_CO_TRY_VOID(policy_->authorize(caller.subject, action));
   MAPCAP_CO_TRY_VOID(check_mode(region->record, caller.subject, ask.rights));
@@ -165,12 +163,14 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
                                                     ": only a ttl can be renewed");
   }
   if (ask.ttl < 1s) co_return schema::error(ErrorCode::invalid, "a ttl is at least 1 s");
-  policy::Action action;
-  action.verb = Verb::renew;
-  action.name = region->record.name;
-  action.pool = region->record.pool;
+  policy::Action action = action_on(*region, Verb::renew);
   action.lifetime = schema::Lifetime{LifetimeKind::ttl, ask.ttl};
-  MAPCAP_CO_TRY_VOID(policy_->authorize(caller.subject, action));
+  if (auto allowed = policy_->authorize(caller.subject, action); !allowed) {
+    schema::Error refusal = allowed.error();
+    const std::string remedy = policy::remedy_for(*policy_, caller.subject, action);
+    if (!remedy.empty()) refusal.sentence += "; ask for " + remedy;
+    co_return refusal;
+  }
 
   RegionRecord renewed = region->record;
   lifetime::start_ttl(renewed, ask.ttl, parts_.boot, parts_.clock);
@@ -244,11 +244,7 @@ Result<Region*> Regions::find_for(const Caller& caller, Verb verb, const std::st
   MAPCAP_TRY(schema::RegionName parsed, schema::RegionName::parse(name));
   Region* region = parts_.directory.find_or_latest(parsed.str());
   if (region == nullptr || !visible_to(*region, caller.subject)) return no_such(parsed.str());
-  policy::Action action;
-  action.verb = verb;
-  action.name = parsed.str();
-  action.pool = region->record.pool;
-  MAPCAP_TRY_VOID(policy_->authorize(caller.subject, action));
+  MAPCAP_TRY_VOID(policy_->authorize(caller.subject, action_on(*region, verb)));
   const bool manages = verb == Verb::renew || verb == Verb::revoke;
   if (manages && !may_manage(region->record, caller.subject)) {
     return schema::error(ErrorCode::denied,
@@ -262,11 +258,22 @@ Result<Region*> Regions::find_for(const Caller& caller, Verb verb, const std::st
 bool Regions::visible_to(const Region& region, const policy::Subject& subject) const {
   if (may_manage(region.record, subject)) return true;
   if (bits_for(region.record, subject) == 0) return false;
+  return policy_->allows(subject, action_on(region, Verb::list));
+}
+
+/// A region that exists is judged as what it is, so that a rule about revocable regions, say, holds for
+/// opening them.
+policy::Action Regions::action_on(const Region& region, Verb verb) {
+  const RegionRecord& record = region.record;
   policy::Action action;
-  action.verb = Verb::list;
-  action.name = region.record.name;
-  action.pool = region.record.pool;
-  return policy_->allows(subject, action);
+  action.verb = verb;
+  action.name = record.name;
+  action.pool = record.pool;
+  action.size = record.size;
+  action.seal = record.seal;
+  action.cache = region.pool != nullptr ? region.pool->cache_of(record) : record.cache_effective;
+  action.lifetime = schema::Lifetime{record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
+  return action;
 }
 
 void Regions::begin_lifetime(Region& region, const Caller& caller) {

@@ -87,6 +87,7 @@ class Regions {
   schema::Result<Region*> find_for(const Caller& caller, policy::Verb verb, const std::string& name);
   Task<schema::Result<confine::Issued>> issue(schema::RegionId id, const policy::Subject& holder,
                                               schema::Access rights);
+  static policy::Action action_on(const Region& region, policy::Verb verb);
   Undo undo_create(schema::RegionId id);
   void begin_lifetime(Region& region, const Caller& caller);
   void watch(Region& region, SessionId session);

@@ -1,6 +1,7 @@
 #include "policy/match.h"
 
 #include <algorithm>
+#include <array>
 
 namespace mapcap::policy {
 namespace {
@@ -57,9 +58,14 @@ bool rights_match(const Rule& rule, schema::Access asked) {
   return rule.effect == Effect::allow ? asked <= *rule.rights : asked >= *rule.rights;
 }
 
-bool lifetime_matches(const Rule& rule, LifetimeKind asked) {
+/// max_ttl and max_size bound what is made: a region that exists is opened, shown and revoked as it is.
+bool makes(Verb verb) {
+  return verb == Verb::create || verb == Verb::renew;
+}
+
+bool lifetime_matches(const Rule& rule, Verb verb, LifetimeKind asked) {
   if (rule.lifetimes.any()) return rule.lifetimes.test(static_cast<std::size_t>(asked));
-  return !rule.max_ttl || asked != LifetimeKind::persistent;
+  return !rule.max_ttl || !makes(verb) || asked != LifetimeKind::persistent;
 }
 
 template <std::size_t N, typename Enum>
@@ -69,40 +75,67 @@ bool set_matches(const std::bitset<N>& set, Enum asked) {
 
 }  // namespace
 
-Part first_mismatch(const Rule& rule, const Subject& subject, const Action& action) {
+namespace {
+
+/// Whether the rule does not speak of that part of the action.
+bool misses(const Rule& rule, Part part, const Subject& subject, const Action& action) {
   // What the action leaves open stops no allow, and makes no deny apply that lists it.
   const bool open = rule.effect == Effect::allow;
   const auto says_no = [open](bool listed, const auto& asked, auto matches) {
     return listed && !(asked ? matches(*asked) : open);
   };
-  if (!subject_matches(rule.subject, subject)) return Part::subject;
-  if (!verb_matches(rule, action.verb)) return Part::verb;
-  if (!names_match(rule, subject, action)) return Part::name;
-  if (!rule.pools.empty() && !(action.pool.empty() ? open : contains(rule.pools, action.pool)))
-    return Part::pool;
-  if (says_no(rule.rights.has_value(), action.rights,
-              [&](auto asked) { return rights_match(rule, asked); })) {
-    return Part::rights;
-  }
-  if (says_no(rule.cache.any(), action.cache, [&](auto asked) { return set_matches(rule.cache, asked); })) {
-    return Part::cache;
-  }
-  if (says_no(rule.lifetimes.any() || rule.max_ttl.has_value(), action.lifetime,
-              [&](const auto& asked) { return lifetime_matches(rule, asked.kind); })) {
-    return Part::lifetime;
-  }
-  if (says_no(rule.max_ttl.has_value(), action.lifetime, [&](const auto& asked) {
+  switch (part) {
+    case Part::subject:
+      return !subject_matches(rule.subject, subject);
+    case Part::verb:
+      return !verb_matches(rule, action.verb);
+    case Part::name:
+      return !names_match(rule, subject, action);
+    case Part::pool:
+      return !rule.pools.empty() && !(action.pool.empty() ? open : contains(rule.pools, action.pool));
+    case Part::rights:
+      return says_no(rule.rights.has_value(), action.rights,
+                     [&](auto asked) { return rights_match(rule, asked); });
+    case Part::cache:
+      return says_no(rule.cache.any(), action.cache,
+                     [&](auto asked) { return set_matches(rule.cache, asked); });
+    case Part::lifetime:
+      return says_no(rule.lifetimes.any() || rule.max_ttl.has_value(), action.lifetime,
+                     [&](const auto& asked) { return lifetime_matches(rule, action.verb, asked.kind); });
+    case Part::ttl:
+      return says_no(rule.max_ttl.has_value() && makes(action.verb), action.lifetime, [&](const auto& asked) {
         return asked.kind != LifetimeKind::ttl || asked.ttl <= *rule.max_ttl;
-      })) {
-    return Part::ttl;
+      });
+    case Part::size:
+      return says_no(rule.max_size.has_value() && makes(action.verb), action.size,
+                     [&](auto asked) { return asked <= *rule.max_size; });
+    case Part::seal:
+      return says_no(rule.seals.any(), action.seal,
+                     [&](auto asked) { return set_matches(rule.seals, asked); });
+    case Part::none:
+      break;
   }
-  if (says_no(rule.max_size.has_value(), action.size, [&](auto asked) { return asked <= *rule.max_size; })) {
-    return Part::size;
-  }
-  if (says_no(rule.seals.any(), action.seal, [&](auto asked) { return set_matches(rule.seals, asked); })) {
-    return Part::seal;
+  return false;
+}
+
+constexpr std::array kParts{Part::subject, Part::verb,     Part::name, Part::pool, Part::rights,
+                            Part::cache,   Part::lifetime, Part::ttl,  Part::size, Part::seal};
+
+}  // namespace
+
+Part first_mismatch(const Rule& rule, const Subject& subject, const Action& action) {
+  for (const Part part : kParts) {
+    if (misses(rule, part, subject, action)) return part;
   }
   return Part::none;
+}
+
+std::vector<Part> mismatches(const Rule& rule, const Subject& subject, const Action& action) {
+  std::vector<Part> parts;
+  for (const Part part : kParts) {
+    if (misses(rule, part, subject, action)) parts.push_back(part);
+  }
+  return parts;
 }
 
 // ---- in words
@@ -155,6 +188,14 @@ std::string what_it_says(const Rule& rule, Part part) {
       return "all of it";
   }
   return {};
+}
+
+std::string why_not(const Rule& rule, Part part, const Action& action) {
+  std::string text = what_it_says(rule, part);
+  if (part == Part::size && action.size) text += ", and this takes " + schema::format_bytes(*action.size);
+  if (part == Part::cache && action.cache) text += ", and this is " + std::string(to_string(*action.cache));
+  if (part == Part::seal && action.seal) text += ", and this is " + std::string(to_string(*action.seal));
+  return text;
 }
 
 std::string describe(const Action& action) {

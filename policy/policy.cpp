@@ -88,33 +88,41 @@ Result<Permit> Policy::authorize(const Subject& subject, const Action& action) c
   return Permit{verdict.allow->where, verdict.allow->max_ttl, verdict.allow->max_size};
 }
 
-std::string Policy::closest(const Subject& subject, const Action& action) const {
+std::vector<std::pair<Part, const Rule*>> Policy::misses(const Subject& subject, const Action& action) const {
   std::vector<std::pair<Part, const Rule*>> misses;
   for (const std::uint32_t index : rules_about(subject)) {
     const Rule& rule = settings_.rules[index];
     if (rule.effect == Effect::allow) misses.emplace_back(first_mismatch(rule, subject, action), &rule);
   }
-  if (misses.empty()) return "no rule in " + settings_.source + " is about this user";
   std::stable_sort(misses.begin(), misses.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
-  misses.resize(std::min(misses.size(), kClosestShown));
+  return misses;
+}
+
+std::string Policy::closest(const Subject& subject, const Action& action) const {
+  std::vector<std::pair<Part, const Rule*>> closest = misses(subject, action);
+  if (closest.empty()) return "no rule in " + settings_.source + " is about this user";
+  closest.resize(std::min(closest.size(), kClosestShown));
   std::string text = "rules that came closest: ";
-  for (const auto& [part, rule] : misses) {
-    text +=
-        (rule == misses.front().second ? "" : ", ") + rule->where + " (" + what_it_says(*rule, part) + ")";
+  for (const auto& [part, rule] : closest) {
+    text += (rule == closest.front().second ? "" : ", ") + rule->where + " (" + why_not(*rule, part, action) +
+            ")";
   }
   return text;
 }
 
-Result<std::string> Policy::choose_pool(const Subject& subject, const Action& action) const {
-  Action in_pool = action;
-  for (const PoolSettings& pool : settings_.pools) {
-    in_pool.pool = pool.name;
-    if (allows(subject, in_pool)) return pool.name;
+Part Policy::closest_part(const Subject& subject, const Action& action) const {
+  const auto closest = misses(subject, action);
+  return closest.empty() ? Part::subject : closest.front().first;
+}
+
+std::vector<const Rule*> Policy::closest_rules(const Subject& subject, const Action& action) const {
+  std::vector<const Rule*> rules;
+  if (judge(subject, action).deny != nullptr) return rules;
+  for (const auto& [part, rule] : misses(subject, action)) {
+    if (rules.size() < kClosestShown) rules.push_back(rule);
   }
-  // Why not the first is as good an answer as any, and the only one when there is one pool.
-  in_pool.pool = settings_.pools.front().name;
-  return authorize(subject, in_pool).error();
+  return rules;
 }
 
 Explanation Policy::explain(const Subject& subject, const Action& action) const {

@@ -13,17 +13,22 @@
 //  - max_ttl without lifetimes excludes `persistent`: a maximum that a region which never ends would pass is
 //  none.
 //
-// What the action leaves open (no pool chosen yet, no grant asked for) restricts no allow, and no deny that
-// lists it applies. A region's mode is not judged here: the broker checks it after the policy.
+// Nothing is open that is or will be: a create is judged by all that it leaves open as well (plan.h), a
+// region that exists by what it is. max_ttl and max_size bound what create and renew make, and say nothing of
+// a region that exists. What makes no sense with a verb (the rights of a create without a grant) restricts no
+// allow, and no deny that lists it applies. A region's mode is not judged here: the broker checks it after
+// the policy.
 //
 // Cost: rules are found by uid, by gid and for any, so rules about others cost nothing.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "policy/model.h"
@@ -43,6 +48,10 @@ struct Action {
   std::optional<schema::ByteCount> size;
   std::optional<schema::SealKind> seal;
 };
+
+/// The properties of an action in the order in which a rule is held against them. A later one is a closer
+/// miss.
+enum class Part : std::uint8_t { subject, verb, name, pool, rights, cache, lifetime, ttl, size, seal, none };
 
 /// The rule that allows, and up to where.
 struct Permit {
@@ -88,9 +97,11 @@ class Policy {
   /// The same answer without the sentence: for filtering lists.
   [[nodiscard]] bool allows(const Subject& subject, const Action& action) const;
 
-  /// The first pool in the file's order for which `action` (its pool is ignored) is allowed. Errors:
-  /// `denied`.
-  [[nodiscard]] schema::Result<std::string> choose_pool(const Subject& subject, const Action& action) const;
+  /// How far a refused action came: the furthest that one of the allows speaks of it, `none` when only a deny
+  /// is in the way.
+  [[nodiscard]] Part closest_part(const Subject& subject, const Action& action) const;
+  /// The allows that came so far, at most three, in the file's order. Empty when a deny is in the way.
+  [[nodiscard]] std::vector<const Rule*> closest_rules(const Subject& subject, const Action& action) const;
 
   [[nodiscard]] Explanation explain(const Subject& subject, const Action& action) const;
 
@@ -107,6 +118,9 @@ class Policy {
   };
   [[nodiscard]] std::vector<std::uint32_t> rules_about(const Subject& subject) const;
   [[nodiscard]] Verdict judge(const Subject& subject, const Action& action) const;
+  /// Every allow about the subject, the closest first.
+  [[nodiscard]] std::vector<std::pair<Part, const Rule*>> misses(const Subject& subject,
+                                                                 const Action& action) const;
   [[nodiscard]] std::string closest(const Subject& subject, const Action& action) const;
   [[nodiscard]] const QuotaRule* quota_of(schema::SubjectKind kind, std::uint32_t id,
                                           std::string_view pool) const;

@@ -198,5 +198,49 @@ TEST_F(ListTest, ACursorNamesOnlyRegionsThatTheCallerMaySee) {
   for (int i = 0; i < 9; ++i) ASSERT_TRUE(revoke(owner, name(i)));
 }
 
+// ---- what is judged
+
+class JudgedTest : public RegionsTest {
+ protected:
+  void judge_by(const std::string& rules) {
+    auto loaded = policy::load_text(
+        "[pool.dram]\nbacking=\"memory\"\ncapacity=\"64M\"\nconfinement=\"sealed\"\n" + rules, "policy.toml",
+        policy::system_accounts());
+    ASSERT_TRUE(loaded) << loaded.error().sentence;
+    regions().set_policy(loaded.value());
+  }
+};
+
+TEST_F(JudgedTest, ACreateByTheRecordThatWillBeWritten) {  // Promise 14
+  judge_by(
+      "[[rule]]\nany=true\n[[rule]]\nany=true\neffect=\"deny\"\nverbs=[\"create\"]\nseals=[\"sealed\"]\n");
+  const auto sealed = create({}, "a/left-open", kPersistent);
+  ASSERT_FALSE(sealed);
+  EXPECT_EQ(sealed.error().code, ErrorCode::denied);
+  judge_by("[[rule]]\nany=true\nmax_size=4096\n[[rule]]\nany=true\nverbs=[\"revoke\"]\n");
+  ASSERT_TRUE(create({}, "a/one-page", kPersistent));
+  ASSERT_TRUE(revoke({}, "a/one-page"));
+}
+
+TEST_F(JudgedTest, WhatExistsByWhatItIs) {
+  ASSERT_TRUE(create({}, "a/sealed", kPersistent));
+  judge_by("[[rule]]\nany=true\n[[rule]]\nany=true\neffect=\"deny\"\nverbs=[\"open\"]\nseals=[\"sealed\"]\n");
+  const auto opened = open({}, "a/sealed");
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().sentence, testing::HasSubstr("rule policy.toml:7 denies open"));
+  judge_by("[[rule]]\nany=true\nmax_ttl=\"1h\"\n");
+  EXPECT_TRUE(open({}, "a/sealed")) << "max_ttl is about what is made";
+  ASSERT_TRUE(revoke({}, "a/sealed"));
+}
+
+TEST_F(JudgedTest, ARefusedRenewSaysWhatWouldBeGranted) {
+  judge_by("[[rule]]\nany=true\nmax_ttl=\"1h\"\n");
+  ASSERT_TRUE(create({}, "a/ttl", kHour));
+  const auto renewed = renew({}, "a/ttl", 2h);
+  ASSERT_FALSE(renewed);
+  EXPECT_THAT(renewed.error().sentence, testing::EndsWith("; ask for --ttl 1h"));
+  ASSERT_TRUE(revoke({}, "a/ttl"));
+}
+
 }  // namespace
 }  // namespace mapcap::test
