@@ -7,7 +7,7 @@
 
 namespace mapcap {
 
-class Mapping::Stores {
+class __attribute__((visibility("hidden"))) Mapping::Stores {
  public:
   /// What is mapped, and what is known of it.
   struct Memory {
