@@ -1,5 +1,11 @@
 // Grants and mappings, from C.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <memory>
+#include <string>
 
 #include "client/c/call.h"
 
@@ -22,15 +28,19 @@ void put_granularity(int* to, Granularity granularity) {
   if (to != nullptr) *to = static_cast<int>(granularity);
 }
 
-/// Whose descriptor was taken over only when all went well.
-Grant adopt(int fd) {
-  Fd taken(fd);
-  try {
-    return Grant::adopt(std::move(taken));
-  } catch (...) {
-    (void)taken.release();
-    throw;
+/// Works on a copy, so that the caller's descriptor is closed only when all went well. Errors: `io`, and
+/// adopt()'s.
+Grant adopt_copy(int fd) {
+  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) {
+    const int error = errno;
+    throw Error(ErrorCode::io,
+                "descriptor " + std::to_string(fd) + " cannot be copied: " + std::strerror(error),
+                {{"errno", std::to_string(error)}, {"call", "fcntl"}});
   }
+  Grant grant = Grant::adopt(std::move(copy));
+  ::close(fd);
+  return grant;
 }
 
 }  // namespace
@@ -65,7 +75,7 @@ int mapcap_grant_info(const mapcap_grant* grant, mapcap_region_info* info) {
 }
 
 int mapcap_grant_adopt(int fd, mapcap_grant** grant) {
-  return make_grant(grant, [&] { return adopt(fd); });
+  return make_grant(grant, [&] { return adopt_copy(fd); });
 }
 
 int mapcap_inherited(const char* name, mapcap_grant** grant) {

@@ -1,0 +1,189 @@
+"""What is known of regions, pools and quotas, as plain immutable values. Sizes are bytes, times seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import _library
+
+RIGHTS: Final = ("ro", "rw")
+CACHE_MODES: Final = ("wb", "wt", "wc", "uc")
+CACHE_MECHANISMS: Final = ("page-attribute", "store-discipline", "platform")
+GRANULARITIES: Final = ("none", "page", "cache-line", "byte")
+DOMAINS: Final = ("volatile", "block-device", "memory-controller", "cpu-cache")
+CONFINEMENTS: Final = ("sealed", "clone", "native", "lsm")
+SEALS: Final = ("sealed", "revocable", "irrevocable")
+LIFETIMES: Final = ("connection", "ttl", "persistent")
+STATES: Final = ("live", "revoking", "draining", "scrubbing", "quarantined", "lost")
+SUBJECTS: Final = ("any", "user", "group")
+
+
+def number_of(words: tuple[str, ...], word: str, what: str) -> int:
+    """Errors: ValueError, with the words that there are."""
+    try:
+        return words.index(word)
+    except ValueError:
+        raise ValueError(f"{what} is {word!r}; it is one of {', '.join(map(repr, words))}") from None
+
+
+def word_of(words: tuple[str, ...], number: int) -> str:
+    """A newer broker may know words that this package does not."""
+    return words[number] if 0 <= number < len(words) else f"unknown-{number}"
+
+
+@dataclass(frozen=True)
+class RegionInfo:
+    """A region as it was when the broker answered."""
+
+    id: int
+    """Never reused; 0 where it is not known (a grant that came from another process)."""
+    name: str
+    pool: str
+    owner: int
+    group: int
+    mode: int
+    size: int
+    cache: str
+    """The effective cache mode: "wb", "wt", "wc" or "uc"."""
+    cache_requested: str
+    cache_mechanism: str
+    cache_verified: bool
+    granularity: str
+    """What a store must be followed by to be durable: "none" (never), "page", "cache-line", "byte"."""
+    domain: str
+    map_sync: bool
+    confinement: str
+    seal: str
+    lifetime: str
+    ttl: float | None
+    created: float
+    """Seconds since 1970-01-01 UTC."""
+    remaining: float | None
+    """Seconds until it expires; None: it does not expire by time."""
+    state: str
+    grants: int
+    held: int
+    bad_blocks: int
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Grants of one region that one user holds."""
+
+    uid: int
+    access: str
+    count: int
+
+
+@dataclass(frozen=True)
+class PoolInfo:
+    """A pool as the broker serves it."""
+
+    name: str
+    backing: str
+    capacity: int
+    used: int
+    regions: int
+    granule: int
+    confinement: str
+    seals: tuple[str, ...]
+    default_seal: str
+    cache_modes: tuple[str, ...]
+    granularity: str
+    domain: str
+    map_sync: bool
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What is used, or a limit: None is no limit."""
+
+    bytes: int | None = None
+    regions: int | None = None
+    grants: int | None = None
+    connections: int | None = None
+
+
+@dataclass(frozen=True)
+class QuotaInfo:
+    """One slot: of a user, a group, or each user that has none of its own ("any")."""
+
+    subject: str
+    id: int
+    pool: str
+    """Empty: over all pools."""
+    limits: Amounts
+    used: Amounts
+    overridden: bool
+
+
+def region_from(raw: Any) -> RegionInfo:
+    """From the library's structure."""
+    return RegionInfo(
+        id=raw.id,
+        name=_library.text(raw.name),
+        pool=_library.text(raw.pool),
+        owner=raw.owner,
+        group=raw.group,
+        mode=raw.mode,
+        size=raw.bytes,
+        cache=word_of(CACHE_MODES, raw.cache_effective),
+        cache_requested=word_of(CACHE_MODES, raw.cache_requested),
+        cache_mechanism=word_of(CACHE_MECHANISMS, raw.cache_mechanism),
+        cache_verified=bool(raw.cache_verified),
+        granularity=word_of(GRANULARITIES, raw.granularity),
+        domain=word_of(DOMAINS, raw.domain),
+        map_sync=bool(raw.map_sync),
+        confinement=word_of(CONFINEMENTS, raw.confinement),
+        seal=word_of(SEALS, raw.seal),
+        lifetime=word_of(LIFETIMES, raw.lifetime),
+        ttl=raw.ttl_ns / 1e9 if raw.lifetime == LIFETIMES.index("ttl") else None,
+        created=raw.created_unix_ns / 1e9,
+        remaining=raw.remaining_ns / 1e9 if raw.remaining_ns >= 0 else None,
+        state=word_of(STATES, raw.state),
+        grants=raw.grants,
+        held=raw.held,
+        bad_blocks=raw.bad_blocks,
+    )
+
+
+def pool_from(raw: Any) -> PoolInfo:
+    """From the library's structure."""
+
+    def words_in(words: tuple[str, ...], bits: int) -> tuple[str, ...]:
+        return tuple(word for index, word in enumerate(words) if bits >> index & 1)
+
+    return PoolInfo(
+        name=_library.text(raw.name),
+        backing=_library.text(raw.backing),
+        capacity=raw.capacity,
+        used=raw.used,
+        regions=raw.regions,
+        granule=raw.granule,
+        confinement=word_of(CONFINEMENTS, raw.confinement),
+        seals=words_in(SEALS, raw.seals),
+        default_seal=word_of(SEALS, raw.default_seal),
+        cache_modes=words_in(CACHE_MODES, raw.cache_modes),
+        granularity=word_of(GRANULARITIES, raw.granularity),
+        domain=word_of(DOMAINS, raw.domain),
+        map_sync=bool(raw.map_sync),
+    )
+
+
+def quota_from(raw: Any) -> QuotaInfo:
+    """From the library's structure."""
+
+    def limit(value: int) -> int | None:
+        return None if value == _library.UNLIMITED else value
+
+    return QuotaInfo(
+        subject=word_of(SUBJECTS, raw.subject),
+        id=raw.id,
+        pool=_library.text(raw.pool),
+        limits=Amounts(
+            limit(raw.limits.bytes), limit(raw.limits.regions), limit(raw.limits.grants), limit(raw.limits.connections)
+        ),
+        used=Amounts(raw.used.bytes, raw.used.regions, raw.used.grants, raw.used.connections),
+        overridden=bool(raw.overridden),
+    )
