@@ -138,6 +138,25 @@ for stage in "${stages[@]}"; do
         count "bench: $(basename "$bench")" $status "needs root"
       done
       ;;
+    system)
+      say "system: the installed unit under a real service manager"
+      build dev || { count "system: build" 1; continue; }
+      MAPCAP_BUILD=$PWD/build/dev tests/system/run.sh >"$results/system" 2>&1 </dev/null
+      case $? in
+        77) count "system" 77 "$(sed -n 's/^skip: //p' "$results/system" | head -n 1)" ;;
+        *)
+          grep -E '^(ok|FAIL)' "$results/system"
+          read -r -a counts < <(grep -E '^[0-9]+ passed, [0-9]+ failed' "$results/system" | tr -dc '0-9 \n' | tr -s ' ')
+          if [ ${#counts[@]} -ge 2 ]; then
+            passed=$((passed + counts[0])) failed=$((failed + counts[1]))
+            [ "${counts[1]}" -eq 0 ] || sed -n '/^FAIL/,$p' "$results/system" | head -n 120
+          else
+            tail -n 60 "$results/system"
+            count "system" 1
+          fi
+          ;;
+      esac
+      ;;
     *) die "there is no stage $stage; there are dev asan tsan fuzz tidy bench vm quickstart" ;;
   esac
   echo "-- $stage took $((SECONDS - stage_began)) s"

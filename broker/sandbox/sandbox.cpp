@@ -67,7 +67,7 @@ constexpr const char* kAllowed[] = {
     "socket", "socketpair", "bind", "listen", "connect", "accept4", "getsockopt", "setsockopt",
     "getsockname", "getpeername", "sendmsg", "sendto", "sendmmsg", "recvmsg", "recvfrom", "shutdown",
     // a new keeper: its mount, and what it does to itself
-    "fsopen", "fsconfig", "fsmount", "setsid", "chdir", "setpriority", "prctl", "capget", "capset",
+    "fsopen", "fsconfig", "fsmount", "setsid", "chdir", "getpriority", "setpriority", "prctl", "capget", "capset",
     "seccomp", "prlimit64", "setrlimit", "getrlimit", "setpgid", "getrandom", "bpf", "arch_prctl",
     // the mounts through which devices are issued, and the pin that shows where the kernel counts pins
     "open_tree", "mount_setattr", "vmsplice",

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,6 +54,35 @@ TEST_F(SandboxTest, TheBrokerKeepsOnlyTheCapabilitiesItNames) {
   EXPECT_EQ(capabilities(broker.pid(), "CapAmb"), 0U);
   EXPECT_EQ(status_field(broker.pid(), "NoNewPrivs"), "1");
   EXPECT_EQ(status_field(broker.pid(), "Seccomp"), "2");
+}
+
+// Whoever may not lower its nice value asks what it is, and that call was not in the filter: each new keeper
+// was killed.
+TEST_F(SandboxTest, WithoutTheRightToPrecedenceAKeeperIsReplacedAllTheSame) {
+  const int ended = as_user(0, [] {
+    // A child of this test, which cannot get it back; started without RLIMIT_NICE.
+    const rlimit none{0, 0};
+    if (::prctl(PR_CAPBSET_DROP, CAP_SYS_NICE) != 0 || ::setrlimit(RLIMIT_NICE, &none) != 0) return 2;
+    BrokerProcess broker;
+    broker.start();
+    RegionSpec wanted;
+    wanted.name = "root/before";
+    wanted.size = 4096;
+    wanted.lifetime = Lifetime::persistent();
+    Client client = broker.connect();
+    client.create(wanted);
+    const pid_t first = broker.keeper_pid();
+    broker.kill_keeper();
+    for (int tries = 0; tries < 2000; ++tries) {
+      const pid_t now = broker.keeper_pid();
+      if (now != 0 && now != first) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    wanted.name = "root/after";
+    client.create(wanted, Access::read_write);
+    return 0;
+  });
+  EXPECT_EQ(ended, 0);
 }
 
 TEST_F(SandboxTest, TheKeeperKeepsNone) {
