@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on a fresh Debian 12: installs, builds, runs every test, and counts. Safe to repeat.
 #
-#     tests/check.sh [STAGE...]     dev quickstart vm asan tsan fuzz, or only those named; tidy and bench by name only
+#     tests/check.sh [STAGE...]     dev quickstart vm asan tsan fuzz, or only those named; system, tidy and bench by name only
 #
 # A test that needs what this machine lacks is skipped by name and reason. Ends with one line:
 #     N passed, N failed, N skipped
@@ -157,7 +157,7 @@ for stage in "${stages[@]}"; do
           ;;
       esac
       ;;
-    *) die "there is no stage $stage; there are dev asan tsan fuzz tidy bench vm quickstart" ;;
+    *) die "there is no stage $stage; there are dev asan tsan fuzz tidy bench vm quickstart system" ;;
   esac
   echo "-- $stage took $((SECONDS - stage_began)) s"
 done
