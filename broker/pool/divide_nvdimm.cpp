@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "broker/pool/divider.h"
+#include "broker/pool/namespace_size.h"
 #include "broker/pool/pool.h"
 
 namespace mapcap::broker::pool {
@@ -22,25 +23,10 @@ using schema::Result;
 
 namespace {
 
-constexpr std::uint64_t kAlignment = 2U << 20U;
-/// The info block at a namespace's head, and what the kernel keeps for each page behind it: nd_pfn_init in
-/// the kernel's drivers/nvdimm/pfn_devs.c (MAX_STRUCT_PAGE_SIZE).
-constexpr std::uint64_t kInfoBlock = 8192;
-constexpr std::uint64_t kPerPage = 64;
 /// Names of namespaces begin so; of those whose records were lost. A name has at most 63 characters.
 constexpr std::string_view kMapcap = "mapcap-";
 constexpr std::string_view kDisowned = "disowned-";
 constexpr unsigned kLabelled = 5;  ///< ND_DEVICE_NAMESPACE_PMEM: may have several namespaces.
-
-std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
-/// The size of the device that a namespace of so many bytes makes.
-std::uint64_t usable(std::uint64_t raw) {
-  const std::uint64_t pages = (raw - kInfoBlock) / schema::kPageSize;
-  return raw - std::min(raw, round_up(kInfoBlock + pages * kPerPage, kAlignment));
-}
 
 struct Unref {
   void operator()(ndctl_ctx* context) const { ndctl_unref(context); }
@@ -85,7 +71,7 @@ class NvdimmDivider final : public Divider {
   [[nodiscard]] ByteCount whole() const override { return whole_; }
   [[nodiscard]] ByteCount granule() const override { return granule_; }
 
-  [[nodiscard]] ByteCount size_for(ByteCount asked) const override { return {usable(raw_for(asked))}; }
+  [[nodiscard]] ByteCount size_for(ByteCount asked) const override { return {usable_size(raw_for(asked))}; }
 
   Result<Piece> make(std::uint64_t number, ByteCount size) override {
     MAPCAP_TRY(const Context context, new_context());
@@ -107,7 +93,7 @@ class NvdimmDivider final : public Divider {
     MAPCAP_TRY_VOID(random_uuid(uuid));
     MAPCAP_TRY_VOID(done("setting the dax uuid of", ndctl_dax_set_uuid(dax, uuid)));
     MAPCAP_TRY_VOID(done("placing the page map of", ndctl_dax_set_location(dax, NDCTL_PFN_LOC_PMEM)));
-    MAPCAP_TRY_VOID(done("aligning", ndctl_dax_set_align(dax, kAlignment)));
+    MAPCAP_TRY_VOID(done("aligning", ndctl_dax_set_align(dax, kNamespaceAlignment)));
     MAPCAP_TRY_VOID(done("claiming", ndctl_dax_set_namespace(dax, seed)));
     MAPCAP_TRY_VOID(done("enabling", ndctl_dax_enable(dax)));
     const std::string path = path_of(dax);
@@ -187,9 +173,7 @@ class NvdimmDivider final : public Divider {
 
   /// Of the namespace that holds a device of so many bytes.
   [[nodiscard]] std::uint64_t raw_for(ByteCount asked) const {
-    std::uint64_t raw = round_up(asked.value + kInfoBlock, granule_.value);
-    while (usable(raw) < asked.value) raw += granule_.value;
-    return raw;
+    return namespace_size(asked.value, granule_.value);
   }
 
   [[nodiscard]] std::string name_of(std::uint64_t number) const {
