@@ -121,6 +121,7 @@ void Regions::recover_one(RegionRecord known, UniqueFd memory) {
   RegionRecord& record = region->record;
   region->pool = find_pool(parts_.pools, record.pool);
   region->untracked = !parts_.keeper.adopted();
+  region->touched = true;  // By whomever the broker before let.
   // The ledger leaves that to the pool.
   if (region->pool != nullptr && region->pool->facts().seals.front() == schema::SealKind::irrevocable)
     record.seal = schema::SealKind::irrevocable;

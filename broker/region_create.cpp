@@ -1,6 +1,8 @@
 // Create: what the policy allows, filled in and carried out step by step.
 #include <algorithm>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "broker/ledger/strength.h"
 #include "broker/regions.h"
@@ -39,6 +41,31 @@ Result<ByteCount> size_in(const ServedPool& served, ByteCount asked, schema::Cac
 }
 
 }  // namespace
+
+/// Memory that was carved and is no region yet. It is undone off the loop, since what was populated takes as
+/// long to free as it took to make, and stays charged until that is done.
+class Regions::Carved {
+ public:
+  Carved(const Parts& parts, pool::Extent made, Charge charge)
+      : extent(std::move(made)), parts_(parts), charge_(std::move(charge)) {}
+  Carved(Carved&&) = default;
+  Carved& operator=(Carved&&) = delete;
+  ~Carved() {
+    if (extent.empty() || extent.pool().quick()) return;
+    auto undone = std::make_shared<std::pair<pool::Extent, Charge>>(std::move(extent), std::move(charge_));
+    parts_.scrubber.submit([undone = std::move(undone), &loop = parts_.loop]() mutable {
+      undone->first = pool::Extent();
+      loop.post([undone = std::move(undone)]() mutable { undone.reset(); });
+    });
+  }
+  Charge take_charge() { return std::move(charge_); }
+
+  pool::Extent extent;
+
+ private:
+  const Parts& parts_;
+  Charge charge_;
+};
 
 /// A create that the policy allows, with everything that was left open filled in.
 struct Regions::Plan {
@@ -113,10 +140,11 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   }
   MAPCAP_CO_TRY(pool::Extent extent, std::move(carved));
   record.extent = extent.word();
+  Carved made(parts_, std::move(extent), std::move(charge));
 
   Undo let_go;
   if (record.volatile_memory) {
-    MAPCAP_CO_TRY_VOID(co_await parts_.custody.hold(record.id, extent.fd()));
+    MAPCAP_CO_TRY_VOID(co_await parts_.custody.hold(record.id, made.extent.fd()));
     let_go = Undo([this, id = record.id] { parts_.custody.drop(id); });
   }
   MAPCAP_CO_TRY_VOID(co_await parts_.ledger.put(record, strength_of(record)));
@@ -125,9 +153,9 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   auto fresh = std::make_unique<Region>(parts_.loop);
   fresh->record = record;
   fresh->pool = plan.pool;
-  fresh->extent = std::move(extent);
+  fresh->extent = std::move(made.extent);
   fresh->extent.keep();
-  fresh->charge = std::move(charge);
+  fresh->charge = made.take_charge();
   Region& region = parts_.directory.add(std::move(fresh));
   Delivery delivery;
   delivery.undo = undo_create(region.id());

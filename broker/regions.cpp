@@ -126,6 +126,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.confinement = to_string(confiner.kind());
   label.holder = {uid, holder.gid()};
   // A keeper that dies is replaced within milliseconds, and the new one issues: nobody need hear of it.
+  region->touched = true;
   region->pool->pool->granting(region->extent);
   ++region->issuing;
   Result<confine::Issued> issued = co_await confiner.issue(id, label);

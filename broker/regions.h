@@ -83,6 +83,7 @@ class Regions {
 
  private:
   struct Plan;
+  class Carved;
   schema::Result<Plan> plan_create(const Caller& caller, const schema::Create& ask) const;
   schema::Result<Region*> find_for(const Caller& caller, policy::Verb verb, const std::string& name);
   Task<schema::Result<confine::Issued>> issue(schema::RegionId id, const policy::Subject& holder,

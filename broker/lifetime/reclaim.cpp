@@ -1,6 +1,7 @@
 #include "broker/lifetime/reclaim.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "broker/custody.h"
 #include "broker/ledger/strength.h"
@@ -19,13 +20,14 @@ using schema::Revoked;
 
 namespace {
 
-/// Memory up to this size is cut on the loop itself: a truncate of 1 MiB costs about 0.2 ms, two thread hops
-/// as much.
-constexpr schema::ByteCount kInlineCut{1U << 20U};
 /// How often untracked memory is asked whether it is still held; the charge must end within 100 ms of the
 /// last exit.
 constexpr std::chrono::nanoseconds kProbeEvery = 50ms;
+/// And how much of that for each region that is asked about: thousands of them must not fill the loop's time.
+constexpr std::chrono::nanoseconds kProbeShare = 100us;
 constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
+/// What the keeper gets to close a descriptor that it was told to drop.
+constexpr std::chrono::nanoseconds kKeeperGoesFirst = 20ms;
 /// How often holders are asked for that may yet be ended, and how long the kernel may take to end them.
 constexpr std::chrono::nanoseconds kHolderPause = 100ms;
 constexpr std::chrono::nanoseconds kDying = 5s;
@@ -38,11 +40,32 @@ schema::ByteCount held_bytes(const Region& region) {
   return {region.charge.amount().bytes};
 }
 
+/// To cut and to free: nobody but the broker has ever had it, so there is neither a mapping nor a page.
+bool costs_nothing(const Region& region) {
+  return region.pool->pool->quick() && !region.touched;
+}
+
 schema::Error gone(RegionId id) {
   return schema::error(ErrorCode::not_found, "region number " + std::to_string(id.value) + " is gone");
 }
 
+/// Counts a region that is asked about.
+class Probing {
+ public:
+  explicit Probing(std::size_t& count) : count_(count) { ++count_; }
+  Probing(const Probing&) = delete;
+  Probing& operator=(const Probing&) = delete;
+  ~Probing() { --count_; }
+
+ private:
+  std::size_t& count_;
+};
+
 }  // namespace
+
+std::chrono::nanoseconds Reclaim::between_probes() const {
+  return std::max(kProbeEvery, kProbeShare * static_cast<std::int64_t>(probing_));
+}
 
 void Reclaim::revoke_in_background(RegionId id) {
   spawn([](Reclaim& self, RegionId region) -> Task<void> {
@@ -125,6 +148,7 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
   notice.within = drain.within;
   parts_.notifier.notify(*region, notice);
 
+  const Probing one(probing_);
   bool late = false;
   Loop::Timer deadline;
   if (drain.within > 0ns) {
@@ -147,7 +171,7 @@ Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
       region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
       const Result<bool> still = co_await held(id);
       if (still && !still.value()) co_return;
-      co_await parts_.loop.sleep(kProbeEvery);
+      co_await parts_.loop.sleep(between_probes());
       continue;
     }
     std::shared_ptr<Event> changed = region->changed;
@@ -161,9 +185,8 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   auto take = [&pool, &extent = region->extent, seal = region->record.seal] {
     return pool.cut(extent, seal);
   };
-  const bool inline_cut = pool.quick() && region->record.size <= kInlineCut;
   Result<void> done = schema::ok();
-  if (inline_cut) {
+  if (costs_nothing(*region)) {
     done = take();
   } else {
     done = co_await parts_.worker.run(take);
@@ -277,10 +300,18 @@ Task<void> Reclaim::finish(RegionId id) {
 Task<void> Reclaim::wait_until_unheld(RegionId id) {
   if (Region* shared = parts_.directory.find(id); shared->pool->pool->shares_description()) {
     parts_.custody.drop(id);
-    shared->extent.take_fd().reset();
+    // Whoever closes last frees the pages: not the keeper, for whom others wait, so it goes first.
+    co_await parts_.loop.sleep(kKeeperGoesFirst);
+    auto last = std::make_shared<schema::UniqueFd>(parts_.directory.find(id)->extent.take_fd());
+    auto let_go = [last] {
+      last->reset();
+      return true;
+    };
+    (void)co_await parts_.scrubber.run(let_go);
   }
+  const Probing one(probing_);
   // After the kernel's last FORGET the backing file is put away a moment later: ask again soon, then calmly.
-  for (std::chrono::nanoseconds pause = 1ms;; pause = std::min(pause * 2, kProbeEvery)) {
+  for (std::chrono::nanoseconds pause = 1ms;; pause = std::min(pause * 2, between_probes())) {
     Region* region = parts_.directory.find(id);
     while (!region->grants.empty() || region->issuing > 0) {
       std::shared_ptr<Event> changed = region->changed;
@@ -295,12 +326,12 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
   }
 }
 
-/// Where that is one cheap system call, the loop asks; memory that shares its description is found in a list
-/// of all locks of the machine, which users can make long.
+/// Where that is one cheap system call, the loop asks. Who has a device is found among all open files of the
+/// machine, who has memory that shares its description among all its locks, and users can make both long.
 Task<Result<bool>> Reclaim::held(RegionId id) {
   Region* region = parts_.directory.find(id);
   pool::Pool& pool = *region->pool->pool;
-  if (!pool.shares_description()) co_return pool.held(region->extent);
+  if (pool.quick() && !pool.shares_description()) co_return pool.held(region->extent);
   auto ask = [&pool, &extent = region->extent] { return pool.held(extent); };
   co_return co_await parts_.prober.run(ask);
 }
@@ -309,14 +340,17 @@ Task<bool> Reclaim::free(RegionId id) {
   Region* region = parts_.directory.find(id);
   if (region->record.volatile_memory) parts_.custody.drop(id);
   pool::Pool& pool = *region->pool->pool;
-  auto scrub = [&pool, &extent = region->extent] { return pool.free(extent, nullptr); };
+  // The thread's alone meanwhile: a region without an extent is one that nobody asks for its memory.
+  auto extent = std::make_shared<pool::Extent>(std::move(region->extent));
+  auto scrub = [&pool, extent] { return pool.free(*extent, nullptr); };
   Result<void> freed = schema::ok();
-  if (pool.quick()) {
+  if (costs_nothing(*region)) {
     freed = scrub();
   } else {
     freed = co_await parts_.scrubber.run(scrub);
   }
   region = parts_.directory.find(id);
+  region->extent = std::move(*extent);
   if (freed) freed = co_await parts_.ledger.erase(id, strength_of(*region));
   region = parts_.directory.find(id);
   if (!freed) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 
 #include "broker/directory.h"
@@ -72,11 +73,13 @@ class Reclaim {
   Task<void> finish(schema::RegionId id);
   Task<void> wait_until_unheld(schema::RegionId id);
   Task<schema::Result<bool>> held(schema::RegionId id);
+  [[nodiscard]] std::chrono::nanoseconds between_probes() const;
   Task<bool> free(schema::RegionId id);
   Task<schema::Result<schema::Revoked>> join(schema::RegionId id, Drain drain);
   Task<schema::Result<schema::Revoked>> forget_lost(schema::RegionId id);
 
   Parts parts_;
+  std::size_t probing_ = 0;  ///< Regions that may have to be asked about.
 };
 
 }  // namespace mapcap::broker::lifetime

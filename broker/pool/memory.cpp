@@ -230,15 +230,31 @@ class MemoryPool final : public Pool {
   }
 
   Result<void> free(Extent& extent, const Progress&) override {
-    // Closing the last descriptor frees the pages, and the kernel zeroes them before anybody gets them. A
-    // sealed region's holders may have touched it after the punch: nothing of that reaches anybody else.
-    extent.take_fd().reset();
+    // The kernel zeroes pages before anybody gets them. A sealed region's holders may have touched it after
+    // the punch: nothing of that reaches anybody else.
+    empty(extent);
     return schema::ok();
   }
 
-  void discard(Extent& extent) noexcept override { extent.take_fd().reset(); }
+  void discard(Extent& extent) noexcept override { empty(extent); }
 
  private:
+  /// Frees the pages here and now. Closing the last descriptor would too, but that may be the keeper's, for
+  /// whom others wait. Where it does not work (secret memory, which knows no holes) closing has to do.
+  void empty(Extent& extent) const noexcept {
+    const UniqueFd fd = extent.take_fd();
+    if (!fd.valid() || options_.secret) return;
+    (void)clear_append_flag(fd.borrow());
+    UniqueFd writable;
+    if (options_.huge) {
+      Result<UniqueFd> opened = reopen(fd.borrow(), O_RDWR);
+      if (opened) writable = std::move(opened.value());
+    }
+    const auto size = static_cast<off_t>(extent.size().value);
+    const BorrowedFd target = writable.valid() ? writable.borrow() : fd.borrow();
+    if (size > 0) ::fallocate(target.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size);
+  }
+
   Result<UniqueFd> huge_file() {
     UniqueFd fd(::openat(huge_mount_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (!fd.valid()) return schema::io_error("a file on the huge-page tmpfs", errno);

@@ -113,7 +113,8 @@ class Pool {
   virtual ~Pool() = default;
   [[nodiscard]] virtual const Facts& facts() const = 0;
 
-  /// True when carve, cut and free take microseconds: then they run on the loop itself.
+  /// True when carve takes microseconds, and cut and free do as long as nobody was given a descriptor: then
+  /// they run on the loop itself. What holders may have touched never does: what that costs is their choice.
   [[nodiscard]] virtual bool quick() const = 0;
 
   /// What a region that was asked for with this size would have, and be charged: a multiple of the granule,
@@ -152,8 +153,8 @@ class Pool {
   /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
   virtual schema::Result<void> free(Extent& extent, const Progress& progress) = 0;
 
-  /// Undoes carve for an Extent that was never granted. Must not block: pools with slow undo remember the
-  /// word and finish in free_discarded().
+  /// Undoes carve for an Extent that was never granted; on a thread where the pool is not quick(). Pools with
+  /// an undo that may fail remember the word and finish in free_discarded().
   virtual void discard(Extent& extent) noexcept = 0;
   /// Finishes what discard remembered; runs on the worker.
   virtual schema::Result<void> free_discarded() { return schema::ok(); }

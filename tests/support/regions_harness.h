@@ -17,6 +17,7 @@
 #include "broker/regions.h"
 #include "policy/loader.h"
 #include "tests/support/loop_harness.h"
+#include "tests/support/watched_pool.h"
 
 namespace mapcap::test {
 
@@ -28,13 +29,18 @@ class IdleKeeper final : public broker::confine::Keeper {
   [[nodiscard]] int pid() const override { return 0; }
   std::vector<broker::confine::HeldMemory> take_held() override { return {}; }
   std::vector<broker::confine::LiveGrant> take_live_grants() override { return {}; }
-  schema::Result<void> hold(schema::RegionId, schema::BorrowedFd) override { return schema::ok(); }
+  schema::Result<void> hold(schema::RegionId, schema::BorrowedFd) override {
+    if (!refuses) return schema::ok();
+    return schema::error(schema::ErrorCode::exhausted, "a test asks it to refuse");
+  }
   void drop(schema::RegionId) override {}
   void on_release(std::function<void(broker::confine::GrantId)>) override {}
   void on_replaced(std::function<void()>) override {}
   broker::confine::Confiner& clone() override { return *confiner_; }
   [[nodiscard]] std::string clone_unavailable() const override { return "a test asks for none"; }
   void shut_down() override {}
+
+  bool refuses = false;
 
  private:
   std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
@@ -69,7 +75,10 @@ class RegionsTest : public testing::Test {
     memory.capacity = {64U << 20U};
     memory.seals = {schema::SealKind::sealed, schema::SealKind::revocable};
     auto served = std::make_unique<broker::ServedPool>();
-    served->pool = std::move(broker::pool::open_memory(std::move(memory)).value());
+    auto watched =
+        std::make_unique<WatchedPool>(std::move(broker::pool::open_memory(std::move(memory)).value()));
+    pool_ = watched.get();
+    served->pool = std::move(watched);
     served->confiner = confiner_.get();
     pools_.push_back(std::move(served));
     quotas_.add_pool("dram", 64U << 20U);
@@ -90,6 +99,9 @@ class RegionsTest : public testing::Test {
   broker::Loop& loop() { return harness_.loop; }
   broker::Regions& regions() { return *regions_; }
   broker::Directory& directory() { return directory_; }
+  broker::Quotas& quotas() { return quotas_; }
+  WatchedPool& pool() { return *pool_; }
+  IdleKeeper& keeper() { return keeper_; }
 
   /// A user on a connection.
   struct Who {
@@ -107,8 +119,9 @@ class RegionsTest : public testing::Test {
     ask.lifetime = lifetime;
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
   }
-  schema::Result<schema::Granted> open(const Who& who, const std::string& name) {
-    const schema::Open ask{name, schema::Access::read_only};
+  schema::Result<schema::Granted> open(const Who& who, const std::string& name,
+                                       schema::Access rights = schema::Access::read_only) {
+    const schema::Open ask{name, rights};
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->open(caller, ask); });
   }
   schema::Result<schema::Renewed> renew(const Who& who, const std::string& name,
@@ -161,6 +174,7 @@ class RegionsTest : public testing::Test {
   IdleKeeper keeper_;
   std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
   broker::ServedPools pools_;
+  WatchedPool* pool_ = nullptr;
   broker::Quotas quotas_;
   broker::Directory directory_;
   broker::Custody custody_{keeper_, harness_.loop, harness_.worker};

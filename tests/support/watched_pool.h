@@ -1,0 +1,82 @@
+// A pool that notes which thread does what to it.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "broker/pool/pool.h"
+
+namespace mapcap::test {
+
+class WatchedPool final : public broker::pool::Pool {
+ public:
+  using Extent = broker::pool::Extent;
+  using Progress = broker::pool::Progress;
+
+  explicit WatchedPool(std::unique_ptr<Pool> inner) : inner_(std::move(inner)) {}
+
+  /// What a pool says that populates what it carves.
+  void be_slow() { quick_ = false; }
+
+  /// How often `what` ("carve", "cut", "held", "free", "discard") was done by the calling thread, and by
+  /// others.
+  struct Count {
+    std::size_t here = 0;
+    std::size_t elsewhere = 0;
+  };
+  [[nodiscard]] Count count(const std::string& what) const {
+    const std::lock_guard lock(mutex_);
+    Count count;
+    for (const auto& [one, thread] : calls_) {
+      if (one == what) ++(thread == std::this_thread::get_id() ? count.here : count.elsewhere);
+    }
+    return count;
+  }
+
+  [[nodiscard]] const broker::pool::Facts& facts() const override { return inner_->facts(); }
+  [[nodiscard]] bool quick() const override { return quick_ && inner_->quick(); }
+  [[nodiscard]] bool shares_description() const override { return inner_->shares_description(); }
+  schema::Result<Extent> carve(const broker::pool::Carving& carving, const Progress& progress) override {
+    note("carve");
+    MAPCAP_TRY(Extent made, inner_->carve(carving, progress));
+    made.keep();
+    return Extent(*this, made.take_fd(), made.size(), made.word());
+  }
+  schema::Result<Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) override {
+    return inner_->reattach(record, std::move(held));
+  }
+  schema::Result<void> cut(Extent& extent, schema::SealKind seal) override {
+    note("cut");
+    return inner_->cut(extent, seal);
+  }
+  schema::Result<bool> held(const Extent& extent) override {
+    note("held");
+    return inner_->held(extent);
+  }
+  schema::Result<void> free(Extent& extent, const Progress& progress) override {
+    note("free");
+    return inner_->free(extent, progress);
+  }
+  void discard(Extent& extent) noexcept override {
+    note("discard");
+    inner_->discard(extent);
+  }
+
+ private:
+  void note(const char* what) {
+    const std::lock_guard lock(mutex_);
+    calls_.emplace_back(what, std::this_thread::get_id());
+  }
+
+  std::unique_ptr<Pool> inner_;
+  bool quick_ = true;
+  mutable std::mutex mutex_;
+  std::vector<std::pair<std::string, std::thread::id>> calls_;
+};
+
+}  // namespace mapcap::test
