@@ -11,6 +11,20 @@ using schema::RegionId;
 using schema::RegionState;
 using schema::Result;
 
+void Grants::add(Grant grant) {
+  ++holders_[{grant.holder, grant.rights}];
+  const confine::GrantId id = grant.id;
+  by_id_.insert_or_assign(id, std::move(grant));
+}
+
+void Grants::remove(confine::GrantId id) {
+  const auto found = by_id_.find(id);
+  MAPCAP_INVARIANT(found != by_id_.end(), "a grant ends twice");
+  const auto holder = holders_.find({found->second.holder, found->second.rights});
+  if (--holder->second == 0) holders_.erase(holder);
+  by_id_.erase(found);
+}
+
 bool Region::may_return() const {
   return record.state == RegionState::lost && !record.volatile_memory &&
          (pool == nullptr || pool->facts().may_return);
@@ -48,7 +62,7 @@ void Directory::remove(RegionId id) {
   auto found = regions_.find(id.value);
   MAPCAP_INVARIANT(found != regions_.end(), "a region is removed twice");
   MAPCAP_INVARIANT(found->second->issuing == 0, "a region is removed while a grant is on its way");
-  for (const Grant& grant : found->second->grants) grants_.erase(grant.id);
+  for (const auto& [grant, one] : found->second->grants.by_id()) grants_.erase(grant);
   by_name_.erase({found->second->record.name, id.value});
   std::shared_ptr<Event> changed = found->second->changed;
   regions_.erase(found);
@@ -86,7 +100,7 @@ void Directory::track(Region& region, Grant grant) {
     return;  // Nobody will ever say that it is gone: its charge ends here, and reclaim probes.
   }
   grants_.emplace(grant.id, region.id().value);
-  region.grants.push_back(std::move(grant));
+  region.grants.add(std::move(grant));
 }
 
 Region* Directory::release(confine::GrantId grant) {
@@ -95,9 +109,15 @@ Region* Directory::release(confine::GrantId grant) {
   Region* region = find(RegionId{found->second});
   grants_.erase(found);
   MAPCAP_INVARIANT(region != nullptr, "a grant outlived its region");
-  std::erase_if(region->grants, [&](const Grant& held) { return held.id == grant; });
-  region->changed->notify();
+  region->grants.remove(grant);
+  if (region->grants.empty()) region->changed->notify();  // Nobody waits for less.
   return region;
+}
+
+std::optional<std::uint32_t> Directory::holder_of(confine::GrantId grant) {
+  const auto found = grants_.find(grant);
+  if (found == grants_.end()) return std::nullopt;
+  return find(RegionId{found->second})->grants.by_id().at(grant).holder;
 }
 
 }  // namespace mapcap::broker

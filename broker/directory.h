@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "broker/confine/confiner.h"
@@ -31,6 +33,27 @@ struct Grant {
   Charge charge;
 };
 
+/// The grants of one region. Thousands may come and go: nothing but a look at all holders takes longer for
+/// it.
+class Grants {
+ public:
+  using Holder = std::pair<std::uint32_t, schema::Access>;  ///< A uid, and with which rights.
+
+  [[nodiscard]] bool empty() const { return by_id_.empty(); }
+  [[nodiscard]] std::size_t size() const { return by_id_.size(); }
+  /// How many grants each holder has.
+  [[nodiscard]] const std::map<Holder, std::uint32_t>& holders() const { return holders_; }
+  [[nodiscard]] const std::unordered_map<confine::GrantId, Grant>& by_id() const { return by_id_; }
+
+  void add(Grant grant);
+  /// The grant must be one of them.
+  void remove(confine::GrantId id);
+
+ private:
+  std::unordered_map<confine::GrantId, Grant> by_id_;
+  std::map<Holder, std::uint32_t> holders_;
+};
+
 struct Region {
   explicit Region(Loop& loop) : changed(std::make_shared<Event>(loop)) {}
 
@@ -38,7 +61,7 @@ struct Region {
   ServedPool* pool = nullptr;  ///< Null only for lost regions of a pool that the policy no longer has.
   pool::Extent extent;         ///< Empty for lost regions.
   Charge charge;
-  std::vector<Grant> grants;
+  Grants grants;
   bool untracked = false;     ///< Grants may live of which the kernel sends no word: reclaim must probe.
   std::uint32_t issuing = 0;  ///< Grants on their way; the memory must not go before they have arrived.
   bool hurry = false;         ///< A drain that is under way is to end now.
@@ -47,7 +70,8 @@ struct Region {
   /// the region's size (a mapping each, tens of thousands of them; pages that were empty before).
   bool touched = false;
   std::vector<SessionId> watchers;  ///< Sessions to be told of expiry and revocation.
-  std::shared_ptr<Event> changed;   ///< State or grants changed. Shared: waiters may outlive the region.
+  /// The state changed, or the last grant is gone. Shared: waiters may outlive the region.
+  std::shared_ptr<Event> changed;
 
   [[nodiscard]] schema::RegionId id() const { return record.id; }
   /// Lost, but its device, its filesystem or its pool may only be missing.
@@ -111,6 +135,8 @@ class Directory {
   void track(Region& region, Grant grant);
   /// The kernel says that nothing of the grant is left. Returns its region, or null when it is unknown.
   Region* release(confine::GrantId grant);
+  /// The uid that the grant was issued to; empty when it is unknown.
+  [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant);
 
  private:
   std::unordered_map<std::uint64_t, std::unique_ptr<Region>> regions_;

@@ -121,6 +121,12 @@ void FileClones::restore(const confine::LiveGrant& grant) {
                   Clone{grant.region, quotas_.restore({grant.holder.uid, grant.holder.gid, ""}, one)});
 }
 
+std::optional<std::uint32_t> FileClones::holder_of(confine::GrantId grant) const {
+  const auto found = clones_.find(grant);
+  if (found == clones_.end()) return std::nullopt;
+  return found->second.charge.payer();
+}
+
 bool FileClones::released(confine::GrantId grant) {
   auto found = clones_.find(grant);
   if (found == clones_.end()) return false;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include "broker/confine/keeper.h"
@@ -27,6 +28,8 @@ class FileClones {
 
   /// After a restart: a grant that lives on in the keeper, if it is a clone's.
   void restore(const confine::LiveGrant& grant);
+  /// The uid that a clone's grant was issued to; empty when it is none's.
+  [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const;
   /// True when the grant was a clone's.
   bool released(confine::GrantId grant);
   /// The clones of a keeper that died are nobody's any more.

@@ -19,6 +19,7 @@
 #include "broker/listener.h"
 #include "broker/parts.h"
 #include "broker/regions.h"
+#include "broker/releases.h"
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
@@ -139,8 +140,15 @@ Result<void> serve(const Config& config) {
                   config.policy);
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
   listener.set_handler(dispatch);
-  keeper->on_release(
-      [&](confine::GrantId grant) { (void)(regions.released(grant) || clones.released(grant)); });
+  Releases releases(
+      loop, {[&](confine::GrantId grant) -> Meter::Account {
+               std::optional<std::uint32_t> holder = regions.holder_of(grant);
+               if (!holder) holder = clones.holder_of(grant);
+               if (!holder) return std::nullopt;
+               return quotas.account_of(*holder);
+             },
+             [&](confine::GrantId grant) { (void)(regions.released(grant) || clones.released(grant)); }});
+  keeper->on_release([&](confine::GrantId grant) { releases.add(grant); });
   keeper->on_replaced([&] {
     clones.forget_all();
     regions.keeper_replaced();

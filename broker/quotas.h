@@ -53,6 +53,8 @@ class [[nodiscard]] Charge {
   /// Ends the charge now.
   void end();
   [[nodiscard]] const Amount& amount() const { return amount_; }
+  /// The uid that it was made for.
+  [[nodiscard]] std::uint32_t payer() const { return payer_.uid; }
 
  private:
   friend class Quotas;

@@ -157,7 +157,7 @@ void Regions::keeper_replaced() {
     if (region.extent.empty()) return;
     // Their FORGETs died with the old keeper: from now on the memory itself must be asked.
     std::vector<confine::GrantId> orphans;
-    for (const Grant& grant : region.grants) orphans.push_back(grant.id);
+    for (const auto& [grant, one] : region.grants.by_id()) orphans.push_back(grant);
     region.untracked = region.untracked || !orphans.empty() || region.issuing > 0;
     for (confine::GrantId grant : orphans) parts_.directory.release(grant);
     if (!region.record.volatile_memory) return;

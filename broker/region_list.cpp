@@ -16,6 +16,8 @@ using schema::Result;
 
 namespace {
 
+constexpr std::size_t kShownHolders = 1000;
+
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;
 }
@@ -75,15 +77,9 @@ Result<Delivery> Regions::show(Caller caller, const schema::Show& ask) {
   MAPCAP_TRY(Region * region, find_for(caller, Verb::show, ask.name));
   schema::Shown shown;
   shown.region = describe(*region);
-  for (const Grant& grant : region->grants) {
-    auto same = std::find_if(shown.holders.begin(), shown.holders.end(), [&](const schema::Holder& holder) {
-      return holder.uid == grant.holder && holder.rights == grant.rights;
-    });
-    if (same != shown.holders.end()) {
-      ++same->count;
-    } else if (shown.holders.size() < 1000) {
-      shown.holders.push_back({grant.holder, grant.rights, 1});
-    }
+  for (const auto& [holder, count] : region->grants.holders()) {
+    if (shown.holders.size() == kShownHolders) break;
+    shown.holders.push_back({holder.first, holder.second, count});
   }
   Delivery delivery;
   delivery.body = std::move(shown);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "broker/confine/keeper.h"
@@ -75,6 +76,10 @@ class Regions {
   void recover(Inheritance inheritance);
   /// The kernel says that nothing of a grant is left. False when it is no region's.
   bool released(confine::GrantId grant) { return parts_.directory.release(grant) != nullptr; }
+  /// The uid that a grant of a region was issued to; empty when it is no region's.
+  [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
+    return parts_.directory.holder_of(grant);
+  }
   /// A new keeper serves: it must hold every volatile region again, and knows none of the old grants.
   void keeper_replaced();
 

@@ -1,0 +1,110 @@
+// Promise 12: who lets go of thousands of grants at once waits for that himself.
+#include "broker/releases.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <vector>
+
+#include "broker/directory.h"
+#include "tests/support/loop_harness.h"
+
+namespace mapcap::broker {
+namespace {
+
+class ReleasesTest : public testing::Test {
+ protected:
+  static Task<int> turns(Loop& loop, int count) {
+    for (int i = 0; i < count; ++i) co_await loop.yield();
+    co_return 0;
+  }
+
+  test::LoopHarness harness_;
+  std::vector<confine::GrantId> taken_;
+  std::vector<Meter::Account> accounts_;
+  Releases releases_{
+      harness_.loop,
+      {[](confine::GrantId grant) { return Meter::Account(static_cast<uid_t>(1000 + grant % 3)); },
+       [this](confine::GrantId grant) {
+         taken_.push_back(grant);
+         accounts_.push_back(harness_.loop.meter().account());
+       }}};
+};
+
+TEST_F(ReleasesTest, SomeDozensATurnInTheirOrderAndTheRestAfterOthersHadTheirs) {
+  constexpr std::size_t kMany = 10 * Releases::kAtOnce + 5;
+  std::vector<confine::GrantId> all;
+  for (std::size_t i = 0; i < kMany; ++i) all.push_back(i + 1);
+  for (const confine::GrantId grant : all) releases_.add(grant);
+  EXPECT_TRUE(taken_.empty()) << "whoever tells of them is in the middle of its own work";
+  std::size_t before = 0;
+  while (releases_.waiting() > 0) {
+    harness_.run(turns(harness_.loop, 1));
+    // A harness takes two turns for one.
+    ASSERT_LE(taken_.size() - before, 2 * Releases::kAtOnce);
+    before = taken_.size();
+  }
+  EXPECT_EQ(taken_, all);
+}
+
+TEST_F(ReleasesTest, EachIsOnItsHoldersAccount) {
+  for (confine::GrantId grant = 1; grant <= 9; ++grant) releases_.add(grant);
+  while (releases_.waiting() > 0) harness_.run(turns(harness_.loop, 1));
+  for (std::size_t i = 0; i < taken_.size(); ++i)
+    EXPECT_EQ(accounts_[i], Meter::Account(static_cast<uid_t>(1000 + taken_[i] % 3)));
+}
+
+// ---- the books of one region
+
+TEST(Grants, HoldersAreCountedAsTheyComeAndGo) {
+  Grants grants;
+  using Holders = std::map<Grants::Holder, std::uint32_t>;
+  grants.add({1, schema::Access::read_only, 5, {}});
+  grants.add({2, schema::Access::read_only, 5, {}});
+  grants.add({3, schema::Access::read_write, 5, {}});
+  grants.add({4, schema::Access::read_only, 6, {}});
+  EXPECT_EQ(grants.holders(), (Holders{{{5, schema::Access::read_only}, 2},
+                                       {{5, schema::Access::read_write}, 1},
+                                       {{6, schema::Access::read_only}, 1}}));
+  for (const confine::GrantId id : {2U, 4U, 3U}) grants.remove(id);
+  EXPECT_EQ(grants.holders(), (Holders{{{5, schema::Access::read_only}, 1}}));
+  grants.remove(1);
+  EXPECT_TRUE(grants.empty());
+  EXPECT_TRUE(grants.holders().empty());
+}
+
+TEST(Grants, WhoWaitsForTheLastIsNotWokenForEach) {
+  test::LoopHarness harness;
+  Directory directory;
+  auto made = std::make_unique<Region>(harness.loop);
+  made->record.id = {1};
+  made->record.name = "a/shared";
+  Region& region = directory.add(std::move(made));
+  constexpr confine::GrantId kMany = 4000;
+  for (confine::GrantId id = 1; id <= kMany; ++id)
+    directory.track(region, {id, schema::Access::read_only, 5, {}});
+  int woken = 0;
+  struct Wait {
+    static Task<void> of(Region& one, int& count) {
+      while (!one.grants.empty()) {
+        const std::shared_ptr<Event> changed = one.changed;
+        co_await changed->wait();
+        ++count;
+      }
+    }
+  };
+  harness.loop.post([&] { spawn(Wait::of(region, woken)); });
+  harness.loop.post([&] {
+    for (confine::GrantId id = 1; id <= kMany; ++id) EXPECT_EQ(directory.release(id), &region);
+    harness.loop.post([&] { harness.loop.stop(); });
+  });
+  harness.loop.run();
+  harness.loop.post([&] { harness.loop.stop(); });
+  harness.loop.run();
+  EXPECT_EQ(woken, 1);
+  directory.remove({1});
+}
+
+}  // namespace
+}  // namespace mapcap::broker
