@@ -1,5 +1,6 @@
 #include "broker/connection_shares.h"
 
+#include "policy/subject.h"
 #include "schema/result.h"
 
 namespace mapcap::broker {
@@ -27,7 +28,7 @@ std::optional<std::uint32_t> ConnectionShares::yields_to(std::uint32_t account) 
 }
 
 void ConnectionShares::set(std::uint32_t account, std::size_t count) {
-  if (account != 0) {
+  if (account != policy::kAdministrators) {
     by_count_.erase({of(account), account});
     if (count > 0) by_count_.emplace(count, account);
   }

@@ -21,13 +21,13 @@ class ConnectionShares {
   void remove(std::uint32_t account);
   [[nodiscard]] std::size_t of(std::uint32_t account) const;
   /// Who is to give up a connection, so that `account` may have one more; nobody when that were unfair.
-  /// Root never is.
+  /// Administrators never are.
   [[nodiscard]] std::optional<std::uint32_t> yields_to(std::uint32_t account) const;
 
  private:
   void set(std::uint32_t account, std::size_t count);
   std::unordered_map<std::uint32_t, std::size_t> count_;
-  std::set<std::pair<std::size_t, std::uint32_t>> by_count_;  ///< Without root.
+  std::set<std::pair<std::size_t, std::uint32_t>> by_count_;  ///< Without administrators.
 };
 
 }  // namespace mapcap::broker

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "schema/channel.h"
 
@@ -25,8 +26,8 @@ using schema::UniqueFd;
 
 namespace {
 
-/// Connections beyond the maximum that only root may have: who could end the others must get in.
-constexpr std::size_t kForRoot = 16;
+/// Connections beyond the maximum that only administrators may have: who could end the others must get in.
+constexpr std::size_t kReserved = 16;
 /// Sessions that made room end within their request; this many may be about that.
 constexpr std::size_t kEndingAtOnce = 256;
 /// Connections that wait to be accepted. Who comes when all places are taken waits in connect(2), first come,
@@ -121,12 +122,18 @@ Task<void> Listener::accept_all() {
 Ration::Time Listener::admit(UniqueFd socket, Meter::Time before) {
   const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(socket.borrow());
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
-  const std::uint32_t account = quotas_.account_of(peer.value().uid);
+  std::uint32_t account = quotas_.account_of(peer.value().uid);
+  std::optional<policy::Subject> root;
+  if (peer.value().uid == 0) {
+    Result<policy::Subject> looked_at = policy::Subject::of_peer(socket.borrow());
+    if (looked_at && looked_at.value().administrator()) root = std::move(looked_at.value());
+    if (root) account = policy::kAdministrators;
+  }
   gate_.charge(account, Meter::worked() - before);
   Result<void> admitted = schema::ok();
   {
     const Meter::Scope scope(loop_.meter(), account);
-    admitted = admit(socket, peer.value(), account);
+    admitted = root ? admit(socket, std::move(*root)) : admit(socket, peer.value(), account);
     if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
   }
   // Everybody waits for that, so never for what this user's requests have cost beside.
@@ -141,28 +148,43 @@ Result<void> Listener::admit(UniqueFd& socket, policy::Subject::Ids peer, std::u
   Amount one;
   one.connections = 1;
   MAPCAP_TRY(Charge charge, quotas_.reserve({peer.uid, peer.gid, ""}, one));
-  MAPCAP_TRY_VOID(find_room(peer.uid, account));
+  MAPCAP_TRY_VOID(find_room(account));
   MAPCAP_TRY(policy::Subject subject, policy::Subject::of_peer(socket.borrow()));
+  begin(socket, std::move(subject), account, std::move(charge));
+  return schema::ok();
+}
+
+Result<void> Listener::admit(UniqueFd& socket, policy::Subject administrator) {
+  MAPCAP_TRY_VOID(find_room(policy::kAdministrators));
+  Amount one;
+  one.connections = 1;
+  Charge charge = quotas_.restore({administrator.uid(), administrator.gid(), ""}, one);
+  begin(socket, std::move(administrator), policy::kAdministrators, std::move(charge));
+  return schema::ok();
+}
+
+void Listener::begin(UniqueFd& socket, policy::Subject subject, std::uint32_t account, Charge charge) {
   const SessionId id = next_++;
   auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_}, id,
                                            std::move(socket), std::move(subject), account, std::move(charge));
   shares_.add(account);
   sessions_.emplace(id, session);
   session->start();
-  return schema::ok();
 }
 
-Result<void> Listener::find_room(uid_t uid, std::uint32_t account) {
+Result<void> Listener::find_room(std::uint32_t account) {
+  const bool administrator = account == policy::kAdministrators;
   const std::size_t own = shares_.of(account);
   if (own >= limits_.per_user) {
+    const std::string who = administrator ? "the administrator" : "user " + std::to_string(account);
     return schema::error(ErrorCode::over_quota,
-                         "user " + std::to_string(account) + " has " + std::to_string(own) +
+                         who + " has " + std::to_string(own) +
                              " connections; close some or raise max_connections_per_user in the policy",
                          {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(own)}});
   }
   const std::size_t served = sessions_.size() - ending_;
   if (served < limits_.connections) return schema::ok();
-  if (uid == 0 && served < limits_.connections + kForRoot) return schema::ok();
+  if (administrator && served < limits_.connections + kReserved) return schema::ok();
   if (make_room(account)) return schema::ok();
   return schema::error(ErrorCode::exhausted,
                        "the broker serves its maximum of " + std::to_string(limits_.connections) +

@@ -19,7 +19,7 @@ schema::Result<schema::UniqueFd> listen_on(const std::string& path);
 class Listener final : public Notifier {
  public:
   struct Limits {
-    std::size_t connections = 4096;  ///< Of all users; root may have kForRoot more.
+    std::size_t connections = 4096;  ///< Of all users; administrators may have kReserved more.
     std::size_t per_user = 64;
   };
   Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
@@ -47,7 +47,10 @@ class Listener final : public Notifier {
   Ration::Time admit(schema::UniqueFd socket, Meter::Time before);
   /// Takes the socket when it admits.
   schema::Result<void> admit(schema::UniqueFd& socket, policy::Subject::Ids peer, std::uint32_t account);
-  schema::Result<void> find_room(uid_t uid, std::uint32_t account);
+  /// Of an administrator: for whom no limit of the user root holds, which containers may use up.
+  schema::Result<void> admit(schema::UniqueFd& socket, policy::Subject administrator);
+  void begin(schema::UniqueFd& socket, policy::Subject subject, std::uint32_t account, Charge charge);
+  schema::Result<void> find_room(std::uint32_t account);
   /// Ends the least missed connection of whoever has most. False when that were unfair.
   bool make_room(std::uint32_t account);
   void refuse(const schema::UniqueFd& socket, uid_t uid, schema::Error error);

@@ -39,11 +39,11 @@ std::uint32_t bits_for(const RegionRecord& record, const policy::Subject& subjec
 }
 
 bool may_manage(const RegionRecord& record, const policy::Subject& subject) {
-  return subject.uid() == record.owner || subject.uid() == 0;
+  return subject.uid() == record.owner || subject.administrator();
 }
 
 Result<void> check_mode(const RegionRecord& record, const policy::Subject& subject, Access rights) {
-  if (subject.uid() == 0) return schema::ok();
+  if (subject.administrator()) return schema::ok();
   const std::uint32_t needed = rights == Access::read_write ? 6U : 4U;
   if ((bits_for(record, subject) & needed) == needed) return schema::ok();
   return schema::error(ErrorCode::denied,
@@ -250,7 +250,7 @@ Result<Region*> Regions::find_for(const Caller& caller, Verb verb, const std::st
   if (manages && !may_manage(region->record, caller.subject)) {
     return schema::error(ErrorCode::denied,
                          "only the owner of region " + name + " (user " +
-                             std::to_string(region->record.owner) + ") or root may do that",
+                             std::to_string(region->record.owner) + ") or an administrator may do that",
                          {{"rule", "owner"}});
   }
   return region;

@@ -71,6 +71,7 @@ Task<bool> Session::answer_next() {
   busy_ = true;
   FairGate::Turn turn = co_await parts_.gate.turn(account_);
   if (closed_) co_return false;
+  if (!greeting_.done) subject_.look_again();
   // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for
   // ever.
   auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)

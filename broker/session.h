@@ -74,7 +74,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   [[nodiscard]] SessionId id() const { return id_; }
   [[nodiscard]] const policy::Subject& subject() const { return subject_; }
-  /// The user behind the subject (policy/subordinates.h).
+  /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
   [[nodiscard]] std::uint32_t account() const { return account_; }
 
   /// Set by hello.

@@ -56,8 +56,8 @@ void read_uids(Section& section, const Node& node, SubjectMatch& match) {
   }
 }
 
-/// Exactly one of user, group, uid (where allowed) and any.
-SubjectMatch read_subject(Section& section, const Accounts& accounts, bool with_uids) {
+/// Exactly one of user, group, any and, in rules, uid and administrator.
+SubjectMatch read_subject(Section& section, const Accounts& accounts, bool in_rule) {
   SubjectMatch match;
   std::size_t said = 0;
   if (const Node* user = section.node("user")) {
@@ -72,9 +72,18 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool with_
     if (gid) match.gids.push_back(*gid);
     match.text = "group " + shown(*group);
   }
-  if (const Node* uids = with_uids ? section.node("uid") : nullptr) {
+  if (const Node* uids = in_rule ? section.node("uid") : nullptr) {
     ++said;
     read_uids(section, *uids, match);
+  }
+  const std::optional<bool> administrator = in_rule ? section.flag("administrator") : std::nullopt;
+  if (administrator) {
+    ++said;
+    match.administrator = true;
+    match.text = "administrator";
+    if (!*administrator)
+      section.problem(section.at("administrator"),
+                      "administrator takes true: leave it out to mean somebody else");
   }
   const std::optional<bool> any = section.flag("any");
   if (section.has("any")) {
@@ -86,7 +95,7 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool with_
   }
   if (said != 1) {
     section.problem(section.at(), std::string("say whom it is about with exactly one of user, group, ") +
-                                      (with_uids ? "uid, any" : "any"));
+                                      (in_rule ? "uid, administrator, any" : "any"));
   }
   return match;
 }

@@ -14,6 +14,7 @@ bool contains(const auto& list, const auto& value) {
 
 bool subject_matches(const SubjectMatch& match, const Subject& subject) {
   if (match.any || contains(match.uids, subject.uid())) return true;
+  if (match.administrator && subject.administrator()) return true;
   return std::any_of(match.gids.begin(), match.gids.end(),
                      [&](std::uint32_t gid) { return subject.in_group(gid); });
 }

@@ -90,9 +90,10 @@ schema::Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& p
 
 enum class Effect : std::uint8_t { allow, deny };
 
-/// Ids; `any` with no ids, else exactly one of the lists.
+/// Ids; `any` or `administrator` with no ids, else exactly one of the lists.
 struct SubjectMatch {
   bool any = false;
+  bool administrator = false;  ///< Who has the machine's power (Subject::administrator).
   std::vector<std::uint32_t> uids;
   std::vector<std::uint32_t> gids;
   std::string text;  ///< As the file says it: "user alice", for explanations.

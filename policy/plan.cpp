@@ -93,7 +93,7 @@ Filled fill_in(const Create& ask, const Offer& offer) {
 /// Who is in no way of the region's group could not have made a file with it either.
 Result<std::uint32_t> group_for(const Subject& subject, const Create& ask) {
   const std::uint32_t group = ask.group.value_or(subject.gid());
-  if (subject.uid() == 0 || subject.in_group(group)) return group;
+  if (subject.administrator() || subject.in_group(group)) return group;
   return schema::error(ErrorCode::denied,
                        subject.describe() + " is not a member of group " + std::to_string(group),
                        {{"rule", "group"}});

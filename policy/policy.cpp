@@ -31,6 +31,7 @@ Policy::Policy(Settings settings) : settings_(std::move(settings)) {
   for (std::uint32_t i = 0; i < settings_.rules.size(); ++i) {
     const SubjectMatch& subject = settings_.rules[i].subject;
     if (subject.any) for_any_.push_back(i);
+    if (subject.administrator) for_administrators_.push_back(i);
     for (const std::uint32_t uid : subject.uids) by_uid_[uid].push_back(i);
     for (const std::uint32_t gid : subject.gids) by_gid_[gid].push_back(i);
   }
@@ -44,6 +45,8 @@ std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
     const auto found = index.find(id);
     if (found != index.end()) rules.insert(rules.end(), found->second.begin(), found->second.end());
   };
+  if (subject.administrator())
+    rules.insert(rules.end(), for_administrators_.begin(), for_administrators_.end());
   add(by_uid_, subject.uid());
   if (!by_gid_.empty()) {
     for (const std::uint32_t gid : subject.groups()) add(by_gid_, gid);

@@ -130,6 +130,7 @@ class Policy {
   Index by_uid_;
   Index by_gid_;
   std::vector<std::uint32_t> for_any_;
+  std::vector<std::uint32_t> for_administrators_;
 };
 
 }  // namespace mapcap::policy

@@ -1,6 +1,8 @@
 #include "policy/subject.h"
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -8,6 +10,7 @@
 #include <optional>
 
 #include "policy/accounts.h"
+#include "policy/power.h"
 #include "schema/region_name.h"
 
 // Debian 12's headers may lack it; Linux 6.5, include/uapi/asm-generic/socket.h.
@@ -46,12 +49,16 @@ Result<std::vector<std::uint32_t>> peer_groups(BorrowedFd socket) {
   }
 }
 
-/// Not valid where the kernel has none to give: the pid still names the peer in reports.
-UniqueFd peer_pidfd(BorrowedFd socket) {
+/// Not valid where the kernel has none to give: the pid still names the peer in reports. Of uid 0 before
+/// Linux 6.5 it is the process that has the number now. To be taken for an administrator, a peer would have
+/// to end after its connect(2) and have its number reach a root process before the accept: all numbers of the
+/// machine must be used up in that time.
+UniqueFd peer_pidfd(BorrowedFd socket, const ucred& peer) {
   int pidfd = -1;
   socklen_t size = sizeof pidfd;
-  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) != 0) return {};
-  return UniqueFd(pidfd);
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) return UniqueFd(pidfd);
+  if (errno != ENOPROTOOPT || peer.uid != 0 || peer.pid <= 0) return {};
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
 }
 
 bool is_number(std::string_view text) {
@@ -84,7 +91,8 @@ Result<Subject> Subject::of_peer(BorrowedFd socket) {
   MAPCAP_TRY(std::vector<std::uint32_t> groups, peer_groups(socket));
   Subject subject = for_explanation(credentials.uid, credentials.gid, std::move(groups), "");
   subject.pid_ = credentials.pid;
-  subject.pidfd_ = peer_pidfd(socket);
+  subject.pidfd_ = peer_pidfd(socket, credentials);
+  subject.look_again();
   return subject;
 }
 
@@ -107,7 +115,18 @@ Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vect
   subject.gid_ = gid;
   subject.groups_ = sorted_with(std::move(groups), gid);
   subject.set_name(user_name);
+  subject.administrator_ = uid == 0;
   return subject;
+}
+
+void Subject::look_again() {
+  if (!administrator_) return;
+  powerless_ = why_powerless(pid_, pidfd_.borrow());
+  administrator_ = powerless_.empty();
+}
+
+std::string Subject::describe() const {
+  return "user " + user_ + (powerless_.empty() ? "" : " (no administrator: " + powerless_ + ")");
 }
 
 void Subject::set_name(std::string_view name) {

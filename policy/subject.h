@@ -13,6 +13,10 @@
 
 namespace mapcap::policy {
 
+/// The account that administrators' turns, shares and connections count on. Nobody's uid: root of a
+/// container, who is uid 0 too, must not use up what the machine's administrator needs to stop it.
+inline constexpr std::uint32_t kAdministrators = 0xFFFFFFFF;
+
 /// One peer as the kernel attests it, at the moment it connected. Move-only, because it owns the peer's
 /// pidfd.
 class Subject {
@@ -40,6 +44,12 @@ class Subject {
   void set_name(std::string_view name);
 
   [[nodiscard]] std::uint32_t uid() const { return uid_; }
+  /// uid 0 with the machine's power (power.h), when it connected and when it was last looked at. An
+  /// explanation takes uid 0 for that.
+  [[nodiscard]] bool administrator() const { return administrator_; }
+  /// Looks at an administrator again: a service manager that connects for a service becomes that service.
+  /// Nobody becomes an administrator by it.
+  void look_again();
   /// The primary group.
   [[nodiscard]] std::uint32_t gid() const { return gid_; }
   /// All groups, the primary one included; sorted, without duplicates.
@@ -47,14 +57,15 @@ class Subject {
   [[nodiscard]] bool in_group(std::uint32_t gid) const;
   /// 0 when the peer lives in a pid namespace that cannot be seen, and for an explanation.
   [[nodiscard]] pid_t pid() const { return pid_; }
-  /// Not valid on kernels without SO_PEERPIDFD, for a peer that is gone, and for an explanation.
+  /// Not valid on kernels without SO_PEERPIDFD (but for uid 0), for a peer that is gone, and for an
+  /// explanation.
   [[nodiscard]] schema::BorrowedFd pidfd() const { return pidfd_.borrow(); }
 
   /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
   /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
   [[nodiscard]] const std::string& user() const { return user_; }
-  /// "user alice", "user 1000": for sentences.
-  [[nodiscard]] std::string describe() const { return "user " + user_; }
+  /// "user alice", "user 1000", "user root (no administrator: why)": for sentences.
+  [[nodiscard]] std::string describe() const;
 
  private:
   Subject() = default;
@@ -65,6 +76,8 @@ class Subject {
   pid_t pid_ = 0;
   schema::UniqueFd pidfd_;
   std::string user_;
+  bool administrator_ = false;
+  std::string powerless_;  ///< Of uid 0: why it is no administrator.
 };
 
 }  // namespace mapcap::policy

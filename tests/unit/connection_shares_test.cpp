@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "policy/subject.h"
+
 namespace mapcap::broker {
 namespace {
 
@@ -10,11 +12,11 @@ constexpr std::uint32_t kAlice = 1000;
 constexpr std::uint32_t kBob = 1001;
 constexpr std::uint32_t kCarol = 1002;
 
-ConnectionShares shares_of(std::size_t alice, std::size_t bob, std::size_t root = 0) {
+ConnectionShares shares_of(std::size_t alice, std::size_t bob, std::size_t administrators = 0) {
   ConnectionShares shares;
   for (std::size_t i = 0; i < alice; ++i) shares.add(kAlice);
   for (std::size_t i = 0; i < bob; ++i) shares.add(kBob);
-  for (std::size_t i = 0; i < root; ++i) shares.add(0);
+  for (std::size_t i = 0; i < administrators; ++i) shares.add(policy::kAdministrators);
   return shares;
 }
 
