@@ -41,8 +41,14 @@ struct WantedGrant {
   std::string name;
   Access rights = Access::read_only;
 };
+struct WantedPath {
+  std::string path;
+  WantedGrant grant;
+};
+/// At least one grant or path.
 struct RunCommand {
   std::vector<WantedGrant> grants;
+  std::vector<WantedPath> paths;
   std::vector<std::string> program;  ///< argv; never empty.
 };
 struct CloneCommand {

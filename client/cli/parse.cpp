@@ -23,6 +23,7 @@ struct Text {
   std::string regions, grants, connections;
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
+  std::vector<std::string> paths;
   bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
        all = false;
 };
@@ -84,6 +85,14 @@ WantedGrant wanted_grant(const std::string& text) {
   const auto rights = schema::parse_access(text.substr(colon + 1));
   if (rights.has_error()) throw Wrong{"\"" + text + "\": write NAME, NAME:ro or NAME:rw"};
   return {text.substr(0, colon), from_wire(rights.value())};
+}
+
+// PATH=NAME[:rw]. A name has no equals sign, so a path may have some.
+WantedPath wanted_path(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    throw Wrong{"--at \"" + text + "\": write PATH=NAME, PATH=NAME:ro or PATH=NAME:rw"};
+  return {text.substr(0, equals), wanted_grant(text.substr(equals + 1))};
 }
 
 QuotaSlot quota_slot(const Text& text) {
@@ -252,11 +261,19 @@ class Parser {
         add(app_, "run", "Run a program that inherits grants from descriptor 3 up (LISTEN_FDS)", [this] {
           RunCommand command;
           for (const std::string& name : text_.names) command.grants.push_back(wanted_grant(name));
+          for (const std::string& path : text_.paths) command.paths.push_back(wanted_path(path));
+          if (command.grants.empty() && command.paths.empty())
+            throw Wrong{"which regions? give NAME[:rw], or --at PATH=NAME[:rw]"};
           command.program = *program_;
           return command;
         });
-    run->add_option("NAME[:ro|:rw]", text_.names, "Regions to open; ro unless :rw follows")->required();
-    run->footer("Example: mapcap run alice/frames:rw -- ./encoder --fast");
+    run->add_option("NAME[:ro|:rw]", text_.names, "Regions to open; ro unless :rw follows");
+    run->add_option("--at", text_.paths,
+                    "PATH=NAME[:rw]: the program finds the region under PATH, if it is dynamically linked")
+        ->allow_extra_args(false);
+    run->footer(
+        "Example: mapcap run alice/frames:rw -- ./encoder --fast\n"
+        "         mapcap run --at /models/a.gguf=models/a -- ./infer -m /models/a.gguf");
 
     auto* clone =
         add(app_, "clone", "Run a program with an mmap-only clone of a file as descriptor 3", [this] {

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "client/cli/broker.h"
+#include "client/cli/by_path.h"
 #include "client/cli/commands.h"
 #include "client/convert.h"
 #include "mapcap/error.h"
@@ -61,15 +62,20 @@ void place(std::vector<Grant>& grants) {
 }  // namespace
 
 int perform(const Common& common, const RunCommand& command) {
+  if (!command.paths.empty()) check_preloadable(command.program.front());
   std::vector<Grant> grants;
   std::vector<std::string> names;
+  std::vector<GrantAtPath> at_paths;
   {
     Client client = connect(common);
     for (const WantedGrant& wanted : command.grants) {
       grants.push_back(client.open(wanted.name, wanted.rights));
       names.push_back(wanted.name);
     }
+    for (const WantedPath& wanted : command.paths)
+      at_paths.push_back({wanted.path, client.open(wanted.grant.name, wanted.grant.rights)});
   }  // the broker's connection is closed before its number may be needed
+  serve_paths(std::move(at_paths));
   replace_by(command.program, std::move(grants), names);
 }
 

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -89,6 +90,18 @@ char* decode(char* text) {
   return next;
 }
 
+/// Bytes of a device-DAX node, as sysfs has it; 0 where it does not.
+std::uint64_t device_size(dev_t device) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "/sys/dev/char/%u:%u/size", major(device), minor(device));
+  const int fd = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, text.data(), O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return 0;
+  text.fill('\0');
+  const long got = ::syscall(SYS_read, fd, text.data(), text.size() - 1);
+  ::syscall(SYS_close, fd);
+  return got > 0 ? std::strtoull(text.data(), nullptr, 10) : 0;
+}
+
 void add_own(int fd) {
   own[own_count++] = fd;
   std::sort(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(own_count));
@@ -152,7 +165,8 @@ __attribute__((constructor)) void set_up() {
     served.path = path;
     struct stat status {};
     if (MAPCAP_REAL(fstat)(served.fd, &status) != 0) give_up("a grant's descriptor is not open");
-    served.size = static_cast<std::uint64_t>(status.st_size);
+    served.is_device = S_ISCHR(status.st_mode);
+    served.size = served.is_device ? device_size(status.st_rdev) : static_cast<std::uint64_t>(status.st_size);
     served.device = status.st_dev;
     served.inode = status.st_ino;
     add_own(served.fd);

@@ -27,6 +27,7 @@ struct Served {
   const char* path = nullptr;  ///< Absolute, without `.`, `..` and double slashes.
   int fd = -1;                 ///< The grant's own descriptor, which stays open whatever the program does.
   bool writable = false;
+  bool is_device = false;  ///< A character device, which tells of itself.
   std::uint64_t size = 0;
   std::uint64_t device = 0;  ///< As fstat has it: what tells its copies.
   std::uint64_t inode = 0;

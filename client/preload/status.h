@@ -1,19 +1,30 @@
 // What stat and its like say of a region.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
 
+#include "client/preload/real.h"
 #include "client/preload/served.h"
 
 namespace mapcap::preload {
 
 /// A regular file of the region's size, its user's own: what programs want to see before they read one. The
 /// kernel knows a grant as a file of root's, which some refuse; and asked through a path it knows nothing.
+inline int tell_of_device(const Served& served, struct stat* to) {
+  return MAPCAP_REAL(fstat)(served.fd, to);
+}
+inline int tell_of_device(const Served& served, struct stat64* to) {
+  return MAPCAP_REAL(fstat64)(served.fd, to);
+}
+/// A regular file of the region's size, its user's own: what programs want to see before they read one. The
+/// kernel knows a grant as a file of root's, which some refuse; and asked through a path it knows nothing.
 template <typename Status>
 int tell(const Served& served, Status* to) {
+  if (served.is_device) return tell_of_device(served, to);
   std::memset(to, 0, sizeof *to);
   to->st_dev = served.device;
   to->st_ino = served.inode;
@@ -28,6 +39,7 @@ int tell(const Served& served, Status* to) {
 }
 
 inline int tell(const Served& served, struct statx* to) {
+  if (served.is_device) return MAPCAP_REAL(statx)(served.fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, to);
   std::memset(to, 0, sizeof *to);
   to->stx_mask = STATX_BASIC_STATS;
   to->stx_blksize = 4096;

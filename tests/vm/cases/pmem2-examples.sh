@@ -6,18 +6,17 @@ set -euo pipefail
 
 examples="basic advanced map_multiple_files redo ringbuf"
 
-# Ours is only that /dev/fd/3 means the descriptor itself; see examples/by_path.cpp.
+# They take paths: the regions are at /region/1, /region/2.
 run() { # GRANTS -- PROGRAM ARGS...
-    local grants=()
-    while [ "$1" != -- ]; do grants+=("$1") && shift; done
+    local at=() n=0
+    while [ "$1" != -- ]; do n=$((n + 1)) && at+=(--at "/region/$n=$1") && shift; done
     shift
-    mc run "${grants[@]}" -- env LD_PRELOAD="$by_path" "$MAPCAP_VM_CACHE/pmem2/$1" "${@:2}"
+    mc run "${at[@]}" -- "$MAPCAP_VM_CACHE/pmem2/$1" "${@:2}"
 }
 
 guest_part() {
     . "$MAPCAP_VM/guest/lib.sh"
     . "$MAPCAP_VM/guest/broker.sh"
-    by_path=$(built examples/libby_path.so)
     need_fsdax ext4
     mkdir -p -m 0700 /mnt/ext4/clones /mnt/ext4/files
     start_broker /run/pmem2 << END
@@ -45,27 +44,27 @@ END
     local pool said
     for pool in clone lsm device dram; do
         mc create $pool/one --pool $pool --size 8M > /dev/null
-        run $pool/one:rw -- basic /dev/fd/3 || fail "basic does not work on $pool"
+        run $pool/one:rw -- basic /region/1 || fail "basic does not work on $pool"
         said=$(mc dump $pool/one - --bytes 24) || true
         [ "$said" = "hello, persistent memory" ] || fail "basic left '$said' in $pool/one"
-        said=$(run $pool/one:rw -- advanced /dev/fd/3 7 10) || fail "advanced does not work on $pool"
+        said=$(run $pool/one:rw -- advanced /region/1 7 10) || fail "advanced does not work on $pool"
         [ "$said" = "70 65 72 73 69 73 74 65 6E 74 " ] || fail "advanced reads '$said' from $pool/one"
 
         head -c 8M /dev/zero | mc fill $pool/one - > /dev/null
-        run $pool/one:rw -- redo add /dev/fd/3 1 42 > /dev/null || fail "redo does not add on $pool"
+        run $pool/one:rw -- redo add /region/1 1 42 > /dev/null || fail "redo does not add on $pool"
         # The rest maps privately, which device-DAX refuses to everybody.
         if [ $pool != device ]; then
-            run $pool/one:rw -- redo check /dev/fd/3 > /dev/null || fail "redo finds damage on $pool"
-            said=$(run $pool/one:rw -- redo print /dev/fd/3) || fail "redo does not print on $pool"
+            run $pool/one:rw -- redo check /region/1 > /dev/null || fail "redo finds damage on $pool"
+            said=$(run $pool/one:rw -- redo print /region/1) || fail "redo does not print on $pool"
             grep -q 42 <<< "$said" || fail "redo lost what it had added on $pool: $said"
         fi
 
         head -c 8M /dev/zero | mc fill $pool/one - > /dev/null
-        run $pool/one:rw -- ringbuf /dev/fd/3 64 1000 > /dev/null || fail "ringbuf does not work on $pool"
+        run $pool/one:rw -- ringbuf /region/1 64 1000 > /dev/null || fail "ringbuf does not work on $pool"
 
         if [ $pool != device ]; then # It has one device.
             mc create $pool/two --pool $pool --size 8M > /dev/null
-            run $pool/one:rw $pool/two:rw -- map_multiple_files /dev/fd/3 /dev/fd/4 > /dev/null ||
+            run $pool/one:rw $pool/two:rw -- map_multiple_files /region/1 /region/2 > /dev/null ||
                 fail "map_multiple_files does not work on $pool"
         fi
         echo "ok on $pool ($(shown $pool/one confinement), $(shown $pool/one granularity))"
