@@ -4,7 +4,6 @@
 #include <systemd/sd-daemon.h>
 
 #include <charconv>
-#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -12,7 +11,6 @@
 
 namespace mapcap::broker {
 
-using namespace std::chrono_literals;
 using confine::HeldMemory;
 using schema::BorrowedFd;
 using schema::RegionId;
@@ -34,28 +32,16 @@ bool parse_stored_name(std::string_view name, RegionId& region) {
   return failed == std::errc{} && end == name.data() + name.size() && region.value != 0;
 }
 
-/// `io`: the keeper's socket was reset before its end was noticed.
-bool is_passing(const schema::Error& error) {
-  return error.code == schema::ErrorCode::unavailable || error.code == schema::ErrorCode::io;
-}
-
 }  // namespace
 
-Custody::Custody(confine::Keeper& keeper, Loop& loop, Worker& worker)
+Custody::Custody(confine::Keeper& keeper, Worker& worker)
     : keeper_(keeper),
-      loop_(loop),
       worker_(worker),
       // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
       has_store_(std::getenv("NOTIFY_SOCKET") != nullptr) {}
 
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
-  // A keeper that dies is replaced within milliseconds: nobody need hear of it.
-  Result<void> held = keeper_.hold(region, fd);
-  for (std::chrono::nanoseconds pause = 1ms; !held && is_passing(held.error()) && pause < 2s; pause *= 2) {
-    co_await loop_.sleep(pause);
-    held = keeper_.hold(region, fd);
-  }
-  if (!held) co_return held.error();
+  MAPCAP_CO_TRY_VOID(co_await keeper_.hold(region, fd));
   if (has_store_) {
     // On the worker: the service manager's socket may be full, and it waits.
     (void)co_await worker_.run([region, fd] {

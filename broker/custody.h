@@ -13,18 +13,17 @@ namespace mapcap::broker {
 
 class Custody {
  public:
-  Custody(confine::Keeper& keeper, Loop& loop, Worker& worker);
+  Custody(confine::Keeper& keeper, Worker& worker);
 
-  /// When it returns, the memory outlives the broker. The fd store is used where a service manager listens
-  /// ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors: `unavailable` when no keeper
-  /// answers within 2 s.
+  /// When it returns, the memory outlives the broker; `fd` stays open until drop(). The fd store is used
+  /// where a service manager listens ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors:
+  /// of Keeper::hold.
   Task<schema::Result<void>> hold(schema::RegionId region, schema::BorrowedFd fd);
   void drop(schema::RegionId region);
 
-  /// A new keeper holds nothing: gives it what it must hold. The fd store has it already.
-  schema::Result<void> hold_again(schema::RegionId region, schema::BorrowedFd fd) {
-    return keeper_.hold(region, fd);
-  }
+  /// For a region that an earlier broker left: the keeper gets it, unless it has it. The fd store has it
+  /// already.
+  void guard(schema::RegionId region, schema::BorrowedFd fd) { keeper_.guard(region, fd); }
 
   /// What the service manager passed at start ($LISTEN_FDS), by the names that hold() gave; once, before
   /// threads. Descriptors under other names are closed.
@@ -32,7 +31,6 @@ class Custody {
 
  private:
   confine::Keeper& keeper_;
-  Loop& loop_;
   Worker& worker_;
   bool has_store_;
 };

@@ -56,14 +56,6 @@ Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
   return schema::ok();
 }
 
-/// The kernel says EIO, whatever keeps it from opening the file behind a clone (confine/issuer.cpp).
-schema::Error not_opened() {
-  return schema::error(
-      ErrorCode::busy,
-      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl F_SETLEASE), or it "
-      "is being executed; clone a copy of it, or ask again");
-}
-
 }  // namespace
 
 FileClones::FileClones(confine::Keeper& keeper, Quotas& quotas, Loop& loop, Worker& worker)
@@ -83,7 +75,6 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
 
   const RegionId id{kCloneIds | next_++};
   const schema::ByteCount size = file.size;
-  MAPCAP_CO_TRY_VOID(keeper_.clone().attach(id, file.fd.borrow(), size, confine::Backing::foreign));
   Undo detach([this, id] { keeper_.clone().detach(id); });
   confine::Label label;
   label.name = "file";
@@ -94,9 +85,8 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
   label.durability = "page block-device";
   label.confinement = "clone";
   label.holder = {subject.uid(), subject.gid()};
-  Result<confine::Issued> asked = co_await keeper_.clone().issue(id, std::move(label));
-  if (!asked && asked.error().code == ErrorCode::unavailable) co_return not_opened();
-  MAPCAP_CO_TRY(confine::Issued issued, std::move(asked));
+  MAPCAP_CO_TRY(confine::Issued issued, co_await keeper_.clone().issue(id, std::move(label), file.fd.borrow(),
+                                                                       confine::Backing::foreign));
   detach.disarm();
   clones_.emplace(issued.grant, Clone{id, std::move(charge)});
 

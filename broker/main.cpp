@@ -126,7 +126,7 @@ Result<void> serve(const Config& config) {
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;
-  Custody custody(*keeper, loop, worker);
+  Custody custody(*keeper, worker);
   FileClones clones(*keeper, quotas, loop, worker);
   lifetime::SystemClock clock;
   FairGate gate(loop);
@@ -149,6 +149,7 @@ Result<void> serve(const Config& config) {
              },
              [&](confine::GrantId grant) { (void)(regions.released(grant) || clones.released(grant)); }});
   keeper->on_release([&](confine::GrantId grant) { releases.add(grant); });
+  keeper->on_ended([&](const std::string& how) { report.keeper_ended(how); });
   keeper->on_replaced([&] {
     clones.forget_all();
     regions.keeper_replaced();

@@ -120,7 +120,9 @@ void Regions::recover_one(RegionRecord known, UniqueFd memory) {
   region->record = std::move(known);
   RegionRecord& record = region->record;
   region->pool = find_pool(parts_.pools, record.pool);
-  region->untracked = !parts_.keeper.adopted();
+  // Grants of before are known only where the kernel sends word of them, and to a keeper that was there.
+  region->untracked = !parts_.keeper.knows_earlier_grants() || region->pool == nullptr ||
+                      !region->pool->confiner->tracks_grants();
   region->touched = true;  // By whomever the broker before let.
   // The ledger leaves that to the pool.
   if (region->pool != nullptr && region->pool->facts().seals.front() == schema::SealKind::irrevocable)
@@ -130,6 +132,7 @@ void Regions::recover_one(RegionRecord known, UniqueFd memory) {
     spawn(erase_in_background(parts_.ledger, record.id, strength_of(record)));
     return;
   }
+  if (record.volatile_memory && !region->extent.empty()) parts_.custody.guard(record.id, region->extent.fd());
   if (record.state != RegionState::lost && region->pool->confiner->kind() == schema::Confinement::lsm) {
     // The inode's mark may be gone (the programs were unpinned) while descriptors of it are out.
     Result<void> confined = region->pool->confiner->attach(record.id, region->extent.fd(), record.size);
@@ -160,10 +163,6 @@ void Regions::keeper_replaced() {
     for (const auto& [grant, one] : region.grants.by_id()) orphans.push_back(grant);
     region.untracked = region.untracked || !orphans.empty() || region.issuing > 0;
     for (confine::GrantId grant : orphans) parts_.directory.release(grant);
-    if (!region.record.volatile_memory) return;
-    if (Result<void> held = parts_.custody.hold_again(region.id(), region.extent.fd()); !held) {
-      parts_.report.reclaim_failed(region.record.name, held.error());
-    }
   });
 }
 

@@ -22,10 +22,6 @@ using schema::Result;
 
 namespace {
 
-/// Pauses between attempts to issue while a keeper is being replaced: 1 ms, doubled up to 1.02 s, 2 s in all.
-constexpr std::chrono::nanoseconds kFirstRetry = 1ms;
-constexpr std::chrono::nanoseconds kLastRetry = 2s;
-
 std::string durability_text(const schema::Durability& durability) {
   return std::string(to_string(durability.granularity)) + " " + std::string(to_string(durability.domain)) +
          (durability.map_sync ? " map-sync" : "");
@@ -58,13 +54,6 @@ Result<void> check_mode(const RegionRecord& record, const policy::Subject& subje
 schema::Error no_such(const std::string& name) {
   return schema::error(ErrorCode::not_found, "there is no region named " + name + " that you may see",
                        {{"name", name}});
-}
-
-/// `invalid`: not attached, because the keeper was replaced after the region had been attached to the one
-/// before. `io`: its socket was reset before its end was noticed.
-bool keeper_is_changing(const schema::Error& error) {
-  return error.code == ErrorCode::unavailable || error.code == ErrorCode::invalid ||
-         error.code == ErrorCode::io;
 }
 
 }  // namespace
@@ -111,8 +100,6 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({uid, holder.gid(), region->record.pool}, one));
   confine::Confiner& confiner = *region->pool->confiner;
-  Result<void> attached_first = confiner.attach(id, region->extent.fd(), region->record.size);
-  if (!attached_first && !keeper_is_changing(attached_first.error())) co_return attached_first.error();
 
   confine::Label label;
   label.name = region->record.name;
@@ -125,22 +112,16 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.durability = durability_text(region->pool->facts().durability);
   label.confinement = to_string(confiner.kind());
   label.holder = {uid, holder.gid()};
-  // A keeper that dies is replaced within milliseconds, and the new one issues: nobody need hear of it.
   region->touched = true;
-  region->pool->pool->granting(region->extent);
+  const bool first = region->pool->pool->granting(region->extent);
   ++region->issuing;
-  Result<confine::Issued> issued = co_await confiner.issue(id, label);
-  for (auto pause = kFirstRetry; !issued && keeper_is_changing(issued.error()) && pause < kLastRetry;
-       pause *= 2) {
-    co_await parts_.loop.sleep(pause);
-    region = parts_.directory.find(id);
-    if (region->record.state != RegionState::live) break;
-    Result<void> attached = confiner.attach(id, region->extent.fd(), region->record.size);
-    if (attached) issued = co_await confiner.issue(id, label);
-  }
+  Result<confine::Issued> issued = co_await confiner.issue(id, std::move(label), region->extent.fd());
   region = parts_.directory.find(id);
   --region->issuing;
   region->changed->notify();
+  // Nobody else may have got one meanwhile.
+  if (!issued && first && region->issuing == 0 && region->grants.empty() && !region->untracked)
+    region->pool->pool->never_granted(region->extent);
   if (!issued) co_return issued.error();
   parts_.directory.track(*region, Grant{issued.value().grant, rights, uid, std::move(charge)});
   if (region->record.state != RegionState::live) {

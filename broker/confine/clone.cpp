@@ -28,6 +28,19 @@ bool set_append_flag(schema::BorrowedFd fd) {
   return ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0;
 }
 
+/// What may be the keeper's end, rather than what is asked for: the next one may do it.
+bool is_the_keepers(const schema::Error& failed) {
+  return failed.code == ErrorCode::unavailable || failed.code == ErrorCode::io;
+}
+
+/// The kernel says EIO, whatever keeps it from opening the file behind a clone (issuer.cpp).
+schema::Error not_opened_behind() {
+  return error(
+      ErrorCode::busy,
+      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl F_SETLEASE), or "
+      "it is being executed; clone a copy of it, or ask again");
+}
+
 }  // namespace
 
 void CloneConfiner::connect(Connection connection) {
@@ -36,8 +49,9 @@ void CloneConfiner::connect(Connection connection) {
   next_grant_ = connection.next_grant;
 }
 
-void CloneConfiner::disconnect(std::string why) {
+void CloneConfiner::disconnect(std::string why, Lasts lasts) {
   unavailable_ = std::move(why);
+  lasts_ = lasts;
   attached_.clear();  // Backing ids belong to the connection.
   granted_.clear();   // Nobody will tell of their end.
   path_.reset();
@@ -45,6 +59,7 @@ void CloneConfiner::disconnect(std::string why) {
 }
 
 void CloneConfiner::begin_issuing(Loop& loop, std::chrono::nanoseconds deadline) {
+  patience_ = deadline;
   issuer_ = std::make_unique<Issuer>(loop, deadline);
 }
 
@@ -69,16 +84,20 @@ void CloneConfiner::close_untold(std::int32_t last) {
 Result<void> CloneConfiner::attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount,
                                    Backing backing) {
   if (!path_) return error(ErrorCode::unavailable, unavailable_);
-  const auto known = attached_.find(region.value);
   // Also when it is known: the flag may have been lost with a machine.
-  const bool guarded = backing == Backing::carved && set_append_flag(fd);
+  return attach_as(region, fd, backing == Backing::carved && set_append_flag(fd));
+}
+
+/// `unavailable`: the keeper cannot be told now.
+Result<void> CloneConfiner::attach_as(schema::RegionId region, schema::BorrowedFd fd, bool guarded) {
+  const auto known = attached_.find(region.value);
   if (known != attached_.end()) {
     known->second.claimed = true;
     known->second.guarded = guarded;
     return schema::ok();
   }
   MAPCAP_TRY(const std::int32_t backing_id, open_backing(device_.borrow(), fd));
-  if (!tell_({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
+  if (!keeper_.tell({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
     close_backing(device_.borrow(), backing_id);
     return error(ErrorCode::unavailable, "the keeper does not answer; ask again");
   }
@@ -91,28 +110,58 @@ bool CloneConfiner::guards_holes(schema::RegionId region) const {
   return known != attached_.end() && known->second.guarded;
 }
 
-Task<Result<Issued>> CloneConfiner::issue(schema::RegionId region, Label label) {
-  if (!path_ || !issuer_) co_return error(ErrorCode::unavailable, unavailable_);
-  const auto known = attached_.find(region.value);
-  if (known == attached_.end()) {
+Task<Result<Issued>> CloneConfiner::issue(schema::RegionId region, Label label, schema::BorrowedFd memory,
+                                          Backing backing) {
+  using Clock = std::chrono::steady_clock;
+  const KeeperLink::Time until = Clock::now() + patience_;
+  auto blob = encode_label(label);
+  if (!blob) co_return blob.error();
+  if (!memory.valid() && !attached_.contains(region.value)) {
     co_return error(ErrorCode::invalid,
                     "region " + std::to_string(region.value) + " is not attached to its confiner");
   }
-  auto blob = encode_label(label);
-  if (!blob) co_return blob.error();
-  const std::shared_ptr<IssuePath> path = path_;
-  const GrantId grant = next_grant_++;
-  // A named value: g++ 12 destroys aggregate temporaries of a co_await expression twice.
-  Opening opening{grant,        region,       known->second.backing_id, label.size,
-                  label.rights, label.holder, std::move(blob.value())};
-  Result<schema::UniqueFd> opened = co_await issuer_->open(path, std::move(opening));
-  if (!opened) co_return opened.error();  // `this` may be gone by now.
-  if (path != path_) {
-    co_return error(ErrorCode::unavailable,
-                    "the keeper was replaced while it was asked for a grant; ask again");
+  // Now, and not when the next keeper serves: by then the region may have been cut, which ends the flag.
+  const bool guarded = memory.valid() && backing == Backing::carved && set_append_flag(memory);
+  // This confiner may be gone whenever a wait ends.
+  const std::weak_ptr<const bool> life = life_;
+  KeeperLink& keeper = keeper_;
+  schema::Error failed = error(ErrorCode::unavailable, unavailable_);
+  for (;;) {
+    const std::shared_ptr<IssuePath> path = path_;
+    if (path && issuer_) {
+      Result<void> attached = schema::ok();
+      if (memory.valid()) attached = attach_as(region, memory, guarded);
+      if (!attached && attached.error().code != ErrorCode::unavailable) co_return attached.error();
+      if (const auto known = attached_.find(region.value); known != attached_.end() && attached) {
+        const GrantId grant = next_grant_++;
+        // A named value: g++ 12 destroys aggregate temporaries of a co_await expression twice.
+        Opening opening{grant,        region,      known->second.backing_id, label.size, label.rights,
+                        label.holder, blob.value()};
+        Result<schema::UniqueFd> opened = co_await issuer_->open(path, std::move(opening));
+        if (life.expired()) co_return error(ErrorCode::unavailable, "mapcapd is shutting down");
+        if (opened && path == path_) {
+          granted_.insert(grant);
+          co_return Issued{std::move(opened.value()), grant};
+        }
+        if (!opened && !is_the_keepers(opened.error())) co_return opened.error();
+        if (!opened) failed = opened.error();
+        if (!opened && opened.error().code == ErrorCode::io) {
+          // Its end, or the file behind the clone? A keeper that still answers did not end.
+          const bool same = co_await keeper.answers(until);
+          if (life.expired()) co_return failed;
+          if (same) co_return backing == Backing::foreign ? not_opened_behind() : failed;
+        }
+      } else {
+        failed = attached ? error(ErrorCode::unavailable, unavailable_) : attached.error();
+      }
+    } else {
+      failed = error(ErrorCode::unavailable, unavailable_);
+      if (lasts_ == Lasts::yes) co_return failed;
+    }
+    if (!memory.valid() || Clock::now() >= until) co_return failed;
+    const bool still = co_await keeper.wait(until);
+    if (!still) co_return failed;
   }
-  granted_.insert(grant);
-  co_return Issued{std::move(opened.value()), grant};
 }
 
 void CloneConfiner::detach(schema::RegionId region) {
@@ -120,7 +169,7 @@ void CloneConfiner::detach(schema::RegionId region) {
   if (known == attached_.end()) return;
   // The kernel keeps the backing of nodes that are open; only the number goes.
   close_backing(device_.borrow(), known->second.backing_id);
-  tell_({wire::Kind::unbacked, 0, region.value, 0});
+  keeper_.tell({wire::Kind::unbacked, 0, region.value, 0});
   attached_.erase(known);
 }
 

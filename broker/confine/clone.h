@@ -1,7 +1,7 @@
 // The clone confiner: grants are FUSE passthrough files that the keeper serves. Loop only.
 #pragma once
 
-#include <functional>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,11 +16,27 @@
 
 namespace mapcap::broker::confine {
 
+/// What the confiner needs of whoever has the keeper.
+class KeeperLink {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  /// Tells the keeper; false when it cannot be told now.
+  virtual bool tell(const wire::Head& head) = 0;
+  /// Until the keeper can be told more, was replaced, or it is `until`. False when the link is gone, and the
+  /// confiner with it.
+  virtual Task<bool> wait(Time until) = 0;
+  /// Whether the keeper that serves now answers by `until`; false too when it is not the same any more by
+  /// then, and when the confiner is gone.
+  virtual Task<bool> answers(Time until) = 0;
+
+ protected:
+  ~KeeperLink() = default;
+};
+
 class CloneConfiner final : public Confiner {
  public:
-  /// Tells the keeper; false when it cannot be told now.
-  using Tell = std::function<bool(const wire::Head&)>;
-  explicit CloneConfiner(Tell tell) : tell_(std::move(tell)) {}
+  /// `keeper` outlives it.
+  explicit CloneConfiner(KeeperLink& keeper) : keeper_(keeper) {}
 
   // ---- for the keeper's owner
   // ------------------------------------------------------------------------------
@@ -31,8 +47,10 @@ class CloneConfiner final : public Confiner {
     GrantId next_grant = 0;
   };
   void connect(Connection connection);
-  /// Ends the connection on the broker's side: opens that hang fail, regions must be attached again.
-  void disconnect(std::string why);
+  enum class Lasts : bool { no, yes };
+  /// Ends the connection on the broker's side: opens that hang fail, regions are attached again when the next
+  /// grant is asked for. Lasts::no: another is on its way, and worth waiting for.
+  void disconnect(std::string why, Lasts lasts);
   [[nodiscard]] const std::shared_ptr<IssuePath>& path() const { return path_; }
 
   /// Starts the issuing thread.
@@ -43,6 +61,8 @@ class CloneConfiner final : public Confiner {
   /// A region that an earlier broker attached, and a grant that it issued.
   void adopt_backing(schema::RegionId region, std::int32_t backing_id);
   void adopt_grant(GrantId grant) { granted_.insert(grant); }
+  /// Whether grants are out whose end will be told.
+  [[nodiscard]] bool has_grants() const { return !granted_.empty(); }
   /// Backing ids of an earlier broker whose regions nobody attached again pin memory for nothing.
   void close_unclaimed();
   /// Closes ids that an earlier broker opened and died before it could tell: at most the next few after
@@ -60,7 +80,8 @@ class CloneConfiner final : public Confiner {
   schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
                               Backing backing = Backing::carved) override;
   [[nodiscard]] bool guards_holes(schema::RegionId region) const override;
-  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label) override;
+  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label, schema::BorrowedFd memory = {},
+                                     Backing backing = Backing::carved) override;
   void detach(schema::RegionId region) override;
 
  private:
@@ -70,14 +91,19 @@ class CloneConfiner final : public Confiner {
     bool claimed = true;  ///< False: known from the keeper only.
   };
 
-  Tell tell_;
+  schema::Result<void> attach_as(schema::RegionId region, schema::BorrowedFd fd, bool guarded);
+
+  KeeperLink& keeper_;
   schema::UniqueFd device_;
   std::shared_ptr<IssuePath> path_;
   std::string unavailable_ = "the keeper is not running";
+  Lasts lasts_ = Lasts::yes;  ///< What unavailable_ says.
+  std::chrono::nanoseconds patience_{0};
   GrantId next_grant_ = 0;
   std::unordered_map<std::uint64_t, Attached> attached_;  ///< By region.
   std::unordered_set<GrantId> granted_;
   std::unique_ptr<Issuer> issuer_;
+  std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);  ///< Ends with this.
 };
 
 }  // namespace mapcap::broker::confine

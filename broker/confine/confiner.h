@@ -61,10 +61,10 @@ class Confiner {
   /// True when release events come from the kernel; otherwise reclaim probes (Pool::held).
   [[nodiscard]] virtual bool tracks_grants() const = 0;
 
-  /// Prepares a region's memory for issuing. `fd` is only used during the call. Idempotent, also across a
-  /// restart of the broker and a replacement of the keeper. Whoever needs a mapping or a truncation of a
-  /// carved file does it before: the append flag forbids both. Errors: `unsupported` for a backing that this
-  /// confiner cannot confine, `io`, `unavailable`.
+  /// Prepares a region's memory for issuing; issue() does it by itself where it is given the memory. `fd` is
+  /// only used during the call. Idempotent, also across a restart of the broker. Whoever needs a mapping or a
+  /// truncation of a carved file does it before: the append flag forbids both. Errors: `unsupported` for a
+  /// backing that this confiner cannot confine, `io`, `unavailable`.
   virtual schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
                                       Backing backing = Backing::carved) = 0;
 
@@ -72,9 +72,14 @@ class Confiner {
   /// the backing's filesystem has no append flag, for foreign files, and for regions that are not attached.
   [[nodiscard]] virtual bool guards_holes(schema::RegionId region) const = 0;
 
-  /// Issues one descriptor with the label's rights. Errors: `timed_out`, `unavailable`, `exhausted`, `io`,
-  /// `unsupported` (rights that this kind of memory cannot be issued with), `invalid` (not attached).
-  virtual Task<schema::Result<Issued>> issue(schema::RegionId region, Label label) = 0;
+  /// Issues one descriptor with the label's rights. `memory`, the region's, stays open until the answer: with
+  /// it the region is attached where it is not, again too when a keeper dies meanwhile; without, it must have
+  /// been. The answer is final: what a keeper's death makes impossible for a moment is waited for. Errors:
+  /// `timed_out`, `unavailable` (no keeper in time), `exhausted`, `io`, `busy` (a foreign file that cannot be
+  /// opened now), `unsupported` (rights, or a backing, that cannot be issued), `invalid` (not attached).
+  virtual Task<schema::Result<Issued>> issue(schema::RegionId region, Label label,
+                                             schema::BorrowedFd memory = {},
+                                             Backing backing = Backing::carved) = 0;
 
   /// Undoes attach. Grants that are out stay what they are; they hold the memory, not the region.
   virtual void detach(schema::RegionId region) = 0;

@@ -29,7 +29,6 @@ schema::Error open_error(int failed) {
     case ECONNABORTED:
     case ENOTCONN:
     case ENODEV:
-    case EIO:
       return error(ErrorCode::unavailable, "the keeper ended while it was asked for a grant; ask again");
     case EMFILE:
     case ENFILE:

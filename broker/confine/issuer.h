@@ -54,7 +54,8 @@ class Issuer {
     Loop::Timer deadline;
   };
 
-  /// co_await: an open descriptor. Errors: `timed_out`, `unavailable`, `exhausted`, `io`.
+  /// co_await: an open descriptor. Errors: `timed_out`, `unavailable` when the keeper ended, `exhausted`,
+  /// `io`: also for whatever keeps the kernel from opening the file behind a clone, of which it says EIO.
   auto open(std::shared_ptr<IssuePath> path, Opening opening) {
     struct Awaiter {
       Issuer& issuer;

@@ -27,6 +27,8 @@ using wire::Kind;
 
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
+/// More than any socket's queue has room for.
+constexpr std::size_t kEverything = 100'000;
 
 struct Memory {
   UniqueFd fd;
@@ -58,7 +60,7 @@ class KeeperProcess {
       wait();
       // The broker's socket first: when it ended, the issuing page must be clear before the next open is
       // answered.
-      if (broker_speaks_) hear_broker();
+      if (broker_speaks_) hear_broker(kBatch);
       serve_fuse();
       if (broker_.valid()) flush();
       if (somebody_connects_) accept_brokers();
@@ -121,6 +123,8 @@ class KeeperProcess {
       if (!peer.valid()) return;
       const std::optional<ucred> who = credentials(peer.borrow());
       if (!who || who->uid != own_uid_) continue;
+      // The last words of a broker that died may still be in the queue, and its end behind them.
+      hear_broker(kEverything);
       if (broker_.valid()) {
         // A stopped broker that still has its socket counts: two brokers on one region table must never be.
         const std::optional<ucred> first = credentials(broker_.borrow());
@@ -139,9 +143,9 @@ class KeeperProcess {
     return who;
   }
 
-  void hear_broker() {
-    for (std::size_t i = 0; i < kBatch && broker_.valid() && !done_; ++i) {
-      auto received = schema::receive(broker_.borrow(), sizeof(wire::Head), 1);
+  void hear_broker(std::size_t most) {
+    for (std::size_t i = 0; i < most && broker_.valid() && !done_; ++i) {
+      auto received = schema::receive(broker_.borrow(), wire::kMaxPacketToKeeper, wire::kFdsPerPacket);
       if (!received) return end_link();
       if (const auto* nothing = std::get_if<schema::Wait>(&received.value())) {
         if (*nothing == schema::Wait::closed) end_link();
@@ -150,10 +154,25 @@ class KeeperProcess {
       auto& packet = std::get<schema::Incoming>(received.value());
       std::span<const std::byte> bytes(packet.bytes);
       const auto head = wire::take<wire::Head>(bytes);
-      UniqueFd fd = packet.fds.empty() ? UniqueFd() : std::move(packet.fds.front());
       // A broker that says what it should not is not served any further; it starts a keeper of its own.
-      if (!head || !obey(*head, std::move(fd))) return end_link();
+      if (!head) return end_link();
+      if (adopted_ && head->kind == Kind::hold_many) {
+        if (!hold_many(*head, bytes, std::move(packet.fds))) return end_link();
+        continue;
+      }
+      UniqueFd fd = packet.fds.empty() ? UniqueFd() : std::move(packet.fds.front());
+      if (!obey(*head, std::move(fd))) return end_link();
     }
+  }
+
+  bool hold_many(const wire::Head& head, std::span<const std::byte> regions, std::vector<UniqueFd> fds) {
+    if (head.value != fds.size()) return false;
+    for (UniqueFd& fd : fds) {
+      const auto region = wire::take<std::uint64_t>(regions);
+      if (!region) return false;
+      memory_[*region].fd = std::move(fd);
+    }
+    return regions.empty();
   }
 
   bool obey(const wire::Head& head, UniqueFd fd) {
@@ -207,7 +226,7 @@ class KeeperProcess {
       // descriptor is of no use, which it finds out at the first backing.
       ::ioctl(fresh_device->get(), fuse::kClone, &from);
     }
-    wire::Bytes welcome = wire::packet({Kind::welcome, 0, wire::kVersion, 0});
+    wire::Bytes welcome = wire::packet({Kind::welcome, wire::kHoldsMany, wire::kVersion, 0});
     wire::append(welcome, wire::Welcome{std::max(fuse_.last_grant() + 1, first_grant_), max_held_,
                                         last_backing_, device_.valid() ? 1U : 0U});
     std::vector<BorrowedFd> fds = {page_.fd()};
@@ -258,7 +277,11 @@ class KeeperProcess {
       if (outgoing_.empty() && !released_.empty()) queue(next_released());
       if (outgoing_.empty()) return;
       auto sent = schema::send(broker_.borrow(), outgoing_.front().bytes, outgoing_.front().fds);
-      if (!sent) return end_link();
+      if (!sent) {
+        // It died. What it said before, memory to be held above all, is still in the queue.
+        hear_broker(kEverything);
+        return end_link();
+      }
       if (!sent.value()) return;  // The broker's queue is full: poll says when it is not.
       outgoing_.pop_front();
     }

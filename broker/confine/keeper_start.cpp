@@ -6,12 +6,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include "broker/confine/keeper_process.h"
 #include "broker/confine/keeper_wire.h"
@@ -28,29 +30,28 @@ using schema::Result;
 using schema::UniqueFd;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kSocketName = "keeper.sock";
 constexpr int kDeathPatienceMs = 1000;
 constexpr int kPeerPidfd = 77;                           // SO_PEERPIDFD, Linux 6.5.
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4.
 
 /// Through the descriptor, so that a state directory's path may be longer than a socket's.
-std::string socket_path(BorrowedFd directory) {
-  return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + kSocketName;
+std::string socket_path(BorrowedFd directory, const char* name) {
+  return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + name;
 }
 
-Result<UniqueFd> bind_socket(BorrowedFd directory) {
+Result<UniqueFd> bind_socket(BorrowedFd directory, const char* name) {
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) return io_error("socket", errno);
   // Before bind, which makes the name with this mode: there is no moment at which others could connect.
   if (::fchmod(socket.get(), 0600) != 0) return io_error("fchmod of the keeper's socket", errno);
-  unlink_socket(directory);
-  const std::string path = socket_path(directory);
+  ::unlinkat(directory.get(), name, 0);
+  const std::string path = socket_path(directory, name);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   // SAFETY: sockaddr_un is what AF_UNIX expects behind a sockaddr pointer.
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return io_error("bind of keeper.sock in the state directory", errno);
+    return io_error("bind of " + std::string(name) + " in the state directory", errno);
   }
   return socket;
 }
@@ -65,16 +66,12 @@ GrantId first_grant() {
   return (GrantId{generation} << 48U) | 2U;  // 1 is FUSE's root.
 }
 
-Result<UniqueFd> open_pidfd(BorrowedFd socket, pid_t pid) {
-  int peer = -1;
-  socklen_t size = sizeof peer;
-  if (socket.valid() && ::getsockopt(socket.get(), SOL_SOCKET, kPeerPidfd, &peer, &size) == 0) {
-    return UniqueFd(peer);
-  }
-  // SAFETY: no libc wrapper in glibc 2.35; takes a pid and flags, returns a descriptor (CLOEXEC).
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process.valid()) return io_error("pidfd_open of the keeper", errno);
-  return process;
+bool is_fuse_device(BorrowedFd fd) {
+  struct stat status {};
+  constexpr unsigned kMisc = 10;  // Documentation/admin-guide/devices.txt: 10, 229.
+  constexpr unsigned kFuse = 229;
+  return fd.valid() && ::fstat(fd.get(), &status) == 0 && S_ISCHR(status.st_mode) &&
+         status.st_rdev == makedev(kMisc, kFuse);
 }
 
 /// Waits until the socket has something to read. False when time is up.
@@ -104,6 +101,18 @@ schema::Error malformed() {
 
 }  // namespace
 
+Result<UniqueFd> open_pidfd(BorrowedFd socket, pid_t pid) {
+  int peer = -1;
+  socklen_t size = sizeof peer;
+  if (socket.valid() && ::getsockopt(socket.get(), SOL_SOCKET, kPeerPidfd, &peer, &size) == 0) {
+    return UniqueFd(peer);
+  }
+  // SAFETY: no libc wrapper in glibc 2.35; takes a pid and flags, returns a descriptor (CLOEXEC).
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.valid()) return io_error("pidfd_open of the keeper", errno);
+  return process;
+}
+
 Result<UniqueFd> open_state_directory(const std::string& path) {
   UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) return io_error("state directory " + path, errno);
@@ -111,7 +120,7 @@ Result<UniqueFd> open_state_directory(const std::string& path) {
 }
 
 Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
-                                 std::chrono::seconds idle) {
+                                 std::chrono::seconds idle, const char* socket_name) {
   KeeperHandle keeper;
   UniqueFd
       served;  // The keeper's own clone: the broker must not keep it, or a dead keeper's requests would hang.
@@ -124,7 +133,7 @@ Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds requ
     keeper.clone_unavailable = mounted.error().sentence;
   }
   MAPCAP_TRY(IssuingPage page, IssuingPage::create());
-  MAPCAP_TRY(UniqueFd listener, bind_socket(directory));
+  MAPCAP_TRY(UniqueFd listener, bind_socket(directory, socket_name));
   MAPCAP_TRY(auto link, schema::socket_pair());
   const GrantId first = first_grant();
 
@@ -176,6 +185,7 @@ Result<void> Inventory::hear(schema::Incoming packet) {
       const auto welcome = wire::take<wire::Welcome>(bytes);
       if (!welcome || packet.fds.empty()) return malformed();
       max_held = welcome->max_held;
+      holds_many = (head->abilities & wire::kHoldsMany) != 0;
       last_backing = welcome->last_backing;
       next_grant = welcome->next_grant;
       page = std::move(packet.fds[0]);
@@ -247,7 +257,7 @@ Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nan
 Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedFd directory,
                                                                        std::chrono::nanoseconds patience) {
   std::optional<std::pair<KeeperHandle, Inventory>> none;
-  auto connected = schema::connect_to(socket_path(directory));
+  auto connected = schema::connect_to(socket_path(directory, kSocketName));
   if (!connected) {
     if (connected.error().code == ErrorCode::unavailable) return none;
     return connected.error();
@@ -270,6 +280,10 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
 
   // A descriptor that is opened here and connected there: the keeper itself may open nothing.
   keeper.clone.device = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!is_fuse_device(keeper.clone.device.borrow())) {
+    keeper.clone.device.reset();
+    keeper.clone_unavailable = "/dev/fuse is not there, or cannot be opened any more";
+  }
   std::vector<BorrowedFd> fds;
   if (keeper.clone.device.valid()) fds.push_back(keeper.clone.device.borrow());
   // When this fails the keeper has closed the connection: what it said before tells why.
@@ -294,6 +308,8 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
     keeper.clone.path = std::make_shared<IssuePath>(std::move(inventory.value().root), std::move(page));
     keeper.clone.next_grant = inventory.value().next_grant;
   } else {
+    if (keeper.clone_unavailable.empty())
+      keeper.clone_unavailable = "the keeper of the broker before serves no FUSE filesystem (any more)";
     keeper.clone.device.reset();
   }
   return std::optional(std::pair(std::move(keeper), std::move(inventory.value())));
@@ -308,12 +324,16 @@ void signal_keeper(BorrowedFd process, int number) {
   ::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0);
 }
 
-bool reap_keeper(BorrowedFd process) {
+std::optional<std::string> reap_keeper(BorrowedFd process) {
   siginfo_t information{};
   if (::waitid(kByPidfd, static_cast<id_t>(process.get()), &information, WEXITED | WNOHANG) != 0) {
-    return true;  // ECHILD: an adopted keeper is nobody's child, or was taken already.
+    return "ended, how is not known";  // ECHILD: an adopted keeper is nobody's child, or was taken already.
   }
-  return information.si_pid != 0;
+  if (information.si_pid == 0) return std::nullopt;
+  const std::string number = std::to_string(information.si_status);
+  if (information.si_code == CLD_EXITED) return "ended with exit code " + number;
+  const char* name = ::sigabbrev_np(information.si_status);
+  return "was ended by signal " + number + (name != nullptr ? " (SIG" + std::string(name) + ")" : "");
 }
 
 }  // namespace mapcap::broker::confine

@@ -1,7 +1,8 @@
 // What broker and keeper say to each other: plain structs, one a packet, over SOCK_SEQPACKET on one machine.
 //
-// Both ends are root and usually the same binary, but a keeper may be older than the broker that adopts it:
-// change kWireVersion with anything here or in the issuing page.
+// Both ends are root and usually the same binary, but either may be older than the other: change kVersion
+// with anything here or in the issuing page that an older one would misread. What a keeper may be asked for
+// beyond that it says in its welcome (kHoldsMany), which older ones leave zero.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +20,7 @@ namespace mapcap::broker::confine::wire {
 
 inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::size_t kMaxPacket = 64U << 10U;
+inline constexpr std::size_t kMaxPacketToKeeper = 4096;
 inline constexpr std::size_t kFdsPerPacket = 250;       ///< The kernel's limit is 253 (SCM_MAX_FD).
 inline constexpr std::size_t kEntriesPerPacket = 2000;  ///< 32 bytes each at most: stays below kMaxPacket.
 
@@ -32,8 +34,9 @@ enum class Kind : std::uint32_t {
   root = 6,      ///< + an O_PATH fd of the filesystem's root.
   ping = 7,      ///< value comes back in pong.
   end = 8,       ///< Let go of everything and exit.
+  hold_many = 9,  ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
   // keeper to broker
-  welcome = 100,   ///< + issuing page [+ root]. region: kVersion; value: Welcome follows.
+  welcome = 100,   ///< + issuing page [+ root]. region: kVersion; abilities: its own; Welcome follows.
   busy = 101,      ///< value: the pid of the broker that is connected.
   memory = 102,    ///< value: number of MemoryEntry; + a descriptor for each that has one.
   grants = 103,    ///< value: number of GrantEntry.
@@ -43,13 +46,17 @@ enum class Kind : std::uint32_t {
   ended = 107,     ///< The FUSE connection is gone; memory is still held.
 };
 
+/// What a keeper can do that an older one of the same version cannot: bits in its welcome's Head::abilities.
+inline constexpr std::uint32_t kHoldsMany = 1;
+
 struct Head {
   Kind kind = Kind::ping;
-  std::uint32_t reserved = 0;
+  std::uint32_t abilities = 0;  ///< Only in welcome.
   std::uint64_t region = 0;
   std::uint64_t value = 0;
 };
 static_assert(sizeof(Head) == 24);
+static_assert(sizeof(Head) + kFdsPerPacket * sizeof(std::uint64_t) <= kMaxPacketToKeeper);
 
 struct Welcome {
   std::uint64_t next_grant = 0;   ///< Above every grant id ever seen; same generation in the high 16 bits.
@@ -90,6 +97,13 @@ void append(Bytes& bytes, const T& value) {
 inline Bytes packet(const Head& head) {
   Bytes bytes;
   append(bytes, head);
+  return bytes;
+}
+
+/// kind hold_many.
+inline Bytes hold_packet(std::span<const std::uint64_t> regions) {
+  Bytes bytes = packet({Kind::hold_many, 0, 0, regions.size()});
+  for (const std::uint64_t region : regions) append(bytes, region);
   return bytes;
 }
 

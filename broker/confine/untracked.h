@@ -24,7 +24,11 @@ class UntrackedConfiner : public Confiner {
     return schema::ok();
   }
 
-  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label) override {
+  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label, schema::BorrowedFd memory = {},
+                                     Backing backing = Backing::carved) override {
+    if (memory.valid()) {
+      MAPCAP_CO_TRY_VOID(attach(region, memory, label.size, backing));
+    }
     const auto known = attached_.find(region.value);
     if (known == attached_.end()) {
       co_return schema::error(schema::ErrorCode::invalid,

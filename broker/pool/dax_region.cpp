@@ -92,10 +92,16 @@ class DaxRegionPool final : public Pool {
     return extent;
   }
 
-  void granting(const Extent& extent) noexcept override {
+  bool granting(const Extent& extent) noexcept override {
+    const std::lock_guard lock(mutex_);
+    const auto found = devices_.find(extent.word());
+    return found != devices_.end() && !std::exchange(found->second.granted, true);
+  }
+
+  void never_granted(const Extent& extent) noexcept override {
     const std::lock_guard lock(mutex_);
     if (const auto found = devices_.find(extent.word()); found != devices_.end())
-      found->second.granted = true;
+      found->second.granted = false;
   }
 
   Result<void> cut(Extent& extent, SealKind) override {

@@ -100,12 +100,21 @@ class DevicePool final : public Pool {
     return schema::ok();
   }
 
-  void granting(const Extent& extent) noexcept override {
+  bool granting(const Extent& extent) noexcept override {
     const std::optional<std::size_t> found = find(extent.word());
     const std::lock_guard lock(mutex_);
-    if (!found || states_[*found].granted) return;
+    if (!found || states_[*found].granted) return false;
     states_[*found].granted = true;
     if (parts_.note) parts_.note(parts_.devices[*found], Granted::yes);
+    return true;
+  }
+
+  void never_granted(const Extent& extent) noexcept override {
+    const std::optional<std::size_t> found = find(extent.word());
+    const std::lock_guard lock(mutex_);
+    if (!found) return;
+    states_[*found].granted = false;
+    if (parts_.note) parts_.note(parts_.devices[*found], Granted::no);
   }
 
   Result<void> cut(Extent& extent, SealKind) override {

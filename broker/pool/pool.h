@@ -124,8 +124,10 @@ class Pool {
     return schema::ByteCount{(asked.value + granule - 1) / granule * granule};
   }
 
-  /// Somebody is about to be given a descriptor, which not every pool can know the end of. Loop only.
-  virtual void granting(const Extent&) noexcept {}
+  /// Somebody is about to be given a descriptor, which not every pool can know the end of. Loop only. True
+  /// when that had to be noted: never_granted() takes it back when nobody was given one.
+  virtual bool granting(const Extent&) noexcept { return false; }
+  virtual void never_granted(const Extent&) noexcept {}
 
   /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
   virtual schema::Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;

@@ -59,8 +59,12 @@ void LogReport::policy_refused(const schema::Error& error) {
   line(SD_ERR, "policy not reloaded, the old one stays in force: " + error.sentence);
 }
 
+void LogReport::keeper_ended(std::string_view how) {
+  line(SD_WARNING, "the keeper " + std::string(how));
+}
+
 void LogReport::keeper_replaced(int pid) {
-  line(SD_WARNING, "the keeper died; a new one serves as process " + std::to_string(pid));
+  line(SD_NOTICE, "a new keeper serves as process " + std::to_string(pid));
 }
 
 void LogReport::region_lost(std::string_view name, const schema::Error& why) {

@@ -22,6 +22,8 @@ class Report {
   virtual void close_failed(const schema::Error& error) = 0;
   virtual void policy_reloaded(std::string_view path) = 0;
   virtual void policy_refused(const schema::Error& error) = 0;
+  /// how: "was killed after 2s of silence"
+  virtual void keeper_ended(std::string_view how) = 0;
   virtual void keeper_replaced(int pid) = 0;
   virtual void region_lost(std::string_view name, const schema::Error& why) = 0;
   /// A region that was lost has its memory again.
@@ -48,6 +50,7 @@ class LogReport final : public Report {
   void close_failed(const schema::Error& error) override;
   void policy_reloaded(std::string_view path) override;
   void policy_refused(const schema::Error& error) override;
+  void keeper_ended(std::string_view how) override;
   void keeper_replaced(int pid) override;
   void region_lost(std::string_view name, const schema::Error& why) override;
   void region_found(std::string_view name) override;

@@ -31,8 +31,9 @@ class DyingConfiner final : public confine::Confiner {
     return real_.attach(region, fd, size, backing);
   }
   [[nodiscard]] bool guards_holes(RegionId region) const override { return real_.guards_holes(region); }
-  Task<Result<confine::Issued>> issue(RegionId region, confine::Label label) override {
-    Result<confine::Issued> issued = co_await real_.issue(region, std::move(label));
+  Task<Result<confine::Issued>> issue(RegionId region, confine::Label label, schema::BorrowedFd memory,
+                                      confine::Backing backing) override {
+    Result<confine::Issued> issued = co_await real_.issue(region, std::move(label), memory, backing);
     if (stops_at("issued", pool_)) co_await std::suspend_always();
     co_return issued;
   }
@@ -51,7 +52,8 @@ class DyingPool final : public pool::Pool {
   Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode mode) override {
     return real_->size_for(asked, mode);
   }
-  void granting(const pool::Extent& extent) noexcept override { real_->granting(extent); }
+  bool granting(const pool::Extent& extent) noexcept override { return real_->granting(extent); }
+  void never_granted(const pool::Extent& extent) noexcept override { real_->never_granted(extent); }
   Result<pool::Extent> carve(const pool::Carving& carving, const pool::Progress& progress) override {
     const Acting acting(name());
     Result<pool::Extent> carved = real_->carve(carving, [&](schema::ByteCount done, schema::ByteCount total) {
@@ -140,14 +142,17 @@ class DyingKeeper final : public confine::Keeper {
   explicit DyingKeeper(std::unique_ptr<confine::Keeper> real) : real_(std::move(real)) {}
   void attach(Loop& loop) override { real_->attach(loop); }
   [[nodiscard]] bool adopted() const override { return real_->adopted(); }
+  [[nodiscard]] bool knows_earlier_grants() const override { return real_->knows_earlier_grants(); }
   [[nodiscard]] int pid() const override { return real_->pid(); }
+  [[nodiscard]] confine::KeeperHealth health() const override { return real_->health(); }
   std::vector<confine::HeldMemory> take_held() override { return real_->take_held(); }
   std::vector<confine::LiveGrant> take_live_grants() override { return real_->take_live_grants(); }
-  Result<void> hold(RegionId region, schema::BorrowedFd fd) override {
-    Result<void> done = real_->hold(region, fd);
+  Task<Result<void>> hold(RegionId region, schema::BorrowedFd fd) override {
+    Result<void> done = co_await real_->hold(region, fd);
     step("held", "");
-    return done;
+    co_return done;
   }
+  void guard(RegionId region, schema::BorrowedFd fd) override { real_->guard(region, fd); }
   void drop(RegionId region) override {
     real_->drop(region);
     step("dropped", "");
@@ -155,9 +160,11 @@ class DyingKeeper final : public confine::Keeper {
   void on_release(std::function<void(confine::GrantId)> released) override {
     real_->on_release(std::move(released));
   }
+  void on_ended(std::function<void(const std::string&)> ended) override { real_->on_ended(std::move(ended)); }
   void on_replaced(std::function<void()> replaced) override { real_->on_replaced(std::move(replaced)); }
   confine::Confiner& clone() override { return real_->clone(); }
   [[nodiscard]] std::string clone_unavailable() const override { return real_->clone_unavailable(); }
+  bool leave() override { return real_->leave(); }
   void shut_down() override { real_->shut_down(); }
 
  private:

@@ -189,7 +189,7 @@ TEST_F(KeeperLife, DroppedMemoryIsLetGo) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     const std::size_t before = descriptors_of(keeper.pid());
     const UniqueFd fd = memory(kSize);
-    CO_ASSERT(keeper.hold(RegionId{1}, fd.borrow()));
+    CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before + 1; }));
     keeper.drop(RegionId{1});
     EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before; }));

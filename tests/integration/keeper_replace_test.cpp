@@ -30,7 +30,7 @@ TEST_F(KeeperLife, KilledKeeperIsReplacedAndOldMappingsGoOn) {
     int replaced = 0;
     keeper.on_replaced([&] { ++replaced; });
     const UniqueFd fd = memory(kSize);
-    CO_ASSERT(keeper.hold(RegionId{1}, fd.borrow()));
+    CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     auto before = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_write);
     CO_ASSERT(before);
     int* bytes = map(before.value().fd.borrow());
@@ -46,7 +46,7 @@ TEST_F(KeeperLife, KilledKeeperIsReplacedAndOldMappingsGoOn) {
     char byte = 0;
     EXPECT_EQ(::read(before.value().fd.get(), &byte, 1), -1) << "must fail, not hang";
 
-    CO_ASSERT(keeper.hold(RegionId{1}, fd.borrow()));
+    CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     auto after = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_write);
     CO_ASSERT(after);
     EXPECT_NE(after.value().grant, before.value().grant);
@@ -76,7 +76,7 @@ TEST_F(KeeperLife, StoppedKeeperTimesOutAndServesAgainWhenContinued) {
     EXPECT_EQ(late.error().code, ErrorCode::timed_out);
     EXPECT_LT(waited, std::chrono::seconds(5)) << "the deadline is 0.1 s";
     // What needs no open goes on: the memory must survive the broker from here on, stopped keeper or not.
-    EXPECT_TRUE(keeper.hold(RegionId{2}, fd.borrow()));
+    EXPECT_TRUE((co_await keeper.hold(RegionId{2}, fd.borrow())).has_value());
     EXPECT_TRUE(keeper.clone().attach(RegionId{2}, fd.borrow(), kSize));
 
     ::kill(keeper.pid(), SIGCONT);

@@ -100,6 +100,21 @@ TEST_F(DevicePoolTest, AGrantedDeviceIsFreeOnlyWhenItIsKnownThatNobodyHasIt) {  
   EXPECT_EQ(pool->size_for({1}, CacheMode::write_back).value(), kSmall);
 }
 
+TEST_F(DevicePoolTest, ADeviceWhoseGrantWasNeverMadeIsFreeAgain) {
+  auto taken = carve(kSmall);
+  ASSERT_TRUE(taken);
+  Extent extent = std::move(taken.value());
+  extent.keep();
+  EXPECT_TRUE(pool->granting(extent));
+  EXPECT_FALSE(pool->granting(extent)) << "it is noted once";
+  held = true;
+  pool->never_granted(extent);
+  EXPECT_FALSE(pool->held(extent).value()) << "nobody was asked: nobody can have it";
+  EXPECT_TRUE(pool->cut(extent, SealKind::revocable));
+  held = false;
+  ASSERT_TRUE(pool->free(extent, nullptr));
+}
+
 TEST_F(DevicePoolTest, ADeviceThatIsNoRegionsButSomebodyHasIsGivenToNobody) {  // Promise 6
   held = true;
   EXPECT_EQ(carve(kSmall).error().code, ErrorCode::busy);

@@ -26,18 +26,23 @@ class IdleKeeper final : public broker::confine::Keeper {
  public:
   void attach(broker::Loop&) override {}
   [[nodiscard]] bool adopted() const override { return false; }
+  [[nodiscard]] bool knows_earlier_grants() const override { return false; }
   [[nodiscard]] int pid() const override { return 0; }
+  [[nodiscard]] broker::confine::KeeperHealth health() const override { return {}; }
   std::vector<broker::confine::HeldMemory> take_held() override { return {}; }
   std::vector<broker::confine::LiveGrant> take_live_grants() override { return {}; }
-  schema::Result<void> hold(schema::RegionId, schema::BorrowedFd) override {
-    if (!refuses) return schema::ok();
-    return schema::error(schema::ErrorCode::exhausted, "a test asks it to refuse");
+  broker::Task<schema::Result<void>> hold(schema::RegionId, schema::BorrowedFd) override {
+    if (!refuses) co_return schema::ok();
+    co_return schema::error(schema::ErrorCode::exhausted, "a test asks it to refuse");
   }
+  void guard(schema::RegionId, schema::BorrowedFd) override {}
   void drop(schema::RegionId) override {}
   void on_release(std::function<void(broker::confine::GrantId)>) override {}
+  void on_ended(std::function<void(const std::string&)>) override {}
   void on_replaced(std::function<void()>) override {}
   broker::confine::Confiner& clone() override { return *confiner_; }
   [[nodiscard]] std::string clone_unavailable() const override { return "a test asks for none"; }
+  bool leave() override { return false; }
   void shut_down() override {}
 
   bool refuses = false;
@@ -68,8 +73,7 @@ class RegionsTest : public testing::Test {
   RegionsTest() {
     std::string pattern = testing::TempDir() + "regions-XXXXXX";
     directory_path_ = ::mkdtemp(pattern.data());
-    ledger_ =
-        std::move(ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
+    ledger_ = std::move(ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
     broker::pool::MemoryOptions memory;
     memory.name = "dram";
     memory.capacity = {64U << 20U};
@@ -177,7 +181,7 @@ class RegionsTest : public testing::Test {
   WatchedPool* pool_ = nullptr;
   broker::Quotas quotas_;
   broker::Directory directory_;
-  broker::Custody custody_{keeper_, harness_.loop, harness_.worker};
+  broker::Custody custody_{keeper_, harness_.worker};
   broker::LogReport report_;
   broker::lifetime::SystemClock clock_;
   ledger::BootId boot_{1};

@@ -96,19 +96,19 @@ class StandIn {
     constexpr ByteCount size{8192};
     const auto held = keeper.take_held();
     std::vector<UniqueFd> memory;
-    const auto bring_in = [&](std::uint64_t region, BorrowedFd fd) {
-      return keeper.hold(RegionId{region}, fd).has_value() &&
-             keeper.clone().attach(RegionId{region}, fd, size).has_value();
-    };
     keeper.on_replaced([&] {
-      for (std::size_t i = 0; i < memory.size(); ++i) (void)bring_in(first_region + i, memory[i].borrow());
+      for (std::size_t i = 0; i < memory.size(); ++i) {
+        (void)keeper.clone().attach(RegionId{first_region + i}, memory[i].borrow(), size);
+      }
     });
     for (std::uint64_t i = 0; i < regions; ++i) {
       memory.emplace_back(::memfd_create("stand-in", MFD_CLOEXEC));
       if (::ftruncate(memory.back().get(), size.value) != 0) ::_exit(3);
-      if (!bring_in(first_region + i, memory.back().borrow())) continue;
+      auto taken = co_await keeper.hold(RegionId{first_region + i}, memory.back().borrow());
+      if (!taken) continue;
       Label what{"stand-in", size, Access::read_write, "wb", "wb", "none", "clone", {65534, 65533}};
-      auto issued = co_await keeper.clone().issue(RegionId{first_region + i}, std::move(what));
+      auto issued =
+          co_await keeper.clone().issue(RegionId{first_region + i}, std::move(what), memory.back().borrow());
       if (!issued) continue;
       const Told told{first_region + i, issued.value().grant, keeper.pid(), keeper.adopted(),
                       static_cast<std::uint32_t>(held.size())};
