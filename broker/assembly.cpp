@@ -6,25 +6,21 @@
 
 #include <cerrno>
 
+#include "base/machine/memory.h"
+#include "broker/bpf/device_holders/device_holders.h"
+#include "broker/bpf/page_attribute/page_attribute.h"
 #include "broker/confine/lsm/lsm.h"
-#include "broker/device_holders/device_holders.h"
-#include "broker/page_attribute/page_attribute.h"
-#include "broker/pool/dax_device.h"
-#include "broker/pool/dax_file.h"
-#include "broker/pool/dax_region.h"
+#include "broker/pool/devices/dax_device.h"
+#include "broker/pool/devices/dax_region.h"
+#include "broker/pool/devices/pci_bar.h"
+#include "broker/pool/files/dax_file.h"
 #include "broker/pool/memory.h"
-#include "broker/pool/pci_bar.h"
 #include "policy/machine_share.h"
-#include "schema/memory.h"
 
 namespace mapcap::broker {
 
 using policy::Backing;
 using policy::PoolSettings;
-using schema::ByteCount;
-using schema::Confinement;
-using schema::ErrorCode;
-using schema::Result;
 
 namespace {
 
@@ -42,10 +38,10 @@ pool::CacheReader cache_reader() {
 
 /// Every memfd of a kernel is mapped alike: one is looked at.
 bool memory_is_write_back() {
-  const schema::UniqueFd fd(::memfd_create("mapcap-cache", MFD_CLOEXEC));
-  if (!fd.valid() || ::ftruncate(fd.get(), schema::kPageSize) != 0) return false;
-  const Result<schema::CacheMode> mode = page_attribute::mapped_from(fd.borrow());
-  return mode && mode.value() == schema::CacheMode::write_back;
+  const Fd fd(::memfd_create("mapcap-cache", MFD_CLOEXEC));
+  if (!fd.valid() || ::ftruncate(fd.get(), kPageSize) != 0) return false;
+  const Result<CacheMode> mode = page_attribute::mapped_from(fd.borrow());
+  return mode && mode.value() == CacheMode::write_back;
 }
 
 Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement,
@@ -92,7 +88,7 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
     case Backing::memory: {
       pool::MemoryOptions options;
       options.name = settings.name;
-      options.capacity = policy::resolved(*settings.capacity, schema::machine::total_memory());
+      options.capacity = policy::resolved(*settings.capacity, machine::total_memory());
       options.seals = settings.seals;
       options.populate = settings.populate;
       options.huge = settings.huge;
@@ -113,7 +109,7 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
       return pool::open_pci_bar(
           {settings.name, settings.resources, settings.cache, census(), settings.end_holders_after});
   }
-  return schema::error(ErrorCode::invalid, "pool " + settings.name + " has no backing");
+  return failure(ErrorCode::invalid, "pool " + settings.name + " has no backing");
 }
 
 struct Choice {
@@ -188,7 +184,7 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
       warn(choice, settings);
       return choice;
     }
-    return schema::error(
+    return failure(
         ErrorCode::unsupported,
         settings.where + ": pool " + settings.name + " cannot have confinement " +
             std::string(to_string(*settings.confinement)) +
@@ -204,33 +200,33 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
     }
     reasons += (reasons.empty() ? "" : "; ") + choice.reason;
   }
-  return schema::error(ErrorCode::unsupported,
-                       settings.where + ": this machine cannot make the descriptors of pool " +
-                           settings.name + " mmap-only (" + reasons + "); run `mapcap doctor`" +
-                           (settings.backing == Backing::memory && !settings.secret
-                                ? ", or accept weaker ones with confinement = \"sealed\""
-                                : ""));
+  return failure(ErrorCode::unsupported,
+                 settings.where + ": this machine cannot make the descriptors of pool " + settings.name +
+                     " mmap-only (" + reasons + "); run `mapcap doctor`" +
+                     (settings.backing == Backing::memory && !settings.secret
+                          ? ", or accept weaker ones with confinement = \"sealed\""
+                          : ""));
 }
 
 }  // namespace
 
 Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   ServedPools pools;
-  MAPCAP_TRY_VOID(policy::check_machine(policy.pools(), schema::machine::total_memory()));
+  MAPCAP_TRY_VOID(policy::check_machine(policy.pools(), machine::total_memory()));
   for (const PoolSettings& settings : policy.pools()) {
     auto served = std::make_unique<ServedPool>();
     MAPCAP_TRY(Choice choice, choose(settings, confiners));
     Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind(), ledger);
     if (!opened) {
-      schema::Error error = opened.error();
+      Failure error = opened.error();
       error.sentence = settings.where + ": " + error.sentence;
       return error;
     }
     served->pool = std::move(opened.value());
     if (settings.wt_platform) {
       served->told = served->pool->facts();
-      served->told->cache_modes = {schema::CacheMode::write_through};
-      served->told->cache_mechanism = schema::CacheMechanism::platform;
+      served->told->cache_modes = {CacheMode::write_through};
+      served->told->cache_mechanism = CacheMechanism::platform;
     }
     served->confiner = choice.confiner;
     served->confinement_reason = choice.reason;

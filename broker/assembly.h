@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "broker/confine/keeper.h"
-#include "broker/pools.h"
+#include "broker/books/pools.h"
+#include "broker/keeper/keeper.h"
 #include "policy/policy.h"
 
 namespace mapcap::broker {
@@ -32,7 +32,6 @@ struct Confiners {
 /// Errors: what the pool says about its backing, each naming the pool and the policy's line; `unsupported`
 /// when no confinement can be had.
 /// `ledger`: Ledger::identity().
-schema::Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners,
-                                       std::uint32_t ledger);
+Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
 
 }  // namespace mapcap::broker

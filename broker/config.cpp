@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "policy/loader.h"
+#include "policy/load/loader.h"
 
 namespace mapcap::broker {
 
@@ -29,7 +29,7 @@ std::variant<Config, int> parse_command_line(int argc, char** argv) {
   auto loaded = config.policy_path.empty() ? policy::load_default() : policy::load_file(config.policy_path);
   if (!loaded) {
     std::fprintf(stderr, "mapcapd: %s\n", loaded.error().sentence.c_str());
-    for (const schema::Detail& detail : loaded.error().details) {
+    for (const Detail& detail : loaded.error().details) {
       if (detail.key == "problem" && detail.value != loaded.error().sentence) {
         std::fprintf(stderr, "mapcapd: %s\n", detail.value.c_str());
       }

@@ -12,23 +12,21 @@
 #include "broker/config.h"
 #include "broker/confine/native.h"
 #include "broker/confine/sealed.h"
-#include "broker/custody.h"
-#include "broker/dispatch.h"
-#include "broker/fair_gate.h"
-#include "broker/file_clones.h"
-#include "broker/listener.h"
+#include "broker/door/dispatch.h"
+#include "broker/door/listener.h"
+#include "broker/door/user_names.h"
+#include "broker/foreign/file_clones.h"
 #include "broker/parts.h"
-#include "broker/regions.h"
+#include "broker/regions/custody.h"
+#include "broker/regions/regions.h"
 #include "broker/releases.h"
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
-#include "broker/user_names.h"
+#include "broker/turns/fair_gate.h"
 
 namespace mapcap::broker {
 namespace {
-
-using schema::Result;
 
 /// Carving, scrubbing, truncation and device control; the ledger's msync has a thread of its own. More than
 /// one user has requests under way, so that nobody alone takes all of them.
@@ -41,13 +39,13 @@ constexpr std::size_t kScrubbers = 2;
 /// Records in pools that the policy no longer has would be charged to nobody and served by nobody.
 Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, const ServedPools& pools) {
   for (const ledger::RegionRecord& record : records) {
-    if (record.state == schema::RegionState::lost || find_pool(pools, record.pool) != nullptr) continue;
-    return schema::error(
-        schema::ErrorCode::invalid,
+    if (record.state == RegionState::lost || find_pool(pools, record.pool) != nullptr) continue;
+    return failure(
+        ErrorCode::invalid,
         "region " + record.name + " lies in pool " + record.pool +
             ", which the policy does not have: put the pool back, revoke what is in it, then remove it");
   }
-  return schema::ok();
+  return ok();
 }
 
 /// What process strength left in the page cache becomes durable, so that after a reboot the volatile regions
@@ -70,14 +68,14 @@ class Start {
     if (keeper_ != nullptr && !keeper_->adopted()) keeper_->shut_down();
   }
 
-  Result<confine::Keeper*> keeper(const confine::KeeperOptions& options) {
+  Result<keeper::Keeper*> keeper(const keeper::KeeperOptions& options) {
     MAPCAP_TRY(keeper_, parts::keeper(options));
     return keeper_.get();
   }
 
  private:
   const std::string& socket_;
-  std::unique_ptr<confine::Keeper> keeper_;
+  std::unique_ptr<keeper::Keeper> keeper_;
 };
 
 sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
@@ -91,19 +89,19 @@ Result<void> serve(const Config& config) {
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
   MAPCAP_TRY_VOID(sandbox::check_privileges());
-  MAPCAP_TRY(schema::UniqueFd state_lock, claim_state_directory(config.state));
+  MAPCAP_TRY(Fd state_lock, claim_state_directory(config.state));
   MAPCAP_TRY_VOID(make_socket_directory(config.socket));
-  MAPCAP_TRY(schema::UniqueFd socket, listen_on(config.socket));
+  MAPCAP_TRY(Fd socket, listen_on(config.socket));
 
   Regions::Inheritance inheritance;
   inheritance.memory = Custody::take_stored();
-  confine::KeeperOptions keeper_options;
+  keeper::KeeperOptions keeper_options;
   keeper_options.state_directory = config.state;
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
   Loop loop;  // Outlives all that waits on it; starts no thread.
   Start start(config.socket);
-  MAPCAP_TRY(confine::Keeper * keeper, start.keeper(keeper_options));
+  MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
 
   // Threads from here on.
@@ -128,7 +126,7 @@ Result<void> serve(const Config& config) {
   Directory directory;
   Custody custody(*keeper, worker);
   FileClones clones(*keeper, quotas, loop, worker);
-  lifetime::SystemClock clock;
+  SystemClock clock;
   FairGate gate(loop);
   UserNames names(loop, accounts);
 
@@ -160,7 +158,7 @@ Result<void> serve(const Config& config) {
   for (const ledger::QuotaRecord& record : recovered.quotas) quotas.set_override(record);
   inheritance.records = std::move(recovered.regions);
   inheritance.damaged = recovered.damaged;
-  for (confine::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
+  for (keeper::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
   inheritance.grants = keeper->take_live_grants();
   for (const confine::LiveGrant& grant : inheritance.grants) clones.restore(grant);
   regions.recover(std::move(inheritance));

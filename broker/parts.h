@@ -8,16 +8,16 @@
 #include <string>
 
 #include "broker/assembly.h"
-#include "broker/confine/keeper.h"
+#include "broker/keeper/keeper.h"
 #include "broker/ledger/ledger.h"
 
 namespace mapcap::broker::parts {
 
 /// Keeper::adopt_or_start.
-schema::Result<std::unique_ptr<confine::Keeper>> keeper(const confine::KeeperOptions& options);
+Result<std::unique_ptr<keeper::Keeper>> keeper(const keeper::KeeperOptions& options);
 /// Ledger::open.
-schema::Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker);
+Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker);
 /// open_pools.
-schema::Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
+Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
 
 }  // namespace mapcap::broker::parts

@@ -10,8 +10,8 @@
 #include <functional>
 
 #include "broker/confine/confiner.h"
-#include "broker/loop.h"
-#include "broker/meter.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/meter.h"
 
 namespace mapcap::broker {
 

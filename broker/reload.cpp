@@ -1,28 +1,27 @@
 #include "broker/reload.h"
 
-#include "policy/loader.h"
+#include "base/machine/memory.h"
+#include "policy/load/loader.h"
 #include "policy/machine_share.h"
-#include "schema/memory.h"
 
 namespace mapcap::broker {
 
 namespace {
 
-schema::Result<void> check_unchanged(const policy::Policy& now, const policy::Policy& next) {
+Result<void> check_unchanged(const policy::Policy& now, const policy::Policy& next) {
   auto without_lines = [](std::vector<policy::PoolSettings> pools) {
     for (policy::PoolSettings& pool : pools) pool.where.clear();
     return pools;
   };
   if (without_lines(now.pools()) != without_lines(next.pools())) {
-    return schema::error(
-        schema::ErrorCode::unsupported,
-        next.source() + ": pools differ from those in service; restart mapcapd to change them");
+    return failure(ErrorCode::unsupported,
+                   next.source() + ": pools differ from those in service; restart mapcapd to change them");
   }
   if (now.broker().socket != next.broker().socket || now.broker().state != next.broker().state) {
-    return schema::error(schema::ErrorCode::unsupported,
-                         next.source() + ": [broker] socket and state change only with a restart of mapcapd");
+    return failure(ErrorCode::unsupported,
+                   next.source() + ": [broker] socket and state change only with a restart of mapcapd");
   }
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace
@@ -33,13 +32,11 @@ void reload(const Config& config, Regions& regions, Listener& listener, Report& 
     report.policy_refused(loaded.error());
     return;
   }
-  if (schema::Result<void> fits =
-          policy::check_machine(loaded.value()->pools(), schema::machine::total_memory());
-      !fits) {
+  if (Result<void> fits = policy::check_machine(loaded.value()->pools(), machine::total_memory()); !fits) {
     report.policy_refused(fits.error());
     return;
   }
-  if (schema::Result<void> same = check_unchanged(regions.policy(), *loaded.value()); !same) {
+  if (Result<void> same = check_unchanged(regions.policy(), *loaded.value()); !same) {
     report.policy_refused(same.error());
     return;
   }

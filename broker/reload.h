@@ -2,8 +2,8 @@
 #pragma once
 
 #include "broker/config.h"
-#include "broker/listener.h"
-#include "broker/regions.h"
+#include "broker/door/listener.h"
+#include "broker/regions/regions.h"
 #include "broker/report/report.h"
 
 namespace mapcap::broker {

@@ -9,49 +9,44 @@
 
 namespace mapcap::broker {
 
-using schema::ErrorCode;
-using schema::Result;
-using schema::UniqueFd;
-
-Result<UniqueFd> claim_state_directory(const std::string& path) {
+Result<Fd> claim_state_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-    return schema::io_error(
-        "making the state directory " + path + " (make its parent, or choose another --state)", errno);
+    return io_error("making the state directory " + path + " (make its parent, or choose another --state)",
+                    errno);
   }
-  const UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) return schema::io_error("opening the state directory " + path, errno);
+  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return io_error("opening the state directory " + path, errno);
   struct stat status {};
-  if (::fstat(directory.get(), &status) != 0) return schema::io_error("fstat of " + path, errno);
+  if (::fstat(directory.get(), &status) != 0) return io_error("fstat of " + path, errno);
   if (status.st_uid != ::geteuid() || (status.st_mode & 0022) != 0) {
-    return schema::error(ErrorCode::denied,
-                         "the state directory " + path +
-                             " must belong to root and be writable by nobody else: chown root and "
-                             "chmod 0700 it, or choose another --state");
+    return failure(ErrorCode::denied,
+                   "the state directory " + path +
+                       " must belong to root and be writable by nobody else: chown root and "
+                       "chmod 0700 it, or choose another --state");
   }
-  UniqueFd lock(::openat(directory.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  Fd lock(::openat(directory.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock.valid()) {
-    return schema::io_error("the state directory " + path + " is not writable (choose another --state)",
-                            errno);
+    return io_error("the state directory " + path + " is not writable (choose another --state)", errno);
   }
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return schema::io_error("locking " + path + "/lock", errno);
-    return schema::error(ErrorCode::busy, "another mapcapd uses the state directory " + path +
-                                              "; stop it, or choose another --state and --socket");
+    if (errno != EWOULDBLOCK) return io_error("locking " + path + "/lock", errno);
+    return failure(ErrorCode::busy, "another mapcapd uses the state directory " + path +
+                                        "; stop it, or choose another --state and --socket");
   }
   return lock;
 }
 
 Result<void> make_socket_directory(const std::string& socket) {
   const std::size_t slash = socket.rfind('/');
-  if (slash == std::string::npos || slash == 0) return schema::ok();
+  if (slash == std::string::npos || slash == 0) return ok();
   const std::string directory = socket.substr(0, slash);
   if (::mkdir(directory.c_str(), 0755) == 0) {
     // The umask is 077, but every local user must be able to reach the socket.
-    if (::chmod(directory.c_str(), 0755) != 0) return schema::io_error("chmod of " + directory, errno);
-    return schema::ok();
+    if (::chmod(directory.c_str(), 0755) != 0) return io_error("chmod of " + directory, errno);
+    return ok();
   }
-  if (errno != EEXIST) return schema::io_error("making the socket's directory " + directory, errno);
-  return schema::ok();
+  if (errno != EEXIST) return io_error("making the socket's directory " + directory, errno);
+  return ok();
 }
 
 }  // namespace mapcap::broker

@@ -4,17 +4,17 @@
 
 #include <string>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker {
 
 /// Makes the directory if it is missing (mode 0700), checks that it is root's alone and writable, and locks
 /// it. The lock ends with the returned descriptor. Errors: `busy` when another broker uses it, `denied` when
 /// others could write there, `io`; each says what to do.
-schema::Result<schema::UniqueFd> claim_state_directory(const std::string& path);
+Result<Fd> claim_state_directory(const std::string& path);
 
 /// Makes the directory that a socket is to be in, if only its last component is missing (mode 0755).
-schema::Result<void> make_socket_directory(const std::string& socket);
+Result<void> make_socket_directory(const std::string& socket);
 
 }  // namespace mapcap::broker

@@ -20,7 +20,7 @@ Body expect(Answer&& answer) {
 }
 
 Grant to_grant(Answer&& answer) {
-  schema::UniqueFd fd = std::move(answer.fd);
+  Fd fd = std::move(answer.fd);
   auto granted = expect<schema::Granted>(std::move(answer));
   if (!fd.valid()) throw Error(ErrorCode::malformed, "the broker granted access and sent no descriptor");
   return Grant(Fd(fd.release()), from_wire(granted.rights), from_wire(granted.region));
@@ -59,7 +59,7 @@ class Client::Implementation {
     bool repeated = false;
     Call call{to_wire(spec, grant), {}, grant.has_value(), &progress, {}};
     auto answer = session.call(call, repeated);
-    if (answer.has_error() && repeated && answer.error().code == schema::ErrorCode::exists) {
+    if (answer.has_error() && repeated && answer.error().code == ErrorCode::exists) {
       throw Error(
           ErrorCode::exists,
           "the broker restarted while " + spec.name +
@@ -127,7 +127,7 @@ Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
   bool repeated = false;
   auto answer = implementation_->session.call(call, repeated);
   // The restarted broker has finished what the first request began.
-  if (answer.has_error() && repeated && answer.error().code == schema::ErrorCode::not_found) return {};
+  if (answer.has_error() && repeated && answer.error().code == ErrorCode::not_found) return {};
   auto revoked = expect<schema::Revoked>(value_or_raise(std::move(answer)));
   return {revoked.held.value, revoked.grants};
 }
@@ -162,7 +162,7 @@ void Client::quota_clear(const QuotaSlot& slot) {
 
 Grant Client::clone(int fd, Access rights) {
   return to_grant(
-      implementation_->call({schema::CloneFd{to_wire(rights)}, schema::BorrowedFd(fd), true, nullptr, {}}));
+      implementation_->call({schema::CloneFd{to_wire(rights)}, BorrowedFd(fd), true, nullptr, {}}));
 }
 
 int Client::fd() const {

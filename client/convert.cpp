@@ -4,20 +4,6 @@ namespace mapcap {
 namespace {
 
 // One line for each enumeration: both ends share their numbers, so those in between do.
-static_assert(static_cast<int>(Access::read_write) == static_cast<int>(schema::Access::read_write));
-static_assert(static_cast<int>(CacheMode::uncached) == static_cast<int>(schema::CacheMode::uncached));
-static_assert(static_cast<int>(CacheMechanism::platform) ==
-              static_cast<int>(schema::CacheMechanism::platform));
-static_assert(static_cast<int>(Granularity::byte) == static_cast<int>(schema::Granularity::byte));
-static_assert(static_cast<int>(PersistenceDomain::cpu_cache) ==
-              static_cast<int>(schema::PersistenceDomain::cpu_cache));
-static_assert(static_cast<int>(Confinement::lsm) == static_cast<int>(schema::Confinement::lsm));
-static_assert(static_cast<int>(SealKind::irrevocable) == static_cast<int>(schema::SealKind::irrevocable));
-static_assert(static_cast<int>(LifetimeKind::persistent) ==
-              static_cast<int>(schema::LifetimeKind::persistent));
-static_assert(static_cast<int>(RegionState::lost) == static_cast<int>(schema::RegionState::lost));
-static_assert(static_cast<int>(SubjectKind::group) == static_cast<int>(schema::SubjectKind::group));
-static_assert(static_cast<int>(ErrorCode::unavailable) == static_cast<int>(schema::ErrorCode::unavailable));
 static_assert(static_cast<int>(Notice::Kind::revoked) == static_cast<int>(schema::NoticeKind::revoked));
 
 template <typename To, typename From>
@@ -25,12 +11,12 @@ To same(From from) {
   return static_cast<To>(from);
 }
 
-Durability from_wire(const schema::Durability& durability) {
+Durability from_wire(const Durability& durability) {
   return {same<Granularity>(durability.granularity), same<PersistenceDomain>(durability.domain),
           durability.map_sync};
 }
 
-CacheStatus from_wire(const schema::CacheStatus& cache) {
+CacheStatus from_wire(const CacheStatus& cache) {
   return {same<CacheMode>(cache.requested), cache.required, same<CacheMode>(cache.effective),
           same<CacheMechanism>(cache.mechanism), cache.verified};
 }
@@ -45,21 +31,21 @@ std::vector<To> all(const std::vector<From>& from) {
 
 }  // namespace
 
-void raise(const schema::Error& error) {
+void raise(const Failure& error) {
   Error::Details details;
   details.reserve(error.details.size());
-  for (const schema::Detail& detail : error.details) details.emplace_back(detail.key, detail.value);
+  for (const Detail& detail : error.details) details.emplace_back(detail.key, detail.value);
   throw Error(same<ErrorCode>(error.code), error.sentence, std::move(details));
 }
 
-schema::Access to_wire(Access access) {
-  return same<schema::Access>(access);
-}
-Access from_wire(schema::Access access) {
+Access to_wire(Access access) {
   return same<Access>(access);
 }
-schema::SubjectKind to_wire(SubjectKind subject) {
-  return same<schema::SubjectKind>(subject);
+Access from_wire(Access access) {
+  return same<Access>(access);
+}
+SubjectKind to_wire(SubjectKind subject) {
+  return same<SubjectKind>(subject);
 }
 
 schema::Create to_wire(const RegionSpec& spec, std::optional<Access> grant) {
@@ -67,16 +53,16 @@ schema::Create to_wire(const RegionSpec& spec, std::optional<Access> grant) {
   create.name = spec.name;
   create.size = {spec.size};
   create.pool = spec.pool;
-  create.cache = {same<schema::CacheMode>(spec.cache.mode), spec.cache.required};
-  create.lifetime = {same<schema::LifetimeKind>(spec.lifetime.kind), spec.lifetime.ttl};
+  create.cache = {same<CacheMode>(spec.cache.mode), spec.cache.required};
+  create.lifetime = {same<LifetimeKind>(spec.lifetime.kind), spec.lifetime.ttl};
   create.mode = spec.mode;
   create.group = spec.group;
-  if (spec.seal) create.seal = same<schema::SealKind>(*spec.seal);
+  if (spec.seal) create.seal = same<SealKind>(*spec.seal);
   if (grant) create.grant = to_wire(*grant);
   return create;
 }
 
-schema::Limits to_wire(const Limits& limits) {
+Limits to_wire(const Limits& limits) {
   return {limits.bytes, limits.regions, limits.grants, limits.connections};
 }
 

@@ -29,7 +29,7 @@ constexpr long kFuse = 0x65735546;
 constexpr std::size_t kMostAttribute = 512;
 
 [[noreturn]] void raise_errno(std::string_view what, int error) {
-  raise(schema::io_error(what, error));
+  raise(io_error(what, error));
 }
 
 // Absent: the file has no such attribute, or nobody is left to ask (a clone whose keeper has died still
@@ -103,11 +103,10 @@ std::uint64_t device_size(dev_t device) {
 
 bool maps_synchronously(int fd, Access rights) {
   // SAFETY: a new mapping at an address of the kernel's choice, touched by nobody and removed at once.
-  void* probe =
-      ::mmap(nullptr, schema::kPageSize, rights == Access::read_write ? PROT_READ | PROT_WRITE : PROT_READ,
-             MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+  void* probe = ::mmap(nullptr, kPageSize, rights == Access::read_write ? PROT_READ | PROT_WRITE : PROT_READ,
+                       MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
   if (probe == MAP_FAILED) return false;
-  ::munmap(probe, schema::kPageSize);
+  ::munmap(probe, kPageSize);
   return true;
 }
 

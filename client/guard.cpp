@@ -111,7 +111,7 @@ void install(bool again) {
   const std::lock_guard lock(installing);
   if (installed && !again) return;
   struct sigaction current {};
-  if (::sigaction(SIGBUS, nullptr, &current) != 0) raise(schema::io_error("sigaction(SIGBUS)", errno));
+  if (::sigaction(SIGBUS, nullptr, &current) != 0) raise(io_error("sigaction(SIGBUS)", errno));
   if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_bus_error) return;
   const Previous* before = newest.load(std::memory_order_relaxed);
   if (before == nullptr || !same_handler(before->action, current))
@@ -121,7 +121,7 @@ void install(bool again) {
   // The handler itself restores the mask, so a guard without a fault costs no system call.
   ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
   sigemptyset(&ours.sa_mask);
-  if (::sigaction(SIGBUS, &ours, nullptr) != 0) raise(schema::io_error("sigaction(SIGBUS)", errno));
+  if (::sigaction(SIGBUS, &ours, nullptr) != 0) raise(io_error("sigaction(SIGBUS)", errno));
   installed = true;
 }
 

@@ -28,8 +28,8 @@ void* map(int fd, std::size_t size, Access rights, Durability& durability) {
 }
 
 /// Names the limit where the kernel's word for it is of no help.
-schema::Error mmap_error(const std::string& name, int failed) {
-  schema::Error error = schema::io_error("mmap of " + name, failed);
+Failure mmap_error(const std::string& name, int failed) {
+  Failure error = io_error("mmap of " + name, failed);
   if (failed == EAGAIN) {
     error.sentence += ": secret memory is locked memory; raise this process's RLIMIT_MEMLOCK (ulimit -l)";
     error.details.push_back({"limit_name", "RLIMIT_MEMLOCK"});

@@ -26,11 +26,11 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/units.h"
 #include "client/convert.h"
 #include "client/stores.h"
 #include "mapcap/error.h"
 #include "mapcap/guard.h"
-#include "schema/units.h"
 
 namespace mapcap {
 
@@ -50,10 +50,10 @@ namespace {
 // The map lives as long as the process, like the page that it is of.
 pmem2_map* map_of_one_page(std::byte* page, pmem2_granularity granularity) {
   pmem2_source* source = nullptr;
-  if (pmem2_source_from_anon(&source, schema::kPageSize) != 0) raise_pmem2("pmem2_source_from_anon");
+  if (pmem2_source_from_anon(&source, kPageSize) != 0) raise_pmem2("pmem2_source_from_anon");
   pmem2_map* map = nullptr;
   // SAFETY: the page is static, so it outlives the map; nothing is ever stored to it through the map.
-  const int failed = pmem2_map_from_existing(&map, source, page, schema::kPageSize, granularity);
+  const int failed = pmem2_map_from_existing(&map, source, page, kPageSize, granularity);
   pmem2_source_delete(&source);
   if (failed != 0) raise_pmem2("pmem2_map_from_existing");
   return map;
@@ -61,7 +61,7 @@ pmem2_map* map_of_one_page(std::byte* page, pmem2_granularity granularity) {
 
 template <pmem2_granularity granularity>
 pmem2_map* the_map() {
-  alignas(schema::kPageSize) static std::array<std::byte, schema::kPageSize> page;
+  alignas(kPageSize) static std::array<std::byte, kPageSize> page;
   static pmem2_map* const map = map_of_one_page(page.data(), granularity);
   return map;
 }
@@ -104,9 +104,9 @@ Mapping::Stores::Stores(const Memory& memory)
       means_(means_for(memory)) {}
 
 void Mapping::Stores::sync(std::byte* begin, std::size_t length) const {
-  const std::size_t head = reinterpret_cast<std::uintptr_t>(begin) % schema::kPageSize;
+  const std::size_t head = reinterpret_cast<std::uintptr_t>(begin) % kPageSize;
   // SAFETY: rounding down stays within the mapping, which begins at a page.
-  if (::msync(begin - head, length + head, MS_SYNC) != 0) raise(schema::io_error("msync of a region", errno));
+  if (::msync(begin - head, length + head, MS_SYNC) != 0) raise(io_error("msync of a region", errno));
 }
 
 void Mapping::Stores::check_still_there(const std::byte* begin) const {

@@ -30,17 +30,16 @@ Deadline after(std::chrono::nanoseconds delay) {
   return delay == std::chrono::nanoseconds::max() ? Deadline::max() : Clock::now() + delay;
 }
 
-schema::Result<void> watch(schema::BorrowedFd epoll, schema::BorrowedFd fd) {
+Result<void> watch(BorrowedFd epoll, BorrowedFd fd) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = fd.get();
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0)
-    return schema::io_error("epoll_ctl", errno);
-  return schema::ok();
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) return io_error("epoll_ctl", errno);
+  return ok();
 }
 
 // Reads the counter of an eventfd or timerfd away; it is non-blocking, and empty is fine.
-void quiet(schema::BorrowedFd fd) {
+void quiet(BorrowedFd fd) {
   std::uint64_t count = 0;
   [[maybe_unused]] ssize_t got = ::read(fd.get(), &count, sizeof count);
 }
@@ -53,31 +52,30 @@ Session::Session(ConnectOptions options) : options_(std::move(options)), owner_p
   options_.program.resize(std::min(options_.program.size(), schema::kMaxClientText));
 }
 
-schema::Result<void> Session::set_up() {
-  events_ = schema::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!events_.valid()) return schema::io_error("epoll_create1", errno);
-  notices_ready_ = schema::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!notices_ready_.valid()) return schema::io_error("eventfd", errno);
-  retry_timer_ = schema::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!retry_timer_.valid()) return schema::io_error("timerfd_create", errno);
+Result<void> Session::set_up() {
+  events_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!events_.valid()) return io_error("epoll_create1", errno);
+  notices_ready_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!notices_ready_.valid()) return io_error("eventfd", errno);
+  retry_timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!retry_timer_.valid()) return io_error("timerfd_create", errno);
   MAPCAP_TRY_VOID(watch(events_.borrow(), notices_ready_.borrow()));
   return watch(events_.borrow(), retry_timer_.borrow());
 }
 
-schema::Result<void> Session::connect() {
+Result<void> Session::connect() {
   const std::lock_guard lock(mutex_);
   MAPCAP_TRY_VOID(set_up());
   const Deadline until = after(options_.wait_for_broker);
   for (milliseconds delay = kFirstRetry;; delay = std::min(delay * 2, kLongestRetry)) {
     auto connected = try_connect(after(options_.deadline));
-    if (connected.has_value()) return schema::ok();
-    if (connected.error().code != schema::ErrorCode::unavailable || Clock::now() + delay > until)
-      return connected;
+    if (connected.has_value()) return ok();
+    if (connected.error().code != ErrorCode::unavailable || Clock::now() + delay > until) return connected;
     std::this_thread::sleep_for(delay);
   }
 }
 
-schema::Result<void> Session::try_connect(Deadline deadline) {
+Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
   // Progress of a call comes as a notice too, so they are wanted also where nobody listens to the others.
   hello.features = schema::kFeatureSendsFds | schema::kFeatureNotices;
@@ -98,14 +96,14 @@ schema::Result<void> Session::try_connect(Deadline deadline) {
     keep(std::move(notice));
   }
   connection_.emplace(std::move(connection));
-  return schema::ok();
+  return ok();
 }
 
-schema::Result<void> Session::reconnect(Deadline lost_until, Deadline deadline) {
+Result<void> Session::reconnect(Deadline lost_until, Deadline deadline) {
   for (milliseconds delay = kFirstRetry;; delay = std::min(delay * 2, kLongestRetry)) {
     auto connected = try_connect(deadline);
-    if (connected.has_value()) return schema::ok();
-    if (connected.error().code != schema::ErrorCode::unavailable) return connected;
+    if (connected.has_value()) return ok();
+    if (connected.error().code != ErrorCode::unavailable) return connected;
     if (Clock::now() + delay > std::min(lost_until, deadline)) return connected;
     std::this_thread::sleep_for(delay);
   }
@@ -139,7 +137,7 @@ void Session::signal_notices() {
   [[maybe_unused]] ssize_t put = ::write(notices_ready_.get(), &one, sizeof one);
 }
 
-schema::Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, Deadline& deadline) {
+Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, Deadline& deadline) {
   for (;;) {
     MAPCAP_TRY(auto received, connection_->receive(call.wants_fd, deadline));
     if (auto* notice = std::get_if<schema::Notice>(&received.message)) {
@@ -157,19 +155,17 @@ schema::Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, 
     // Answers to calls that ran into their deadline come late; their descriptors are closed here.
     if (reply.id != 0 && reply.id < id) continue;
     if (reply.id > id)
-      return schema::error(schema::ErrorCode::malformed, "the broker answered a request that was never made");
-    if (auto* error = std::get_if<schema::Error>(&reply.body)) return std::move(*error);
-    if (reply.id == 0)
-      return schema::error(schema::ErrorCode::malformed, "the broker answered without saying to what");
+      return failure(ErrorCode::malformed, "the broker answered a request that was never made");
+    if (auto* error = std::get_if<Failure>(&reply.body)) return std::move(*error);
+    if (reply.id == 0) return failure(ErrorCode::malformed, "the broker answered without saying to what");
     if (received.dropped_fds)
-      return schema::error(schema::ErrorCode::malformed,
-                           "the broker sent a descriptor that was not asked for");
+      return failure(ErrorCode::malformed, "the broker sent a descriptor that was not asked for");
     const auto* granted = std::get_if<schema::Granted>(&reply.body);
     const std::size_t announced = granted != nullptr && granted->with_fd ? 1 : 0;
     if (received.fds.size() != announced) {
-      return schema::error(schema::ErrorCode::malformed, "the broker announced " + std::to_string(announced) +
-                                                             " descriptors and sent " +
-                                                             std::to_string(received.fds.size()));
+      return failure(ErrorCode::malformed, "the broker announced " + std::to_string(announced) +
+                                               " descriptors and sent " +
+                                               std::to_string(received.fds.size()));
     }
     Answer answer{std::move(reply.body), {}, false};
     if (announced == 1) answer.fd = std::move(received.fds.front());
@@ -177,12 +173,12 @@ schema::Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, 
   }
 }
 
-schema::Result<Answer> Session::call(const Call& call, bool& repeated) {
+Result<Answer> Session::call(const Call& call, bool& repeated) {
   const std::lock_guard lock(mutex_);
   repeated = false;
   if (::getpid() != owner_pid_) {
-    return schema::error(schema::ErrorCode::invalid,
-                         "this connection belongs to the parent process; connect again after fork()");
+    return failure(ErrorCode::invalid,
+                   "this connection belongs to the parent process; connect again after fork()");
   }
   Deadline deadline = call.extra_time == std::chrono::nanoseconds::max()
                           ? Deadline::max()
@@ -197,18 +193,18 @@ schema::Result<Answer> Session::call(const Call& call, bool& repeated) {
     }
     repeated = sent;
     const std::uint64_t id = ++last_id_;
-    auto answer = [&]() -> schema::Result<Answer> {
+    auto answer = [&]() -> Result<Answer> {
       MAPCAP_TRY_VOID(connection_->send({id, call.body}, call.fd, deadline));
       sent = true;
       return await_reply(call, id, deadline);
     }();
     if (answer.has_value()) return answer;
-    const schema::Error& error = answer.error();
+    const Failure& error = answer.error();
     if (is_connection_lost(error)) {
       drop_connection();
       if (!lost_until) lost_until = after(options_.reconnect_within);
       if (++losses < kMostLosses && options_.reconnect_within.count() > 0) continue;
-    } else if (error.code == schema::ErrorCode::malformed) {
+    } else if (error.code == ErrorCode::malformed) {
       drop_connection();  // after a packet that made no sense the next one cannot be trusted either
     }
     return answer;

@@ -9,25 +9,25 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "client/connection.h"
 #include "mapcap/client.h"
+#include "mapcap/fd.h"
 #include "schema/request.h"
-#include "schema/result.h"
-#include "schema/unique_fd.h"
 
 namespace mapcap {
 
 /// A reply that is no error, its descriptor if it has one, and whether the request was sent more than once.
 struct Answer {
   schema::ReplyBody body;
-  schema::UniqueFd fd;
+  Fd fd;
   bool repeated = false;
 };
 
 /// A failed call, and whether the request was sent more than once.
 struct Call {
   schema::RequestBody body;
-  schema::BorrowedFd fd;                   ///< Rides on the request.
+  BorrowedFd fd;                           ///< Rides on the request.
   bool wants_fd = false;                   ///< The reply may bring one.
   const Progress* progress = nullptr;      ///< May be null.
   std::chrono::nanoseconds extra_time{0};  ///< On top of the deadline; max(): no deadline.
@@ -38,10 +38,10 @@ class Session {
   explicit Session(ConnectOptions options);
 
   /// The first connection. Errors: `unavailable`, `denied`, `version`, ...
-  schema::Result<void> connect();
+  Result<void> connect();
 
   /// Sends, waits, repeats after a lost connection. `repeated` is set also when the result is an error.
-  schema::Result<Answer> call(const Call& call, bool& repeated);
+  Result<Answer> call(const Call& call, bool& repeated);
 
   std::size_t poll();
 
@@ -52,22 +52,22 @@ class Session {
   [[nodiscard]] std::string broker();
 
  private:
-  schema::Result<void> set_up();
-  schema::Result<void> try_connect(Deadline deadline);
-  schema::Result<void> reconnect(Deadline lost_until, Deadline deadline);
+  Result<void> set_up();
+  Result<void> try_connect(Deadline deadline);
+  Result<void> reconnect(Deadline lost_until, Deadline deadline);
   void drop_connection();
   void keep(const schema::Notice& notice);
   void keep(Notice notice);
   void signal_notices();
   void retry_at(std::chrono::milliseconds delay);
-  schema::Result<Answer> await_reply(const Call& call, std::uint64_t id, Deadline& deadline);
+  Result<Answer> await_reply(const Call& call, std::uint64_t id, Deadline& deadline);
   bool drain_socket();
 
   std::mutex mutex_;  ///< Guards everything below but events_, which is set once.
   ConnectOptions options_;
-  schema::UniqueFd events_;
-  schema::UniqueFd notices_ready_;  ///< eventfd: readable while notices_ is not empty.
-  schema::UniqueFd retry_timer_;    ///< timerfd: readable when poll() should try to reconnect.
+  Fd events_;
+  Fd notices_ready_;  ///< eventfd: readable while notices_ is not empty.
+  Fd retry_timer_;    ///< timerfd: readable when poll() should try to reconnect.
   std::optional<Connection> connection_;
   std::string resume_;
   std::string broker_;

@@ -18,9 +18,9 @@ const Entry* with_buffer(std::vector<char>& buffer, LookUp look_up) {
   for (std::size_t size = kFirstBuffer; size <= kLargestBuffer; size *= 4) {
     buffer.resize(size);
     Entry* found = nullptr;
-    const int failure = look_up(buffer.data(), buffer.size(), &found);
-    if (failure == EINTR) size /= 4;
-    if (failure != ERANGE && failure != EINTR) return found;
+    const int fault = look_up(buffer.data(), buffer.size(), &found);
+    if (fault == EINTR) size /= 4;
+    if (fault != ERANGE && fault != EINTR) return found;
   }
   return nullptr;
 }

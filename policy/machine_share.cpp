@@ -4,12 +4,9 @@
 
 namespace mapcap::policy {
 
-using schema::ByteCount;
-using schema::Result;
-
 ByteCount resolved(const Capacity& capacity, ByteCount whole) {
   if (const auto* percent = std::get_if<Percent>(&capacity)) {
-    return {whole.value / 100 * percent->value / schema::kPageSize * schema::kPageSize};
+    return {whole.value / 100 * percent->value / kPageSize * kPageSize};
   }
   return std::get<ByteCount>(capacity);
 }
@@ -24,22 +21,21 @@ Result<void> check_machine(const std::vector<PoolSettings>& pools, ByteCount mem
     const ByteCount capacity = resolved(*pool.capacity, memory);
     // Beyond 2^64 is beyond any machine.
     sum.value = capacity.value > ~sum.value ? ~std::uint64_t{0} : sum.value + capacity.value;
-    parts += (parts.empty() ? "" : " + ") + pool.name + " " + schema::round_bytes(capacity);
+    parts += (parts.empty() ? "" : " + ") + pool.name + " " + round_bytes(capacity);
     ++counted;
     if (passing == nullptr && sum > memory) passing = &pool;
   }
-  if (passing == nullptr) return schema::ok();
-  const std::string sentence = counted == 1
-                                   ? "pool " + passing->name + ": capacity " + schema::format_bytes(sum) +
-                                         " is more than this machine's memory of " +
-                                         schema::round_bytes(memory) + "; lower it"
-                                   : "the memory pools together take " + schema::round_bytes(sum) + " (" +
-                                         parts + "), more than this machine's memory of " +
-                                         schema::round_bytes(memory) + "; lower their capacities";
-  return schema::error(schema::ErrorCode::invalid, passing->where + ": " + sentence,
-                       {{"problem", passing->where + ": " + sentence},
-                        {"sum", std::to_string(sum.value)},
-                        {"memory", std::to_string(memory.value)}});
+  if (passing == nullptr) return ok();
+  const std::string sentence =
+      counted == 1
+          ? "pool " + passing->name + ": capacity " + format_bytes(sum) +
+                " is more than this machine's memory of " + round_bytes(memory) + "; lower it"
+          : "the memory pools together take " + round_bytes(sum) + " (" + parts +
+                "), more than this machine's memory of " + round_bytes(memory) + "; lower their capacities";
+  return failure(ErrorCode::invalid, passing->where + ": " + sentence,
+                 {{"problem", passing->where + ": " + sentence},
+                  {"sum", std::to_string(sum.value)},
+                  {"memory", std::to_string(memory.value)}});
 }
 
 }  // namespace mapcap::policy

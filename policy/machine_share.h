@@ -9,10 +9,10 @@
 namespace mapcap::policy {
 
 /// What a capacity comes to, of `whole`; a percentage is rounded down to whole pages.
-schema::ByteCount resolved(const Capacity& capacity, schema::ByteCount whole);
+ByteCount resolved(const Capacity& capacity, ByteCount whole);
 
 /// Errors: `invalid` when the memory pools, absolute and percent together, are more than `memory`; at the
 /// place of the pool that passes it, with the sum, each pool's part and the machine's figure.
-schema::Result<void> check_machine(const std::vector<PoolSettings>& pools, schema::ByteCount memory);
+Result<void> check_machine(const std::vector<PoolSettings>& pools, ByteCount memory);
 
 }  // namespace mapcap::policy

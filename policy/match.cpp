@@ -6,8 +6,6 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::LifetimeKind;
-
 bool contains(const auto& list, const auto& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
@@ -44,8 +42,8 @@ std::string expand(std::string_view pattern, const Subject& subject) {
 }
 
 bool name_matches(const std::string& pattern, const Subject& subject, std::string_view name) {
-  if (pattern.find('{') == std::string::npos) return schema::glob_match(pattern, name);
-  return schema::glob_match(expand(pattern, subject), name);
+  if (pattern.find('{') == std::string::npos) return glob_match(pattern, name);
+  return glob_match(expand(pattern, subject), name);
 }
 
 bool names_match(const Rule& rule, const Subject& subject, const Action& action) {
@@ -55,7 +53,7 @@ bool names_match(const Rule& rule, const Subject& subject, const Action& action)
                      [&](const std::string& pattern) { return name_matches(pattern, subject, action.name); });
 }
 
-bool rights_match(const Rule& rule, schema::Access asked) {
+bool rights_match(const Rule& rule, Access asked) {
   return rule.effect == Effect::allow ? asked <= *rule.rights : asked >= *rule.rights;
 }
 
@@ -173,18 +171,18 @@ std::string what_it_says(const Rule& rule, Part part) {
     case Part::pool:
       return "pools = " + joined(rule.pools);
     case Part::rights:
-      return "rights = " + std::string(to_string(rule.rights.value_or(schema::Access::read_write)));
+      return "rights = " + std::string(to_string(rule.rights.value_or(Access::read_write)));
     case Part::cache:
-      return "cache = " + joined<schema::CacheMode>(rule.cache);
+      return "cache = " + joined<CacheMode>(rule.cache);
     case Part::lifetime:
       if (rule.lifetimes.none()) return "max_ttl excludes persistent";
       return "lifetimes = " + joined<LifetimeKind>(rule.lifetimes);
     case Part::ttl:
-      return "max_ttl = " + schema::format_duration_exact(rule.max_ttl.value_or(schema::kMaxDuration));
+      return "max_ttl = " + format_duration_exact(rule.max_ttl.value_or(kMaxDuration));
     case Part::size:
-      return "max_size = " + schema::format_bytes(rule.max_size.value_or(schema::ByteCount{}));
+      return "max_size = " + format_bytes(rule.max_size.value_or(ByteCount{}));
     case Part::seal:
-      return "seals = " + joined<schema::SealKind>(rule.seals);
+      return "seals = " + joined<SealKind>(rule.seals);
     case Part::none:
       return "all of it";
   }
@@ -193,7 +191,7 @@ std::string what_it_says(const Rule& rule, Part part) {
 
 std::string why_not(const Rule& rule, Part part, const Action& action) {
   std::string text = what_it_says(rule, part);
-  if (part == Part::size && action.size) text += ", and this takes " + schema::format_bytes(*action.size);
+  if (part == Part::size && action.size) text += ", and this takes " + format_bytes(*action.size);
   if (part == Part::cache && action.cache) text += ", and this is " + std::string(to_string(*action.cache));
   if (part == Part::seal && action.seal) text += ", and this is " + std::string(to_string(*action.seal));
   return text;

@@ -16,26 +16,24 @@ std::string_view to_string(Verb verb) {
   return kVerbWords.at(static_cast<std::size_t>(verb));
 }
 
-schema::Result<Verb> parse_verb(std::string_view text) {
+Result<Verb> parse_verb(std::string_view text) {
   std::string accepted;
   for (std::size_t i = 0; i < kVerbs; ++i) {
     if (kVerbWords.at(i) == text) return static_cast<Verb>(i);
     accepted += (i == 0 ? "" : ", ") + std::string(kVerbWords.at(i));
   }
-  return schema::error(schema::ErrorCode::invalid,
-                       "verb \"" + std::string(text) + "\" is not one of " + accepted);
+  return failure(ErrorCode::invalid, "verb \"" + std::string(text) + "\" is not one of " + accepted);
 }
 
-schema::Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools,
-                                              const std::string& name) {
+Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools, const std::string& name) {
   std::string names;
   for (const PoolSettings& pool : pools) {
     if (pool.name == name) return &pool;
     names += (names.empty() ? "" : ", ") + pool.name;
   }
-  return schema::error(schema::ErrorCode::not_found,
-                       "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names),
-                       {{"pool", name}});
+  return failure(ErrorCode::not_found,
+                 "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names),
+                 {{"pool", name}});
 }
 
 std::string_view to_string(Backing backing) {

@@ -11,8 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/result.h"
 #include "schema/request.h"
-#include "schema/result.h"
 
 namespace mapcap::policy {
 
@@ -23,7 +23,7 @@ inline constexpr std::size_t kVerbs = 10;
 /// "create", ..., "quota-set".
 std::string_view to_string(Verb);
 /// Errors: `invalid`, listing what is accepted.
-schema::Result<Verb> parse_verb(std::string_view);
+Result<Verb> parse_verb(std::string_view);
 
 // ---- [broker]
 // ------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ struct Percent {
   std::uint32_t value = 0;
   bool operator==(const Percent&) const = default;
 };
-using Capacity = std::variant<schema::ByteCount, Percent>;
+using Capacity = std::variant<ByteCount, Percent>;
 
 inline constexpr std::size_t kMaxPools = 64;
 inline constexpr std::size_t kMaxPoolNameInPolicy = 23;  ///< What a ledger record has room for.
@@ -60,16 +60,16 @@ struct PoolSettings {
   std::string name;
   std::string where;  ///< "policy.toml:12", for messages.
   Backing backing = Backing::memory;
-  std::optional<Capacity> capacity;                ///< Absent: all of the device; never absent for memory.
-  std::optional<schema::Confinement> confinement;  ///< Absent: the strongest that the machine can enforce.
-  std::vector<schema::SealKind> seals;             ///< At least one; the first is the default.
-  std::vector<schema::CacheMode> cache;            ///< Allowed modes; empty: every one that is obtainable.
-  bool wt_platform = false;                        ///< The administrator set up an MTRR for write-through.
-  bool populate = false;                           ///< memory: allocate the pages at create.
-  bool huge = false;                               ///< memory: huge pages.
-  bool secret = false;                             ///< memory: memfd_secret.
-  std::optional<std::uint32_t> numa;               ///< memory: the node.
-  std::string path;                                ///< dax-file: an absolute, normalised directory.
+  std::optional<Capacity> capacity;        ///< Absent: all of the device; never absent for memory.
+  std::optional<Confinement> confinement;  ///< Absent: the strongest that the machine can enforce.
+  std::vector<SealKind> seals;             ///< At least one; the first is the default.
+  std::vector<CacheMode> cache;            ///< Allowed modes; empty: every one that is obtainable.
+  bool wt_platform = false;                ///< The administrator set up an MTRR for write-through.
+  bool populate = false;                   ///< memory: allocate the pages at create.
+  bool huge = false;                       ///< memory: huge pages.
+  bool secret = false;                     ///< memory: memfd_secret.
+  std::optional<std::uint32_t> numa;       ///< memory: the node.
+  std::string path;                        ///< dax-file: an absolute, normalised directory.
   /// dax-file: how long a revoke waits for pinned pages before the region is quarantined; 10 ms to 1 h.
   std::chrono::nanoseconds pin_deadline = std::chrono::seconds(5);
   std::vector<std::string> devices;  ///< dax-device: device nodes ...
@@ -82,8 +82,7 @@ struct PoolSettings {
 };
 
 /// The one of that name. Errors: `not_found`, with the names that there are.
-schema::Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools,
-                                              const std::string& name);
+Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools, const std::string& name);
 
 // ---- [[rule]]
 // --------------------------------------------------------------------------------------------------
@@ -104,15 +103,15 @@ struct Rule {
   std::string where;  ///< "policy.toml:12"
   Effect effect = Effect::allow;
   SubjectMatch subject;
-  std::vector<std::string> names;  ///< Globs (schema::glob_match) after "{user}" and "{uid}" were put in.
+  std::vector<std::string> names;  ///< Globs (glob_match) after "{user}" and "{uid}" were put in.
   std::vector<std::string> pools;
   std::bitset<kVerbs> verbs;
-  std::optional<schema::Access> rights;  ///< allow: at most these. deny: these and stronger ones.
-  std::bitset<4> cache;                  ///< By schema::CacheMode.
-  std::bitset<3> lifetimes;              ///< By schema::LifetimeKind.
-  std::bitset<3> seals;                  ///< By schema::SealKind.
+  std::optional<Access> rights;  ///< allow: at most these. deny: these and stronger ones.
+  std::bitset<4> cache;          ///< By CacheMode.
+  std::bitset<3> lifetimes;      ///< By LifetimeKind.
+  std::bitset<3> seals;          ///< By SealKind.
   std::optional<std::chrono::nanoseconds> max_ttl;
-  std::optional<schema::ByteCount> max_size;
+  std::optional<ByteCount> max_size;
 };
 
 // ---- [[quota]]
@@ -122,10 +121,10 @@ struct Rule {
 /// group: all regions whose group it is, together.
 struct QuotaRule {
   std::string where;
-  schema::SubjectKind subject = schema::SubjectKind::any;
+  SubjectKind subject = SubjectKind::any;
   std::uint32_t id = 0;
   std::string pool;  ///< Empty: over all pools.
-  schema::Limits limits;
+  Limits limits;
 };
 
 /// A whole file.

@@ -4,18 +4,13 @@
 #include <limits>
 #include <utility>
 
+#include "base/words.h"
 #include "policy/match.h"
 #include "schema/region_name.h"
 
 namespace mapcap::policy {
 
-using schema::ByteCount;
-using schema::CacheMode;
 using schema::Create;
-using schema::ErrorCode;
-using schema::LifetimeKind;
-using schema::Result;
-using schema::SealKind;
 using namespace std::chrono_literals;
 
 namespace {
@@ -39,28 +34,28 @@ bool has(const std::vector<Kind>& kinds, Kind kind) {
 Result<void> check_sense(const Create& ask) {
   MAPCAP_TRY_VOID(schema::RegionName::parse(ask.name));
   if (ask.size.value == 0 || ask.size.value > kLargestRegion) {
-    return schema::error(ErrorCode::invalid,
-                         "a region has 1 to 2^63-1 bytes, not " + std::to_string(ask.size.value),
-                         {{"asked", std::to_string(ask.size.value)}});
+    return failure(ErrorCode::invalid,
+                   "a region has 1 to 2^63-1 bytes, not " + std::to_string(ask.size.value),
+                   {{"asked", std::to_string(ask.size.value)}});
   }
   if ((ask.mode & ~0666U) != 0) {
-    return schema::error(ErrorCode::invalid, "the mode has only r and w bits, 0000 to 0666");
+    return failure(ErrorCode::invalid, "the mode has only r and w bits, 0000 to 0666");
   }
   if (ask.lifetime.kind == LifetimeKind::ttl && ask.lifetime.ttl < 1s) {
-    return schema::error(ErrorCode::invalid, "a ttl is at least 1 s");
+    return failure(ErrorCode::invalid, "a ttl is at least 1 s");
   }
-  return schema::ok();
+  return ok();
 }
 
 /// A create in one pool. What the pool cannot make stays as it was asked for, and `fault` says why.
 struct Filled {
   Action action;
-  std::optional<schema::Error> fault;
+  std::optional<Failure> fault;
 };
 
 Filled fill_in(const Create& ask, const Offer& offer) {
   Filled filled;
-  const auto fault = [&filled](schema::Error error) {
+  const auto fault = [&filled](Failure error) {
     if (!filled.fault) filled.fault = std::move(error);
   };
   Action& action = filled.action;
@@ -71,18 +66,18 @@ Filled fill_in(const Create& ask, const Offer& offer) {
   action.lifetime = ask.lifetime;
   action.seal = ask.seal.value_or(offer.seals.front());
   if (!has(offer.seals, *action.seal)) {
-    fault(schema::error(ErrorCode::unsupported, "pool " + offer.name + " makes no " +
-                                                    std::string(to_string(*action.seal)) + " regions, only " +
-                                                    words_of(offer.seals)));
+    fault(failure(ErrorCode::unsupported, "pool " + offer.name + " makes no " +
+                                              std::string(to_string(*action.seal)) + " regions, only " +
+                                              words_of(offer.seals)));
   }
   const bool obtainable = has(offer.cache_modes, ask.cache.mode);
   action.cache = obtainable || ask.cache.required ? ask.cache.mode : offer.cache_modes.front();
   if (!obtainable && ask.cache.required) {
     const std::string available = words_of(offer.cache_modes);
-    fault(schema::error(ErrorCode::cache_mode,
-                        "pool " + offer.name + " cannot give cache mode " +
-                            std::string(to_string(ask.cache.mode)) + "; it can give " + available,
-                        {{"asked", std::string(to_string(ask.cache.mode))}, {"available", available}}));
+    fault(failure(ErrorCode::cache_mode,
+                  "pool " + offer.name + " cannot give cache mode " + std::string(to_string(ask.cache.mode)) +
+                      "; it can give " + available,
+                  {{"asked", std::string(to_string(ask.cache.mode))}, {"available", available}}));
   }
   Result<ByteCount> size = offer.size_for(ask.size, *action.cache);
   action.size = size ? size.value() : ask.size;
@@ -94,14 +89,13 @@ Filled fill_in(const Create& ask, const Offer& offer) {
 Result<std::uint32_t> group_for(const Subject& subject, const Create& ask) {
   const std::uint32_t group = ask.group.value_or(subject.gid());
   if (subject.administrator() || subject.in_group(group)) return group;
-  return schema::error(ErrorCode::denied,
-                       subject.describe() + " is not a member of group " + std::to_string(group),
-                       {{"rule", "group"}});
+  return failure(ErrorCode::denied, subject.describe() + " is not a member of group " + std::to_string(group),
+                 {{"rule", "group"}});
 }
 
 struct Attempt {
   std::optional<Plan> plan;
-  std::optional<schema::Error> refused;
+  std::optional<Failure> refused;
   Part came_to = Part::subject;  ///< Of a refusal by the policy.
   bool allowed = false;          ///< The policy would, the pool cannot.
 };
@@ -132,7 +126,7 @@ Result<Plan> plan_without_advice(const Policy& policy, const Subject& subject, c
   if (!ask.pool.empty()) {
     MAPCAP_TRY_VOID(policy.find_pool(ask.pool));
   }
-  std::optional<schema::Error> closest;
+  std::optional<Failure> closest;
   Part came_to = Part::subject;
   for (std::size_t i = 0; i < offers.size(); ++i) {
     if (!ask.pool.empty() && offers[i].name != ask.pool) continue;
@@ -149,7 +143,7 @@ Result<Plan> plan_without_advice(const Policy& policy, const Subject& subject, c
     }
   }
   if (closest) return std::move(*closest);
-  return schema::error(ErrorCode::not_found, "no pool " + ask.pool + " is in service");
+  return failure(ErrorCode::not_found, "no pool " + ask.pool + " is in service");
 }
 
 // ---- what would have to change
@@ -165,7 +159,7 @@ struct Changed {
 };
 
 /// The lifetime that the rule wants, of what it allows the one that is likeliest meant.
-schema::Lifetime lifetime_for(const Rule& rule) {
+Lifetime lifetime_for(const Rule& rule) {
   const auto lists = [&](LifetimeKind kind) { return rule.lifetimes.test(static_cast<std::size_t>(kind)); };
   if (rule.lifetimes.none() || lists(LifetimeKind::ttl))
     return {LifetimeKind::ttl, rule.max_ttl.value_or(1h)};
@@ -192,7 +186,7 @@ std::optional<Changed<Create>> as_the_rule_wants(const Rule& rule, const std::ve
         break;
       case Part::rights:
         changed.ask.grant = rule.rights;
-        changed.add("rights " + std::string(to_string(rule.rights.value_or(schema::Access::read_only))));
+        changed.add("rights " + std::string(to_string(rule.rights.value_or(Access::read_only))));
         break;
       case Part::cache:
         changed.ask.cache = {first_of<CacheMode>(rule.cache), true};
@@ -202,11 +196,11 @@ std::optional<Changed<Create>> as_the_rule_wants(const Rule& rule, const std::ve
       case Part::ttl:
         if (changed.ask.lifetime == lifetime_for(rule)) break;
         changed.ask.lifetime = lifetime_for(rule);
-        changed.add("--lifetime " + schema::format_lifetime(changed.ask.lifetime));
+        changed.add("--lifetime " + format_lifetime(changed.ask.lifetime));
         break;
       case Part::size:
         changed.ask.size = *rule.max_size;
-        changed.add("--size " + schema::format_bytes(*rule.max_size));
+        changed.add("--size " + format_bytes(*rule.max_size));
         break;
       case Part::seal:
         changed.ask.seal = first_of<SealKind>(rule.seals);
@@ -239,7 +233,7 @@ std::string remedy_for_create(const Policy& policy, const Subject& subject, cons
   return best;
 }
 
-void advise(schema::Error& refusal, const std::string& remedy) {
+void advise(Failure& refusal, const std::string& remedy) {
   if (remedy.empty()) return;
   refusal.sentence += "; add " + remedy;
   refusal.details.push_back({"remedy", remedy});
@@ -261,10 +255,10 @@ std::string remedy_for(const Policy& policy, const Subject& subject, const Actio
     for (const Part part : mismatches(*rule, subject, action)) {
       if (part == Part::ttl && action.verb == Verb::renew) {
         changed.ask.lifetime->ttl = *rule->max_ttl;
-        changed.add("--ttl " + schema::format_duration_exact(*rule->max_ttl));
+        changed.add("--ttl " + format_duration_exact(*rule->max_ttl));
       } else if (part == Part::rights) {
         changed.ask.rights = rule->rights;
-        changed.add("rights " + std::string(to_string(rule->rights.value_or(schema::Access::read_only))));
+        changed.add("rights " + std::string(to_string(rule->rights.value_or(Access::read_only))));
       }
     }
     if (!changed.words.empty() && policy.allows(subject, changed.ask)) return changed.words;
@@ -284,10 +278,10 @@ std::vector<Offer> offers_of(const Policy& policy) {
         offer.cache_modes = {pool.wt_platform ? CacheMode::write_through : CacheMode::write_back};
       }
     }
-    const std::uint64_t granule = pool.huge ? kHugePage : schema::kPageSize;
+    const std::uint64_t granule = pool.huge ? kHugePage : kPageSize;
     offer.size_for = [granule](ByteCount asked, CacheMode) -> Result<ByteCount> {
       if (asked.value > kLargestRegion - granule)
-        return schema::error(ErrorCode::pool_full, "no pool has " + schema::format_bytes(asked));
+        return failure(ErrorCode::pool_full, "no pool has " + format_bytes(asked));
       return ByteCount{(asked.value + granule - 1) / granule * granule};
     };
     offers.push_back(std::move(offer));

@@ -11,29 +11,29 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
 #include "schema/request.h"
-#include "schema/result.h"
 
 namespace mapcap::policy {
 
 /// What a pool can make.
 struct Offer {
   std::string name;
-  std::vector<schema::SealKind> seals;         ///< At least one; the first is the default.
-  std::vector<schema::CacheMode> cache_modes;  ///< At least one; the first is what the backing is by nature.
+  std::vector<SealKind> seals;         ///< At least one; the first is the default.
+  std::vector<CacheMode> cache_modes;  ///< At least one; the first is what the backing is by nature.
   /// What a region of this size and cache mode would have. Errors: `pool_full`.
-  std::function<schema::Result<schema::ByteCount>(schema::ByteCount, schema::CacheMode)> size_for;
+  std::function<Result<ByteCount>(ByteCount, CacheMode)> size_for;
 };
 
 /// What will be made of a create.
 struct Plan {
   std::size_t offer = 0;  ///< Which of the offers.
   std::uint32_t group = 0;
-  schema::ByteCount size;
-  schema::SealKind seal = schema::SealKind::sealed;
-  schema::CacheMode cache = schema::CacheMode::write_back;  ///< What it will be, not what was asked for.
+  ByteCount size;
+  SealKind seal = SealKind::sealed;
+  CacheMode cache = CacheMode::write_back;  ///< What it will be, not what was asked for.
   Permit permit;
 };
 
@@ -41,8 +41,8 @@ struct Plan {
 /// `invalid` for what no region can be; `not_found`: no such pool; `denied`: of the pool that came closest,
 /// with what would have to be asked for instead where that helps (detail "remedy"); `unsupported`,
 /// `cache_mode`, `pool_full`: it is allowed, and cannot be made there.
-schema::Result<Plan> plan_create(const Policy& policy, const Subject& subject, const schema::Create& ask,
-                                 std::span<const Offer> offers);
+Result<Plan> plan_create(const Policy& policy, const Subject& subject, const schema::Create& ask,
+                         std::span<const Offer> offers);
 
 /// "--lifetime ttl:24h": what to add to a renew or an open that was refused, or nothing that helps.
 std::string remedy_for(const Policy& policy, const Subject& subject, const Action& action);

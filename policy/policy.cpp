@@ -7,22 +7,16 @@
 
 namespace mapcap::policy {
 
-using schema::ErrorCode;
-using schema::Result;
-using schema::SubjectKind;
-
 namespace {
 
 constexpr std::size_t kClosestShown = 3;
 
-schema::Error denial(const Subject& subject, const Action& action, std::string sentence,
-                     const std::string& rule) {
-  std::vector<schema::Detail> details{{"verb", std::string(to_string(action.verb))},
-                                      {"user", subject.user()}};
+Failure denial(const Subject& subject, const Action& action, std::string sentence, const std::string& rule) {
+  std::vector<Detail> details{{"verb", std::string(to_string(action.verb))}, {"user", subject.user()}};
   if (!action.name.empty()) details.push_back({"name", std::string(action.name)});
   if (!action.pool.empty()) details.push_back({"pool", std::string(action.pool)});
   if (!rule.empty()) details.push_back({"rule", rule});
-  return schema::error(ErrorCode::denied, std::move(sentence), std::move(details));
+  return failure(ErrorCode::denied, std::move(sentence), std::move(details));
 }
 
 }  // namespace

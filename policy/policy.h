@@ -31,9 +31,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "policy/model.h"
 #include "policy/subject.h"
-#include "schema/result.h"
 
 namespace mapcap::policy {
 
@@ -42,11 +42,11 @@ struct Action {
   Verb verb = Verb::open;
   std::string_view name;  ///< The region's; empty for verbs without one.
   std::string_view pool;  ///< Empty: not known (yet), or none.
-  std::optional<schema::Access> rights;
-  std::optional<schema::CacheMode> cache;
-  std::optional<schema::Lifetime> lifetime;
-  std::optional<schema::ByteCount> size;
-  std::optional<schema::SealKind> seal;
+  std::optional<Access> rights;
+  std::optional<CacheMode> cache;
+  std::optional<Lifetime> lifetime;
+  std::optional<ByteCount> size;
+  std::optional<SealKind> seal;
 };
 
 /// The properties of an action in the order in which a rule is held against them. A later one is a closer
@@ -57,7 +57,7 @@ enum class Part : std::uint8_t { subject, verb, name, pool, rights, cache, lifet
 struct Permit {
   std::string rule;  ///< "policy.toml:12"
   std::optional<std::chrono::nanoseconds> max_ttl;
-  std::optional<schema::ByteCount> max_size;
+  std::optional<ByteCount> max_size;
 };
 
 struct Explanation {
@@ -68,10 +68,10 @@ struct Explanation {
 /// One slot that a reservation must fit. For `any` the id is the user's, because the limit is each single
 /// user's.
 struct QuotaSlot {
-  schema::SubjectKind subject = schema::SubjectKind::any;
+  SubjectKind subject = SubjectKind::any;
   std::uint32_t id = 0;
   std::string pool;  ///< Empty: over all pools.
-  schema::Limits limits;
+  Limits limits;
   std::string where;
   bool operator==(const QuotaSlot&) const = default;
 };
@@ -85,14 +85,14 @@ class Policy {
   /// In the file's order.
   [[nodiscard]] const std::vector<PoolSettings>& pools() const { return settings_.pools; }
   /// Errors: `not_found`, with the names that there are.
-  [[nodiscard]] schema::Result<const PoolSettings*> find_pool(const std::string& name) const {
+  [[nodiscard]] Result<const PoolSettings*> find_pool(const std::string& name) const {
     return policy::find_pool(settings_.pools, name);
   }
   [[nodiscard]] const std::vector<QuotaRule>& quotas() const { return settings_.quotas; }
   [[nodiscard]] const std::string& source() const { return settings_.source; }
 
   /// Errors: `denied`, naming the rule that denies, or that none allows and which came closest.
-  [[nodiscard]] schema::Result<Permit> authorize(const Subject& subject, const Action& action) const;
+  [[nodiscard]] Result<Permit> authorize(const Subject& subject, const Action& action) const;
 
   /// The same answer without the sentence: for filtering lists.
   [[nodiscard]] bool allows(const Subject& subject, const Action& action) const;
@@ -122,8 +122,7 @@ class Policy {
   [[nodiscard]] std::vector<std::pair<Part, const Rule*>> misses(const Subject& subject,
                                                                  const Action& action) const;
   [[nodiscard]] std::string closest(const Subject& subject, const Action& action) const;
-  [[nodiscard]] const QuotaRule* quota_of(schema::SubjectKind kind, std::uint32_t id,
-                                          std::string_view pool) const;
+  [[nodiscard]] const QuotaRule* quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const;
 
   using Index = std::unordered_map<std::uint32_t, std::vector<std::uint32_t>>;
   Settings settings_;

@@ -16,7 +16,7 @@ constexpr std::uint64_t kSysAdmin = std::uint64_t{1} << 21U;  // linux/capabilit
 
 /// At most some kilobytes, as the kernel's small files are; empty when it cannot be read.
 std::string read_small(const std::string& path) {
-  const schema::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   std::array<char, 8192> room{};
   std::string text;
   while (file.valid()) {
@@ -79,7 +79,7 @@ bool proc_is_ours() {
          std::string_view(self.data(), static_cast<std::size_t>(length)) == std::to_string(::getpid());
 }
 
-bool has_ended(schema::BorrowedFd pidfd) {
+bool has_ended(BorrowedFd pidfd) {
   pollfd end{pidfd.get(), POLLIN, 0};
   return ::poll(&end, 1, 0) != 0;
 }
@@ -116,7 +116,7 @@ std::string why_powerless(const Credentials& peer, const Credentials& broker, co
   return "";
 }
 
-std::string why_powerless(pid_t pid, schema::BorrowedFd pidfd) {
+std::string why_powerless(pid_t pid, BorrowedFd pidfd) {
   if (pid <= 0) return "its process cannot be seen from the broker";
   if (!pidfd.valid()) return "its process has ended";
   if (!proc_is_ours()) return "/proc does not show the broker's own pid namespace";

@@ -28,7 +28,7 @@
 #include <string>
 #include <string_view>
 
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::policy {
 
@@ -51,6 +51,6 @@ Credentials parse_status(std::string_view status);
 std::string why_powerless(const Credentials& peer, const Credentials& broker, const Credentials& init);
 
 /// The same of a process, read now. `pidfd` is that process's; not valid: nothing is proven.
-std::string why_powerless(pid_t pid, schema::BorrowedFd pidfd);
+std::string why_powerless(pid_t pid, BorrowedFd pidfd);
 
 }  // namespace mapcap::policy

@@ -21,18 +21,14 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::BorrowedFd;
-using schema::Result;
-using schema::UniqueFd;
-
 Result<ucred> peer_credentials(BorrowedFd socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return schema::io_error("getsockopt SO_PEERCRED", errno);
+    return io_error("getsockopt SO_PEERCRED", errno);
   }
   // What a socket without a peer answers.
-  if (credentials.uid == static_cast<uid_t>(-1)) return schema::io_error("getsockopt SO_PEERCRED", ENOTCONN);
+  if (credentials.uid == static_cast<uid_t>(-1)) return io_error("getsockopt SO_PEERCRED", ENOTCONN);
   return credentials;
 }
 
@@ -41,9 +37,9 @@ Result<std::vector<std::uint32_t>> peer_groups(BorrowedFd socket) {
   while (true) {
     auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
     const int result = ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
-    const int failure = errno;
-    if (result != 0 && failure == ENODATA) return std::vector<std::uint32_t>();
-    if (result != 0 && failure != ERANGE) return schema::io_error("getsockopt SO_PEERGROUPS", failure);
+    const int fault = errno;
+    if (result != 0 && fault == ENODATA) return std::vector<std::uint32_t>();
+    if (result != 0 && fault != ERANGE) return io_error("getsockopt SO_PEERGROUPS", fault);
     groups.resize(size / sizeof(gid_t));  // ERANGE tells the size that is needed: at most 65,536 groups
     if (result == 0) return groups;
   }
@@ -53,12 +49,12 @@ Result<std::vector<std::uint32_t>> peer_groups(BorrowedFd socket) {
 /// Linux 6.5 it is the process that has the number now. To be taken for an administrator, a peer would have
 /// to end after its connect(2) and have its number reach a root process before the accept: all numbers of the
 /// machine must be used up in that time.
-UniqueFd peer_pidfd(BorrowedFd socket, const ucred& peer) {
+Fd peer_pidfd(BorrowedFd socket, const ucred& peer) {
   int pidfd = -1;
   socklen_t size = sizeof pidfd;
-  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) return UniqueFd(pidfd);
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) return Fd(pidfd);
   if (errno != ENOPROTOOPT || peer.uid != 0 || peer.pid <= 0) return {};
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
+  return Fd(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
 }
 
 bool is_number(std::string_view text) {
@@ -99,13 +95,12 @@ Result<Subject> Subject::of_peer(BorrowedFd socket) {
 Result<Subject> Subject::for_explanation(std::string_view user) {
   std::optional<Account> account = find_account(std::string(user));
   std::uint32_t uid = 0;
-  const auto [end, failure] = std::from_chars(user.data(), user.data() + user.size(), uid);
-  const bool number = failure == std::errc() && end == user.data() + user.size();
+  const auto [end, fault] = std::from_chars(user.data(), user.data() + user.size(), uid);
+  const bool number = fault == std::errc() && end == user.data() + user.size();
   if (!account && number) account = find_account(uid);
   if (account) return for_explanation(account->uid, account->gid, groups_of(*account), account->name);
   if (number) return for_explanation(uid, uid, {}, "");
-  return schema::error(schema::ErrorCode::not_found,
-                       "user \"" + std::string(user) + "\" is not known on this machine");
+  return failure(ErrorCode::not_found, "user \"" + std::string(user) + "\" is not known on this machine");
 }
 
 Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::policy {
 
@@ -24,18 +24,18 @@ class Subject {
   /// Of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD (Linux 6.5). Without a name: what
   /// the machine's accounts call the user may take long to find out. `socket` is only looked at. Errors:
   /// `io`.
-  static schema::Result<Subject> of_peer(schema::BorrowedFd socket);
+  static Result<Subject> of_peer(BorrowedFd socket);
 
   /// Who it is and no more, which is all that a refusal needs. Errors: `io`.
   struct Ids {
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
   };
-  static schema::Result<Ids> ids_of_peer(schema::BorrowedFd socket);
+  static Result<Ids> ids_of_peer(BorrowedFd socket);
 
   /// The identity that `user` (a name, or a number) would have, for `policy explain` and tests only: nothing
   /// is attested. Errors: `not_found` for a name that the machine does not know; a number needs no account.
-  static schema::Result<Subject> for_explanation(std::string_view user);
+  static Result<Subject> for_explanation(std::string_view user);
   /// The same with nothing looked up.
   static Subject for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,
                                  std::string_view user_name);
@@ -59,7 +59,7 @@ class Subject {
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Not valid on kernels without SO_PEERPIDFD (but for uid 0), for a peer that is gone, and for an
   /// explanation.
-  [[nodiscard]] schema::BorrowedFd pidfd() const { return pidfd_.borrow(); }
+  [[nodiscard]] BorrowedFd pidfd() const { return pidfd_.borrow(); }
 
   /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
   /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
@@ -74,7 +74,7 @@ class Subject {
   std::uint32_t gid_ = 0;
   std::vector<std::uint32_t> groups_;
   pid_t pid_ = 0;
-  schema::UniqueFd pidfd_;
+  Fd pidfd_;
   std::string user_;
   bool administrator_ = false;
   std::string powerless_;  ///< Of uid 0: why it is no administrator.

@@ -22,8 +22,8 @@ struct alignas(cmsghdr) Control {
 };
 
 /// Takes over every descriptor that the kernel installed for `header`, whatever the caller wanted.
-std::vector<UniqueFd> adopt_fds(msghdr& header) {
-  std::vector<UniqueFd> fds;
+std::vector<Fd> adopt_fds(msghdr& header) {
+  std::vector<Fd> fds;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -39,53 +39,55 @@ std::vector<UniqueFd> adopt_fds(msghdr& header) {
 
 Result<void> check_fds(const msghdr& header, std::size_t got, std::size_t wanted) {
   if (got > wanted) {
-    return error(ErrorCode::malformed, "the packet carries " + std::to_string(got) +
-                                           " descriptors, at most " + std::to_string(wanted) +
-                                           " are expected here");
+    return failure(ErrorCode::malformed, "the packet carries " + std::to_string(got) +
+                                             " descriptors, at most " + std::to_string(wanted) +
+                                             " are expected here");
   }
   if ((header.msg_flags & MSG_CTRUNC) == 0) return ok();
   // The kernel gave fewer than were sent: the buffer was full, or no descriptor number was free.
   if (got == wanted) {
-    return error(ErrorCode::malformed,
-                 "the packet carries more than the " + std::to_string(wanted) + " descriptors expected here");
+    return failure(ErrorCode::malformed, "the packet carries more than the " + std::to_string(wanted) +
+                                             " descriptors expected here");
   }
-  return error(ErrorCode::exhausted,
-               "a received descriptor could not be installed; raise the limit on open files (RLIMIT_NOFILE)");
+  return failure(
+      ErrorCode::exhausted,
+      "a received descriptor could not be installed; raise the limit on open files (RLIMIT_NOFILE)");
 }
 
 Result<sockaddr_un> address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path || path.find('\0') != std::string::npos) {
-    return error(ErrorCode::invalid, "socket path of " + std::to_string(path.size()) +
-                                         " bytes: a path has 1 to " +
-                                         std::to_string(sizeof address.sun_path - 1) + " bytes and no NUL");
+    return failure(ErrorCode::invalid, "socket path of " + std::to_string(path.size()) +
+                                           " bytes: a path has 1 to " +
+                                           std::to_string(sizeof address.sun_path - 1) + " bytes and no NUL");
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
 }
 
-Error connect_error(const std::string& path, int errno_value) {
+Failure connect_error(const std::string& path, int errno_value) {
   switch (errno_value) {
     case ENOENT:
     case ECONNREFUSED:
     case ENOTDIR:
-      return error(
+      return failure(
           ErrorCode::unavailable,
           "nobody listens at " + path + ": start mapcapd, or name its socket with --socket or MAPCAP_SOCKET",
           {{"socket", path}});
     case EAGAIN:
-      return error(ErrorCode::unavailable,
-                   "the broker at " + path + " does not accept connections: its queue has been full for " +
-                       std::to_string(kConnectSeconds) + " s",
-                   {{"socket", path}});
+      return failure(ErrorCode::unavailable,
+                     "the broker at " + path + " does not accept connections: its queue has been full for " +
+                         std::to_string(kConnectSeconds) + " s",
+                     {{"socket", path}});
     case EACCES:
-      return error(ErrorCode::denied,
-                   "connect to " + path + ": permission denied by the socket or a directory above it",
-                   {{"socket", path}});
+      return failure(ErrorCode::denied,
+                     "connect to " + path + ": permission denied by the socket or a directory above it",
+                     {{"socket", path}});
     case EPROTOTYPE:
-      return error(ErrorCode::unavailable,
-                   path + " is a socket of another kind: it does not belong to mapcapd", {{"socket", path}});
+      return failure(ErrorCode::unavailable,
+                     path + " is a socket of another kind: it does not belong to mapcapd",
+                     {{"socket", path}});
     default:
       return io_error("connect to " + path, errno_value);
   }
@@ -125,9 +127,9 @@ Result<std::variant<Incoming, Wait>> receive_with(BorrowedFd socket, std::size_t
   packet.fds = adopt_fds(header);
   if (received == 0) return Wait::closed;
   if ((header.msg_flags & MSG_TRUNC) != 0) {
-    return error(ErrorCode::malformed,
-                 "the packet is longer than the " + std::to_string(max_bytes) + " bytes allowed here",
-                 {{"limit", std::to_string(max_bytes)}});
+    return failure(ErrorCode::malformed,
+                   "the packet is longer than the " + std::to_string(max_bytes) + " bytes allowed here",
+                   {{"limit", std::to_string(max_bytes)}});
   }
   if (max_fds > 0) {
     MAPCAP_TRY_VOID(check_fds(header, packet.fds.size(), max_fds));
@@ -150,10 +152,10 @@ Result<std::variant<Incoming, Wait>> peek(BorrowedFd socket, std::size_t max_byt
 
 Result<bool> send(BorrowedFd socket, std::span<const std::byte> bytes, std::span<const BorrowedFd> fds) {
   if (bytes.empty())
-    return error(ErrorCode::invalid, "an empty packet cannot be sent: it would look like EOF");
+    return failure(ErrorCode::invalid, "an empty packet cannot be sent: it would look like EOF");
   if (fds.size() > kMaxFdsPerPacket) {
-    return error(ErrorCode::invalid, std::to_string(fds.size()) + " descriptors in one packet, at most " +
-                                         std::to_string(kMaxFdsPerPacket) + " fit");
+    return failure(ErrorCode::invalid, std::to_string(fds.size()) + " descriptors in one packet, at most " +
+                                           std::to_string(kMaxFdsPerPacket) + " fit");
   }
   // SAFETY: sendmsg only reads the data; iovec has no const form.
   iovec data{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -184,17 +186,17 @@ Result<bool> send(BorrowedFd socket, std::span<const std::byte> bytes, std::span
   return io_error("sendmsg", errno);
 }
 
-Result<std::pair<UniqueFd, UniqueFd>> socket_pair() {
+Result<std::pair<Fd, Fd>> socket_pair() {
   std::array<int, 2> ends{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
     return io_error("socketpair", errno);
   }
-  return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
+  return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 
-Result<UniqueFd> connect_to(const std::string& path) {
+Result<Fd> connect_to(const std::string& path) {
   MAPCAP_TRY(const sockaddr_un address, address_of(path));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return io_error("socket", errno);
   // A blocking connect, so that a full backlog waits its turn; the send timeout is what bounds it.
   const timeval patience{kConnectSeconds, 0};

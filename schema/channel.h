@@ -9,15 +9,15 @@
 #include <variant>
 #include <vector>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::schema {
 
 struct Incoming {
   std::vector<std::byte> bytes;
-  std::vector<UniqueFd> fds;  ///< CLOEXEC. Empty unless asked for.
-  bool dropped_fds = false;   ///< The peer attached descriptors that nobody asked for; none was installed.
+  std::vector<Fd> fds;       ///< CLOEXEC. Empty unless asked for.
+  bool dropped_fds = false;  ///< The peer attached descriptors that nobody asked for; none was installed.
 };
 
 /// Most descriptors of one packet (the kernel's SCM_MAX_FD).
@@ -42,12 +42,12 @@ Result<std::variant<Incoming, Wait>> peek(BorrowedFd socket, std::size_t max_byt
 Result<bool> send(BorrowedFd socket, std::span<const std::byte> bytes, std::span<const BorrowedFd> fds = {});
 
 /// A connected, CLOEXEC, non-blocking SOCK_SEQPACKET pair: for tests and between broker and keeper.
-Result<std::pair<UniqueFd, UniqueFd>> socket_pair();
+Result<std::pair<Fd, Fd>> socket_pair();
 
 /// Connects to a listening SOCK_SEQPACKET socket; the result is CLOEXEC and non-blocking. Waits at most 5 s
 /// for a listener whose backlog is full. Errors: `unavailable` when nobody listens or accepts there (says
 /// what to start), `denied` when the socket's permissions refuse, `invalid` for a path that does not fit
 /// sun_path, `io` otherwise.
-Result<UniqueFd> connect_to(const std::string& path);
+Result<Fd> connect_to(const std::string& path);
 
 }  // namespace mapcap::schema

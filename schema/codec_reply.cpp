@@ -220,7 +220,7 @@ void write_list(const std::vector<Value>& values, WireList list) {
 // -------------------------------------------------------------------------------------------------
 
 /// Out-parameters, because Result<Error> and Result<ReplyBody> could not say which of the two they hold.
-Result<void> read_into(Error& result, wire::Error::Reader reader) {
+Result<void> read_into(Failure& result, wire::Error::Reader reader) {
   const std::uint16_t code = reader.getCode();
   if (code < static_cast<std::uint16_t>(ErrorCode::malformed) ||
       code > static_cast<std::uint16_t>(ErrorCode::unavailable)) {
@@ -236,7 +236,7 @@ Result<void> read_into(Error& result, wire::Error::Reader reader) {
   return ok();
 }
 /// A sentence may quote a path or a device: whatever is in it, the client can read the reply.
-void write(const Error& value, wire::Error::Builder builder) {
+void write(const Failure& value, wire::Error::Builder builder) {
   builder.setCode(static_cast<std::uint16_t>(value.code));
   builder.setSentence(as_text(presentable(value.sentence, kMaxSentence)));
   const std::size_t count = std::min(value.details.size(), kMaxDetails);
@@ -319,7 +319,7 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
   using Wire = wire::Reply::Body;
   switch (reader.which()) {
     case Wire::ERROR:
-      return read_into(body.emplace<Error>(), reader.getError());
+      return read_into(body.emplace<Failure>(), reader.getError());
     case Wire::WELCOME:
       return put(body, read(reader.getWelcome()));
     case Wire::GRANTED:
@@ -351,7 +351,7 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
 /// Chooses the union's member for each kind of body.
 struct BodyWriter {
   wire::Reply::Body::Builder body;
-  void operator()(const Error& value) { write(value, body.initError()); }
+  void operator()(const Failure& value) { write(value, body.initError()); }
   void operator()(const Welcome& value) { write(value, body.initWelcome()); }
   void operator()(const Granted& value) { write(value, body.initGranted()); }
   void operator()(const Listing& value) { write(value, body.initListing()); }
@@ -434,11 +434,11 @@ Packet encode(const FromBroker& value) {
   if (packet.size() <= kMaxPacket) return packet;
   const auto* reply = std::get_if<Reply>(&value);
   MAPCAP_INVARIANT(reply != nullptr, "a notice larger than a packet");
-  const Error too_large =
-      error(ErrorCode::exhausted,
-            "the answer takes " + std::to_string(packet.size()) + " bytes, a packet holds " +
-                std::to_string(kMaxPacket) + ": ask for less",
-            {{"asked", std::to_string(packet.size())}, {"limit", std::to_string(kMaxPacket)}});
+  const Failure too_large =
+      failure(ErrorCode::exhausted,
+              "the answer takes " + std::to_string(packet.size()) + " bytes, a packet holds " +
+                  std::to_string(kMaxPacket) + ": ask for less",
+              {{"asked", std::to_string(packet.size())}, {"limit", std::to_string(kMaxPacket)}});
   return codec::encode_any(Reply{reply->id, too_large});
 }
 

@@ -203,7 +203,7 @@ struct Reply {
 }
 
 struct Error {
-  code @0 :UInt16;             # see schema/result.h
+  code @0 :UInt16;             # see base/result.h
   sentence @1 :Text;
   details @2 :List(Detail);
 

@@ -20,8 +20,8 @@ std::string shown(char c) {
   return text.data();
 }
 
-Error refusal(std::string what) {
-  return error(
+Failure refusal(std::string what) {
+  return failure(
       ErrorCode::invalid,
       "region name: " + what +
           "; use components of A-Z a-z 0-9 . _ - joined by single slashes, for example alice/buffer-1");

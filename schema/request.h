@@ -12,8 +12,10 @@
 #include <variant>
 #include <vector>
 
-#include "schema/result.h"
-#include "schema/units.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "base/words.h"
+#include "mapcap/words.h"
 
 namespace mapcap::schema {
 
@@ -33,102 +35,8 @@ inline constexpr std::size_t kResumeBytes = 16;
 inline constexpr std::size_t kMaxSentence = 2048;  ///< Longer sentences are cut by the encoder.
 inline constexpr std::size_t kMaxReason = 256;     ///< PoolInfo::confinement_reason; cut by the encoder.
 
-// ---- words
-// -------------------------------------------------------------------------------------------------
-
-/// Rights of a grant. Rights only shrink.
-enum class Access : std::uint8_t { read_only = 0, read_write = 1 };
-
-/// x86 memory types a region may be declared with.
-enum class CacheMode : std::uint8_t { write_back = 0, write_through = 1, write_combining = 2, uncached = 3 };
-
-/// By what a cache mode is brought about.
-enum class CacheMechanism : std::uint8_t {
-  page_attribute = 0,    ///< The page tables of every mapping say so.
-  store_discipline = 1,  ///< mapcap::Mapping stores and flushes in a way that has the same effect.
-  platform = 2,          ///< An MTRR or the device, set up by the administrator; reported as configured.
-};
-
-/// How much a store must be followed by to be durable (libpmem2's granularity; none: it never is).
-enum class Granularity : std::uint8_t { none = 0, page = 1, cache_line = 2, byte = 3 };
-
-/// Up to where a flushed store survives.
-enum class PersistenceDomain : std::uint8_t {
-  volatile_memory = 0,
-  block_device = 1,
-  memory_controller = 2,
-  cpu_cache = 3
-};
-
-/// What makes a granted fd mmap-only.
-enum class Confinement : std::uint8_t { sealed = 0, clone = 1, native = 2, lsm = 3 };
-
-/// sealed: holders never fault; revoke zeroes and cuts off. revocable: revoke takes the mappings (SIGBUS).
-/// irrevocable, of devices: revoke waits for the holders.
-enum class SealKind : std::uint8_t { sealed = 0, revocable = 1, irrevocable = 2 };
-
-enum class LifetimeKind : std::uint8_t { connection = 0, ttl = 1, persistent = 2 };
-struct Lifetime {
-  LifetimeKind kind = LifetimeKind::connection;
-  std::chrono::nanoseconds ttl{0};  ///< Only for ttl: at least 1 s when asked.
-  bool operator==(const Lifetime&) const = default;
-};
-
-/// live -> revoking -> draining -> scrubbing -> (gone). quarantined: memory that cannot be freed yet because
-/// somebody pins it. lost: a region whose memory was not there when the broker started; costs nothing, is
-/// only told. One that is not volatile is live again once a broker starts and finds its memory.
-enum class RegionState : std::uint8_t {
-  live = 0,
-  revoking = 1,
-  draining = 2,
-  scrubbing = 3,
-  quarantined = 4,
-  lost = 5,
-};
-
-std::string_view to_string(Access);          ///< "ro", "rw"
-std::string_view to_string(CacheMode);       ///< "wb", "wt", "wc", "uc"
-std::string_view to_string(CacheMechanism);  ///< "page-attribute", "store-discipline", "platform"
-std::string_view to_string(Granularity);     ///< "none", "page", "cache-line", "byte"
-std::string_view to_string(
-    PersistenceDomain);                    ///< "volatile", "block-device", "memory-controller", "cpu-cache"
-std::string_view to_string(Confinement);   ///< "sealed", "clone", "native", "lsm"
-std::string_view to_string(SealKind);      ///< "sealed", "revocable", "irrevocable"
-std::string_view to_string(LifetimeKind);  ///< "connection", "ttl", "persistent"
-std::string_view to_string(RegionState);   ///< "live", "revoking", ...
-std::string format_lifetime(const Lifetime&);  ///< "connection", "ttl:1h", "persistent"
-
-Result<Access> parse_access(std::string_view);  ///< Errors: `invalid`, listing what is accepted.
-Result<CacheMode> parse_cache_mode(std::string_view);
-Result<Confinement> parse_confinement(std::string_view);
-Result<SealKind> parse_seal_kind(std::string_view);
-Result<Lifetime> parse_lifetime(std::string_view);  ///< "connection", "ttl:1h", "persistent"
-Result<LifetimeKind> parse_lifetime_kind(std::string_view);
-
 // ---- what a region is
 // --------------------------------------------------------------------------------------
-
-struct CacheRequest {
-  CacheMode mode = CacheMode::write_back;
-  bool required = false;  ///< An error when it cannot be met; otherwise a preference.
-  bool operator==(const CacheRequest&) const = default;
-};
-
-struct CacheStatus {
-  CacheMode requested = CacheMode::write_back;
-  bool required = false;
-  CacheMode effective = CacheMode::write_back;
-  CacheMechanism mechanism = CacheMechanism::page_attribute;
-  bool verified = false;  ///< Read back from a page table on this machine, for this backing.
-  bool operator==(const CacheStatus&) const = default;
-};
-
-struct Durability {
-  Granularity granularity = Granularity::none;
-  PersistenceDomain domain = PersistenceDomain::volatile_memory;
-  bool map_sync = false;  ///< MAP_SYNC works on the grant itself.
-  bool operator==(const Durability&) const = default;
-};
 
 /// Everything that a client may know of a region.
 struct RegionInfo {
@@ -219,18 +127,6 @@ struct Pools {
 struct Quota {
   std::string cursor;  ///< Empty: from the start; else QuotaList::next of the page before.
   bool operator==(const Quota&) const = default;
-};
-
-/// user, group: the id counts. any: every user that has no slot of its own.
-enum class SubjectKind : std::uint8_t { any = 0, user = 1, group = 2 };
-
-/// An absent limit is no limit.
-struct Limits {
-  std::optional<std::uint64_t> bytes;
-  std::optional<std::uint64_t> regions;
-  std::optional<std::uint64_t> grants;
-  std::optional<std::uint64_t> connections;
-  bool operator==(const Limits&) const = default;
 };
 
 /// An administrator's override, kept in the ledger; replaces the policy's limits of the same slot.
@@ -359,7 +255,7 @@ struct Done {
 };
 
 using ReplyBody =
-    std::variant<Error, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done>;
+    std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

@@ -17,10 +17,10 @@ static_assert(static_cast<int>(wire::RegionState::LOST) == static_cast<int>(Regi
 static_assert(static_cast<int>(wire::SubjectKind::GROUP) == static_cast<int>(SubjectKind::group));
 static_assert(static_cast<int>(wire::NoticeKind::PROGRESS) == static_cast<int>(NoticeKind::progress));
 
-Error malformed(std::string_view field, std::string_view what) {
+Failure malformed(std::string_view field, std::string_view what) {
   std::string sentence = "malformed message: ";
   sentence.append(field).append(": ").append(presentable(what, 400));
-  return error(ErrorCode::malformed, std::move(sentence), {{"field", std::string(field)}});
+  return failure(ErrorCode::malformed, std::move(sentence), {{"field", std::string(field)}});
 }
 
 Result<std::string> read_text(capnp::Text::Reader text, std::string_view field, std::size_t max_bytes,

@@ -14,16 +14,16 @@
 #include <string>
 #include <string_view>
 
+#include "base/text.h"
 #include "mapcap.capnp.h"
 #include "schema/codec.h"
-#include "schema/text.h"
 
 namespace mapcap::schema::codec {
 
 // ---- one field
 // ---------------------------------------------------------------------------------------------
 
-Error malformed(std::string_view field, std::string_view what);
+Failure malformed(std::string_view field, std::string_view what);
 
 Result<std::string> read_text(capnp::Text::Reader text, std::string_view field, std::size_t max_bytes,
                               Controls controls = Controls::refused);

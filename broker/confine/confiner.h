@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "broker/task.h"
+#include "broker/wait/task.h"
+#include "mapcap/fd.h"
 #include "schema/request.h"
-#include "schema/unique_fd.h"
 
 namespace mapcap::broker::confine {
 
@@ -25,8 +25,8 @@ struct Holder {
 /// What a grant says of itself in its system.mapcap.* attributes.
 struct Label {
   std::string name;
-  schema::ByteCount size;
-  schema::Access rights = schema::Access::read_only;
+  ByteCount size;
+  Access rights = Access::read_only;
   std::string cache_requested;
   std::string cache_effective;
   std::string durability;
@@ -35,16 +35,15 @@ struct Label {
 };
 
 struct Issued {
-  schema::UniqueFd
-      fd;  ///< A fresh open file description: shares no offset, flags or locks with other grants.
+  Fd fd;  ///< A fresh open file description: shares no offset, flags or locks with other grants.
   GrantId grant = 0;
 };
 
 /// One of the grants that outlived an earlier broker.
 struct LiveGrant {
   GrantId grant = 0;
-  schema::RegionId region;
-  schema::Access rights = schema::Access::read_only;
+  RegionId region;
+  Access rights = Access::read_only;
   Holder holder;
 };
 
@@ -57,7 +56,7 @@ enum class Backing : std::uint8_t {
 class Confiner {
  public:
   virtual ~Confiner() = default;
-  [[nodiscard]] virtual schema::Confinement kind() const = 0;
+  [[nodiscard]] virtual Confinement kind() const = 0;
   /// True when release events come from the kernel; otherwise reclaim probes (Pool::held).
   [[nodiscard]] virtual bool tracks_grants() const = 0;
 
@@ -65,24 +64,23 @@ class Confiner {
   /// only used during the call. Idempotent, also across a restart of the broker. Whoever needs a mapping or a
   /// truncation of a carved file does it before: the append flag forbids both. Errors: `unsupported` for a
   /// backing that this confiner cannot confine, `io`, `unavailable`.
-  virtual schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
-                                      Backing backing = Backing::carved) = 0;
+  virtual Result<void> attach(RegionId region, BorrowedFd fd, ByteCount size,
+                              Backing backing = Backing::carved) = 0;
 
   /// Whether holders of a writable grant are kept from punching holes by madvise(MADV_REMOVE): false where
   /// the backing's filesystem has no append flag, for foreign files, and for regions that are not attached.
-  [[nodiscard]] virtual bool guards_holes(schema::RegionId region) const = 0;
+  [[nodiscard]] virtual bool guards_holes(RegionId region) const = 0;
 
   /// Issues one descriptor with the label's rights. `memory`, the region's, stays open until the answer: with
   /// it the region is attached where it is not, again too when a keeper dies meanwhile; without, it must have
   /// been. The answer is final: what a keeper's death makes impossible for a moment is waited for. Errors:
   /// `timed_out`, `unavailable` (no keeper in time), `exhausted`, `io`, `busy` (a foreign file that cannot be
   /// opened now), `unsupported` (rights, or a backing, that cannot be issued), `invalid` (not attached).
-  virtual Task<schema::Result<Issued>> issue(schema::RegionId region, Label label,
-                                             schema::BorrowedFd memory = {},
-                                             Backing backing = Backing::carved) = 0;
+  virtual Task<Result<Issued>> issue(RegionId region, Label label, BorrowedFd memory = {},
+                                     Backing backing = Backing::carved) = 0;
 
   /// Undoes attach. Grants that are out stay what they are; they hold the memory, not the region.
-  virtual void detach(schema::RegionId region) = 0;
+  virtual void detach(RegionId region) = 0;
 };
 
 }  // namespace mapcap::broker::confine

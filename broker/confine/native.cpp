@@ -36,7 +36,7 @@ bool is_dax_device(dev_t device) {
 }
 
 /// /sys/devices/pci.../resource0 or resource0_wc.
-bool is_pci_resource(schema::BorrowedFd fd) {
+bool is_pci_resource(BorrowedFd fd) {
   const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
   std::array<char, 512> target{};
   const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
@@ -45,12 +45,12 @@ bool is_pci_resource(schema::BorrowedFd fd) {
   return path.starts_with("/sys/devices/") && path.substr(path.rfind('/') + 1).starts_with("resource");
 }
 
-schema::Result<Kind> kind_of(schema::BorrowedFd fd) {
+Result<Kind> kind_of(BorrowedFd fd) {
   struct stat status {};
   struct statfs filesystem {};
-  if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's memory", errno);
+  if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
   if (S_ISCHR(status.st_mode)) return is_dax_device(status.st_rdev) ? Kind::dax_device : Kind::other;
-  if (::fstatfs(fd.get(), &filesystem) != 0) return schema::io_error("fstatfs of a region's memory", errno);
+  if (::fstatfs(fd.get(), &filesystem) != 0) return io_error("fstatfs of a region's memory", errno);
   switch (static_cast<unsigned long>(filesystem.f_type)) {
     case SYSFS_MAGIC:
       return is_pci_resource(fd) ? Kind::pci_bar : Kind::other;
@@ -64,23 +64,23 @@ schema::Result<Kind> kind_of(schema::BorrowedFd fd) {
 }
 
 /// Memory that never had a path.
-schema::Result<bool> is_anonymous(schema::BorrowedFd fd) {
+Result<bool> is_anonymous(BorrowedFd fd) {
   struct statfs filesystem {};
-  if (::fstatfs(fd.get(), &filesystem) != 0) return schema::io_error("fstatfs of a region's memory", errno);
+  if (::fstatfs(fd.get(), &filesystem) != 0) return io_error("fstatfs of a region's memory", errno);
   const auto type = static_cast<unsigned long>(filesystem.f_type);
   return type == DMA_BUF_MAGIC || type == kSecretMemory;
 }
 
 /// The path of an open file in the broker's own mount namespace.
-schema::Result<std::filesystem::path> path_of(schema::BorrowedFd fd) {
+Result<std::filesystem::path> path_of(BorrowedFd fd) {
   std::error_code failed;
   std::filesystem::path path =
       std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd.get()), failed);
-  if (failed) return schema::io_error("reading the path of a device", failed.value());
+  if (failed) return io_error("reading the path of a device", failed.value());
   return path;
 }
 
-bool same_file(schema::BorrowedFd a, schema::BorrowedFd b) {
+bool same_file(BorrowedFd a, BorrowedFd b) {
   struct stat one {};
   struct stat other {};
   return ::fstat(a.get(), &one) == 0 && ::fstat(b.get(), &other) == 0 && one.st_dev == other.st_dev &&
@@ -91,14 +91,14 @@ bool same_file(schema::BorrowedFd a, schema::BorrowedFd b) {
 /// ever executable (path_noexec() in the kernel's mm/mmap.c), however the policy's path is mounted. The mount
 /// is of the directory, and dissolved before anybody gets a descriptor: a holder with a user namespace can
 /// then neither attach nor reconfigure it. Linux 5.12; needs CAP_SYS_ADMIN.
-schema::Result<schema::UniqueFd> on_noexec_mount(schema::BorrowedFd fd) {
+Result<Fd> on_noexec_mount(BorrowedFd fd) {
   MAPCAP_TRY(const std::filesystem::path path, path_of(fd));
   const std::string directory = path.parent_path().string();
-  const schema::UniqueFd mount(
+  const Fd mount(
       ::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
-  if (!mount.valid()) return schema::io_error("open_tree of " + directory, errno);
+  if (!mount.valid()) return io_error("open_tree of " + directory, errno);
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of " + path.string(), errno);
+  if (::fstat(fd.get(), &status) != 0) return io_error("fstat of " + path.string(), errno);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
   // A device opens for writing on a read-only mount too, while its node's attributes stay as they are:
@@ -106,47 +106,45 @@ schema::Result<schema::UniqueFd> on_noexec_mount(schema::BorrowedFd fd) {
   // which would not open.
   if (S_ISCHR(status.st_mode)) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
-    return schema::io_error("mount_setattr(noexec) of " + directory, errno);
+    return io_error("mount_setattr(noexec) of " + directory, errno);
   }
-  schema::UniqueFd node(::openat(mount.get(), path.filename().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-  if (!node.valid()) return schema::io_error("opening " + path.string(), errno);
+  Fd node(::openat(mount.get(), path.filename().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!node.valid()) return io_error("opening " + path.string(), errno);
   if (!same_file(node.borrow(), fd)) {
-    return schema::error(schema::ErrorCode::io, path.string() + " is no longer the device that it was");
+    return failure(ErrorCode::io, path.string() + " is no longer the device that it was");
   }
   return node;
 }
 
 class NativeConfiner final : public UntrackedConfiner {
  public:
-  [[nodiscard]] schema::Confinement kind() const override { return schema::Confinement::native; }
+  [[nodiscard]] Confinement kind() const override { return Confinement::native; }
 
  protected:
-  schema::Result<void> admit(schema::BorrowedFd fd, Backing) override {
+  Result<void> admit(BorrowedFd fd, Backing) override {
     MAPCAP_TRY(const Kind found, kind_of(fd));
     if (found == Kind::other) {
-      return schema::error(
-          schema::ErrorCode::unsupported,
-          "only devdax, PCI BARs, dma-bufs and memfd_secret are mmap-only by themselves; use "
-          "another confinement for this pool");
+      return failure(ErrorCode::unsupported,
+                     "only devdax, PCI BARs, dma-bufs and memfd_secret are mmap-only by themselves; use "
+                     "another confinement for this pool");
     }
-    return schema::ok();
+    return ok();
   }
 
-  schema::Result<schema::UniqueFd> hold(schema::BorrowedFd fd) override {
+  Result<Fd> hold(BorrowedFd fd) override {
     MAPCAP_TRY(const bool anonymous, is_anonymous(fd));
     return anonymous ? duplicate(fd) : on_noexec_mount(fd);
   }
 
-  schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) override {
+  Result<Fd> open(BorrowedFd fd, Access rights) override {
     MAPCAP_TRY(const bool anonymous, is_anonymous(fd));
     // Nodes of root with mode 0600: holders cannot open them again.
     if (!anonymous) return reopen(fd, rights);
     // Neither dma-bufs nor secret memory can be opened again, nor weakened. Sharing one description is
     // harmless: there is no offset to share, since neither can be read, written or seeked to any effect.
-    if (rights == schema::Access::read_only) {
-      return schema::error(
-          schema::ErrorCode::unsupported,
-          "memfd_secret and dma-bufs can only be granted rw; ask for rw, or use another pool");
+    if (rights == Access::read_only) {
+      return failure(ErrorCode::unsupported,
+                     "memfd_secret and dma-bufs can only be granted rw; ask for rw, or use another pool");
     }
     return duplicate(fd);
   }

@@ -12,28 +12,26 @@ namespace {
 
 class SealedConfiner final : public UntrackedConfiner {
  public:
-  [[nodiscard]] schema::Confinement kind() const override { return schema::Confinement::sealed; }
+  [[nodiscard]] Confinement kind() const override { return Confinement::sealed; }
 
  protected:
-  schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) override {
-    if (backing == Backing::foreign) return schema::ok();
+  Result<void> admit(BorrowedFd fd, Backing backing) override {
+    if (backing == Backing::foreign) return ok();
     struct stat status {};
-    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's memory", errno);
+    if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
     if (!S_ISREG(status.st_mode)) {
-      return schema::error(schema::ErrorCode::unsupported,
-                           "only memory and files can be issued with confinement = \"sealed\"");
+      return failure(ErrorCode::unsupported,
+                     "only memory and files can be issued with confinement = \"sealed\"");
     }
     // A memfd is born 0777: a read-only holder would reopen it writable through /proc/self/fd. Its owner is
     // the broker, so 0600 keeps everybody else out.
     if ((status.st_mode & 0777U) != 0600U && ::fchmod(fd.get(), 0600) != 0) {
-      return schema::io_error("fchmod of a region's memory", errno);
+      return io_error("fchmod of a region's memory", errno);
     }
-    return schema::ok();
+    return ok();
   }
 
-  schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) override {
-    return reopen(fd, rights);
-  }
+  Result<Fd> open(BorrowedFd fd, Access rights) override { return reopen(fd, rights); }
 };
 
 }  // namespace

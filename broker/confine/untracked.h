@@ -13,44 +13,43 @@ namespace mapcap::broker::confine {
 class UntrackedConfiner : public Confiner {
  public:
   [[nodiscard]] bool tracks_grants() const override { return false; }
-  [[nodiscard]] bool guards_holes(schema::RegionId) const override { return false; }
+  [[nodiscard]] bool guards_holes(RegionId) const override { return false; }
 
-  schema::Result<void> attach(schema::RegionId region, schema::BorrowedFd fd, schema::ByteCount,
-                              Backing backing = Backing::carved) override {
+  Result<void> attach(RegionId region, BorrowedFd fd, ByteCount, Backing backing = Backing::carved) override {
     MAPCAP_TRY_VOID(admit(fd, backing));
-    if (attached_.contains(region.value)) return schema::ok();
-    MAPCAP_TRY(schema::UniqueFd own, hold(fd));
+    if (attached_.contains(region.value)) return ok();
+    MAPCAP_TRY(Fd own, hold(fd));
     attached_.emplace(region.value, std::move(own));
-    return schema::ok();
+    return ok();
   }
 
-  Task<schema::Result<Issued>> issue(schema::RegionId region, Label label, schema::BorrowedFd memory = {},
-                                     Backing backing = Backing::carved) override {
+  Task<Result<Issued>> issue(RegionId region, Label label, BorrowedFd memory = {},
+                             Backing backing = Backing::carved) override {
     if (memory.valid()) {
       MAPCAP_CO_TRY_VOID(attach(region, memory, label.size, backing));
     }
     const auto known = attached_.find(region.value);
     if (known == attached_.end()) {
-      co_return schema::error(schema::ErrorCode::invalid,
-                              "region " + std::to_string(region.value) + " is not attached to its confiner");
+      co_return failure(ErrorCode::invalid,
+                        "region " + std::to_string(region.value) + " is not attached to its confiner");
     }
     auto fresh = open(known->second.borrow(), label.rights);
     if (!fresh) co_return fresh.error();
     co_return Issued{std::move(fresh.value()), 0};
   }
 
-  void detach(schema::RegionId region) override { attached_.erase(region.value); }
+  void detach(RegionId region) override { attached_.erase(region.value); }
 
  protected:
   /// Whether this kind of memory can be confined so; may prepare it.
-  virtual schema::Result<void> admit(schema::BorrowedFd fd, Backing backing) = 0;
+  virtual Result<void> admit(BorrowedFd fd, Backing backing) = 0;
   /// The confiner's own descriptor of the memory, which open() is given.
-  virtual schema::Result<schema::UniqueFd> hold(schema::BorrowedFd fd) { return duplicate(fd); }
-  virtual schema::Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) = 0;
-  [[nodiscard]] bool attached(schema::RegionId region) const { return attached_.contains(region.value); }
+  virtual Result<Fd> hold(BorrowedFd fd) { return duplicate(fd); }
+  virtual Result<Fd> open(BorrowedFd fd, Access rights) = 0;
+  [[nodiscard]] bool attached(RegionId region) const { return attached_.contains(region.value); }
 
  private:
-  std::unordered_map<std::uint64_t, schema::UniqueFd> attached_;  ///< By region.
+  std::unordered_map<std::uint64_t, Fd> attached_;  ///< By region.
 };
 
 }  // namespace mapcap::broker::confine

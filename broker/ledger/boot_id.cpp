@@ -6,17 +6,17 @@
 #include <string>
 
 #include "broker/ledger/ledger.h"
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
-schema::Result<BootId> current_boot() {
+Result<BootId> current_boot() {
   constexpr const char* kPath = "/proc/sys/kernel/random/boot_id";
-  const schema::UniqueFd fd(::open(kPath, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return schema::io_error(std::string("open ") + kPath, errno);
+  const Fd fd(::open(kPath, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return io_error(std::string("open ") + kPath, errno);
   std::array<char, 64> text{};
   const ssize_t length = ::read(fd.get(), text.data(), text.size());
-  if (length < 0) return schema::io_error(std::string("read ") + kPath, errno);
+  if (length < 0) return io_error(std::string("read ") + kPath, errno);
   std::string digits;
   for (char c : std::string_view(text.data(), static_cast<std::size_t>(length))) {
     if (c != '-' && c != '\n') digits += c;
@@ -27,8 +27,8 @@ schema::Result<BootId> current_boot() {
     const char* first = digits.data() + 2 * i;
     good = std::from_chars(first, first + 2, boot[i], 16).ptr == first + 2;
   }
-  if (!good) return schema::error(schema::ErrorCode::io, std::string(kPath) + " does not hold a UUID");
+  if (!good) return failure(ErrorCode::io, std::string(kPath) + " does not hold a UUID");
   return boot;
 }
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

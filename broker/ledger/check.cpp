@@ -4,25 +4,25 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "broker/ledger/medium_file.h"
+#include "broker/ledger/medium/medium_file.h"
 #include "broker/ledger/recovery.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
-schema::Result<bool> check(const std::string& path, std::FILE* out) {
+Result<bool> check(const std::string& path, std::FILE* out) {
   MAPCAP_TRY(const std::shared_ptr<Medium> medium, open_file_read_only(path));
   return check(*medium, out);
 }
 
-schema::Result<std::uint64_t> forget_damaged(const std::string& path) {
+Result<std::uint64_t> forget_damaged(const std::string& path) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored))
-    return schema::error(schema::ErrorCode::not_found, "there is no ledger " + path);
+    return failure(ErrorCode::not_found, "there is no ledger " + path);
   MAPCAP_TRY(const std::shared_ptr<Medium> medium, open_or_create_file(path));
   return forget_damaged(*medium);
 }
 
-schema::Result<std::uint64_t> forget_damaged(Medium& medium) {
+Result<std::uint64_t> forget_damaged(Medium& medium) {
   MAPCAP_TRY(const Reading reading, read(medium));
   for (const std::uint32_t slot : reading.scan.damaged) {
     const Range word{kSlotsOffset + std::size_t{slot} * kSlotSize, sizeof(std::uint64_t)};
@@ -33,7 +33,7 @@ schema::Result<std::uint64_t> forget_damaged(Medium& medium) {
   return reading.scan.damaged.size();
 }
 
-schema::Result<bool> check(Medium& medium, std::FILE* out) {
+Result<bool> check(Medium& medium, std::FILE* out) {
   MAPCAP_TRY(const Reading reading, read(medium));
   for (std::size_t copy = 0; copy < reading.intact.size(); ++copy) {
     if (reading.intact[copy]) continue;
@@ -76,4 +76,4 @@ schema::Result<bool> check(Medium& medium, std::FILE* out) {
   return damaged == 0 && reading.intact[0] && reading.intact[1];
 }
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

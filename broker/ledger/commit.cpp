@@ -2,13 +2,13 @@
 
 #include <utility>
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 Commit::Commit(std::shared_ptr<Medium> medium, broker::Loop& loop, broker::Worker& worker)
     : medium_(std::move(medium)), loop_(loop), worker_(worker) {}
 
 bool Commit::Durable::await_ready() {
-  if (commit_.medium_->granularity() == schema::Granularity::page) return false;
+  if (commit_.medium_->granularity() == Granularity::page) return false;
   commit_.medium_->fence(step_);
   return true;
 }
@@ -26,7 +26,7 @@ void Commit::start() {
   const Range range = medium_->take_flushed().value_or(Range{});
   const Step step = syncing_.front()->step_;
   worker_.submit([medium = medium_, loop = &loop_, self = std::weak_ptr(self_), range, step]() mutable {
-    auto result = std::make_shared<schema::Result<void>>(medium->sync(range, step));
+    auto result = std::make_shared<Result<void>>(medium->sync(range, step));
     // The medium travels back too: the last owner to go must be the loop's thread, or its lock could outlive
     // the ledger by a moment.
     loop->post([medium = std::move(medium), self, range, result] {
@@ -35,7 +35,7 @@ void Commit::start() {
   });
 }
 
-void Commit::end(Range range, const schema::Result<void>& result) {
+void Commit::end(Range range, const Result<void>& result) {
   if (!result) {
     // Which pages of the range were written is unknown, and the kernel may think that all of them were.
     medium_->redirty();
@@ -50,4 +50,4 @@ void Commit::end(Range range, const schema::Result<void>& result) {
   if (!waiting_.empty()) start();
 }
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

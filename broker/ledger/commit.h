@@ -10,11 +10,11 @@
 #include <optional>
 #include <vector>
 
-#include "broker/ledger/medium.h"
-#include "broker/loop.h"
-#include "broker/worker.h"
+#include "broker/ledger/medium/medium.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/worker.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 class Commit {
  public:
@@ -25,21 +25,21 @@ class Commit {
     Durable(Commit& commit, Step step) : commit_(commit), step_(step) {}
     [[nodiscard]] bool await_ready();
     void await_suspend(std::coroutine_handle<> waiting);
-    schema::Result<void> await_resume() { return std::move(result_); }
+    Result<void> await_resume() { return std::move(result_); }
 
    private:
     friend class Commit;
     Commit& commit_;
     Step step_;
     std::optional<broker::Waiter> waiting_;
-    schema::Result<void> result_ = schema::ok();
+    Result<void> result_ = ok();
   };
   /// co_await: Errors: `io`; then the caller takes its stores back, before it waits for anything else.
   Durable durable(Step step) { return {*this, step}; }
 
  private:
   void start();
-  void end(Range range, const schema::Result<void>& result);
+  void end(Range range, const Result<void>& result);
 
   std::shared_ptr<Medium> medium_;
   broker::Loop& loop_;
@@ -50,4 +50,4 @@ class Commit {
   std::shared_ptr<Commit*> self_ = std::make_shared<Commit*>(this);  // Expires with this.
 };
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -6,15 +6,14 @@
 #include <tuple>
 
 #include "broker/ledger/commit.h"
-#include "broker/ledger/key_locks.h"
-#include "broker/ledger/medium_file.h"
-#include "broker/ledger/record_layout.h"
+#include "broker/ledger/medium/medium_file.h"
 #include "broker/ledger/recovery.h"
+#include "broker/ledger/table/key_locks.h"
+#include "broker/ledger/table/record_layout.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 using broker::Task;
-using schema::Result;
 
 namespace {
 
@@ -56,8 +55,8 @@ class TableLedger final : public Ledger {
 
   Recovered take_recovered() override { return std::exchange(recovered_, {}); }
 
-  schema::RegionId next_id() override {
-    const schema::RegionId id{next_id_++};
+  RegionId next_id() override {
+    const RegionId id{next_id_++};
     if (next_id_ + kIdChunk / 2 > superblock_.next_id && !closing_ && !locks_.held(kSuperblockKey)) {
       broker::spawn(reserve_ahead());
     }
@@ -68,14 +67,14 @@ class TableLedger final : public Ledger {
     SlotImage image;
     MAPCAP_CO_TRY_VOID(encode(record, image));
     if (record.id.value == 0 || record.id.value > kHighestId) {
-      co_return schema::error(schema::ErrorCode::invalid, "a region's id must come from the ledger");
+      co_return failure(ErrorCode::invalid, "a region's id must come from the ledger");
     }
     const KeyLocks::Guard held = co_await locks_.lock(record.id.value);
     co_return co_await write(image, SlotKind::region, record.id.value, strength);
   }
 
-  Task<Result<void>> erase(schema::RegionId id, Strength strength) override {
-    if (id.value == 0 || id.value > kHighestId) co_return schema::ok();
+  Task<Result<void>> erase(RegionId id, Strength strength) override {
+    if (id.value == 0 || id.value > kHighestId) co_return ok();
     const KeyLocks::Guard held = co_await locks_.lock(id.value);
     co_return co_await remove(id.value, strength);
   }
@@ -90,10 +89,9 @@ class TableLedger final : public Ledger {
     co_return co_await write(image, SlotKind::quota, id, Strength::power);
   }
 
-  Task<Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t subject_id,
-                                 std::string pool) override {
+  Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t subject_id, std::string pool) override {
     const auto known = quota_ids_.find({subject, subject_id, std::move(pool)});
-    if (known == quota_ids_.end()) co_return schema::ok();
+    if (known == quota_ids_.end()) co_return ok();
     // The slot of the quotas keeps its id, so that no two records can ever stand for one.
     const std::uint64_t id = known->second;
     const KeyLocks::Guard held = co_await locks_.lock(id);
@@ -108,7 +106,7 @@ class TableLedger final : public Ledger {
     co_return co_await commit_.durable(Step::closing);
   }
 
-  [[nodiscard]] schema::Granularity granularity() const override { return medium_->granularity(); }
+  [[nodiscard]] Granularity granularity() const override { return medium_->granularity(); }
 
   /// At opening, when no loop runs yet: a first reservation, and both superblocks whole.
   Result<void> reserve_at_start(const std::array<bool, 2>& intact) {
@@ -121,7 +119,7 @@ class TableLedger final : public Ledger {
     store_superblock(*medium_, next, 1 - first, Step::start_second);
     MAPCAP_TRY_VOID(settle(*medium_, Step::start_second));
     superblock_ = next;
-    return schema::ok();
+    return ok();
   }
 
  private:
@@ -149,12 +147,12 @@ class TableLedger final : public Ledger {
         !locks_.held(kGrowthKey)) {
       broker::spawn(grow_ahead());
     }
-    co_return schema::ok();
+    co_return ok();
   }
 
   Task<Result<void>> remove(std::uint64_t id, Strength strength) {
     MAPCAP_CO_TRY(const std::optional<Table::Erase> erase, table_->begin_erase(id, strength));
-    if (!erase) co_return schema::ok();
+    if (!erase) co_return ok();
     if (erase->strength == Strength::power) {
       Result<void> durable = co_await commit_.durable(Step::erase);
       if (!durable) {
@@ -163,13 +161,13 @@ class TableLedger final : public Ledger {
       }
     }
     table_->finish(*erase);
-    co_return schema::ok();
+    co_return ok();
   }
 
   /// Returns when a change of this id had room at some moment since the call.
   Task<Result<void>> make_room(std::uint64_t id) {
     const KeyLocks::Guard held = co_await locks_.lock(kGrowthKey);
-    if (table_->has_room_for(id)) co_return schema::ok();
+    if (table_->has_room_for(id)) co_return ok();
     co_return co_await grow();
   }
 
@@ -188,7 +186,7 @@ class TableLedger final : public Ledger {
     auto enlarge = [medium = medium_, size] { return medium->grow(size); };
     Result<void> grown = co_await worker_.run(enlarge);
     if (!grown) {
-      schema::Error error = std::move(grown).error();
+      Failure error = std::move(grown).error();
       error.sentence = "the ledger " + std::string(medium_->name()) + " is full (" +
                        std::to_string(capacity) + " slots) and cannot grow; free space on its file system. " +
                        error.sentence;
@@ -198,7 +196,7 @@ class TableLedger final : public Ledger {
     MAPCAP_CO_TRY_VOID(co_await update_superblock(larger, superblock_.next_id));
     table_->extend(larger);
     growth_refused_ = false;
-    co_return schema::ok();
+    co_return ok();
   }
 
   Task<void> reserve_ahead() {
@@ -213,7 +211,7 @@ class TableLedger final : public Ledger {
     Superblock next = superblock_;
     next.capacity = std::max(next.capacity, capacity);
     next.next_id = std::max(next.next_id, next_id);
-    if (next == superblock_ && intact_[0] && intact_[1]) co_return schema::ok();
+    if (next == superblock_ && intact_[0] && intact_[1]) co_return ok();
     ++next.sequence;
     // A refused superblock that shows up after all does no harm: both of its promises may be kept early.
     const std::size_t first = first_copy(intact_);
@@ -226,10 +224,10 @@ class TableLedger final : public Ledger {
     intact_[1 - first] = false;
     MAPCAP_CO_TRY_VOID(co_await commit_.durable(Step::superblock_second));
     intact_[1 - first] = true;
-    co_return schema::ok();
+    co_return ok();
   }
 
-  using QuotaKey = std::tuple<schema::SubjectKind, std::uint32_t, std::string>;
+  using QuotaKey = std::tuple<SubjectKind, std::uint32_t, std::string>;
 
   std::shared_ptr<Medium> medium_;
   broker::Worker& worker_;
@@ -262,4 +260,4 @@ Result<std::unique_ptr<Ledger>> Ledger::open(const std::string& path, broker::Lo
   return open_on(std::move(medium), loop, worker);
 }
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "broker/ledger/record.h"
-#include "broker/loop.h"
-#include "broker/task.h"
-#include "broker/worker.h"
-#include "schema/result.h"
+#include "base/result.h"
+#include "broker/ledger/table/record.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/task.h"
+#include "broker/wait/worker.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 /// What opening found.
 struct Recovered {
@@ -33,8 +33,8 @@ class Ledger {
   /// Opens or creates the ledger at `path`, takes its lock, maps it through libpmem2 and recovers.
   /// Errors: `busy` when another broker has it open, `invalid` for a file that is no ledger or of another
   /// version, `io` otherwise; each says what to do.
-  static schema::Result<std::unique_ptr<Ledger>> open(const std::string& path, broker::Loop& loop,
-                                                      broker::Worker& worker);
+  static Result<std::unique_ptr<Ledger>> open(const std::string& path, broker::Loop& loop,
+                                              broker::Worker& worker);
 
   /// Chosen at random when the ledger was made: what its regions' memory is named by, so that a broker with
   /// another ledger neither takes it for its own nor for nobody's.
@@ -44,41 +44,40 @@ class Ledger {
   virtual Recovered take_recovered() = 0;
 
   /// Never reused, not even after a crash.
-  virtual schema::RegionId next_id() = 0;
+  virtual RegionId next_id() = 0;
 
   /// Inserts the region, or replaces the record with the same id. On error nothing has changed; what the
   /// medium half wrote of a refused change is taken back with the next change that succeeds. Changes of one
   /// id take effect in the order in which they were asked for. Once an id has been written at power strength,
   /// all its later changes are. Errors: `invalid` for a record that does not fit the layout, `io` when the
   /// medium refuses (ENOSPC for a full table that cannot grow, EIO from msync); the ledger goes on.
-  virtual broker::Task<schema::Result<void>> put(RegionRecord record, Strength strength) = 0;
+  virtual broker::Task<Result<void>> put(RegionRecord record, Strength strength) = 0;
   /// Frees the record; never needs space. Freeing what is not there is fine. Errors: `io`.
-  virtual broker::Task<schema::Result<void>> erase(schema::RegionId id, Strength strength) = 0;
+  virtual broker::Task<Result<void>> erase(RegionId id, Strength strength) = 0;
 
-  virtual broker::Task<schema::Result<void>> put_quota(QuotaRecord record) = 0;
-  virtual broker::Task<schema::Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t id,
-                                                         std::string pool) = 0;
+  virtual broker::Task<Result<void>> put_quota(QuotaRecord record) = 0;
+  virtual broker::Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) = 0;
 
   /// For an orderly end: waits for what runs in the background and makes everything durable, process strength
   /// too, so that after a reboot volatile regions are told as lost. Changes that are
   /// still under way, or follow, are as durable as they asked to be and no more.
   /// Errors: `io`.
-  virtual broker::Task<schema::Result<void>> close() = 0;
+  virtual broker::Task<Result<void>> close() = 0;
 
   /// How power-strength changes are made durable here: byte or cache_line (flush and fence), page (msync).
-  [[nodiscard]] virtual schema::Granularity granularity() const = 0;
+  [[nodiscard]] virtual Granularity granularity() const = 0;
 };
 
 /// The boot id of this boot. Errors: `io`.
-schema::Result<BootId> current_boot();
+Result<BootId> current_boot();
 
 /// For `mapcapd --check-ledger`: reads only; one line for each finding, saying what opening would do about
 /// it, then a summary, on `out`. Returns true when nothing is damaged. Errors: as Ledger::open(), and
 /// `not_found`.
-schema::Result<bool> check(const std::string& path, std::FILE* out);
+Result<bool> check(const std::string& path, std::FILE* out);
 
 /// For `mapcapd --forget-damaged`: frees the slots that check() calls damaged, durably. Returns how many.
 /// Errors: as Ledger::open(), and `not_found`.
-schema::Result<std::uint64_t> forget_damaged(const std::string& path);
+Result<std::uint64_t> forget_damaged(const std::string& path);
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -4,9 +4,9 @@
 #include <map>
 #include <tuple>
 
-#include "broker/ledger/record_layout.h"
+#include "broker/ledger/table/record_layout.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 namespace {
 
@@ -22,7 +22,7 @@ void decode_live(std::span<const std::byte> bytes, Reading& reading) {
   std::sort(slots.begin(), slots.end());
   for (std::uint32_t slot : slots) {
     const SlotReading found = read_slot(slot_of(bytes, slot), {reading.superblock.salt, slot});
-    schema::Result<Record> record = decode(slot_of(bytes, slot), found.header);
+    Result<Record> record = decode(slot_of(bytes, slot), found.header);
     if (!record) {
       reading.unreadable.push_back({slot, record.error().sentence});
       reading.scan.damaged.push_back(slot);
@@ -38,7 +38,7 @@ void decode_live(std::span<const std::byte> bytes, Reading& reading) {
 /// Two overrides for one slot of the quotas: the one written last counts.
 void drop_superseded_quotas(std::span<const std::byte> bytes, Reading& reading) {
   auto version = [&](std::uint64_t id) { return load64(slot_of(bytes, *reading.scan.live.find(id)), 16); };
-  std::map<std::tuple<schema::SubjectKind, std::uint32_t, std::string>, std::uint64_t> newest;
+  std::map<std::tuple<SubjectKind, std::uint32_t, std::string>, std::uint64_t> newest;
   for (const Reading::Quota& quota : reading.quotas) {
     auto [at, first] =
         newest.try_emplace({quota.record.subject, quota.record.id, quota.record.pool}, quota.id);
@@ -54,7 +54,7 @@ void drop_superseded_quotas(std::span<const std::byte> bytes, Reading& reading) 
 
 }  // namespace
 
-schema::Result<Reading> read(Medium& medium) {
+Result<Reading> read(Medium& medium) {
   Reading reading;
   const std::size_t size = medium.bytes().size();
   MAPCAP_TRY_VOID(medium.preload({0, std::min(size, kSlotsOffset)}));
@@ -74,7 +74,7 @@ schema::Result<Reading> read(Medium& medium) {
   return reading;
 }
 
-schema::Result<Opened> recover(Medium& medium) {
+Result<Opened> recover(Medium& medium) {
   MAPCAP_TRY(Reading reading, read(medium));
   // After a kill the bytes may be ahead of what is durable. What is about to be reported, and acted upon,
   // must not be taken back by a power cut; and nothing may be freed on the strength of a newer version that
@@ -95,4 +95,4 @@ schema::Result<Opened> recover(Medium& medium) {
   return opened;
 }
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

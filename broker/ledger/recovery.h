@@ -5,11 +5,11 @@
 #include <memory>
 
 #include "broker/ledger/ledger.h"
-#include "broker/ledger/medium.h"
-#include "broker/ledger/superblock.h"
-#include "broker/ledger/table.h"
+#include "broker/ledger/medium/medium.h"
+#include "broker/ledger/table/superblock.h"
+#include "broker/ledger/table/table.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 
 /// Ids that one superblock update reserves. After each start numbering goes on behind the last reservation.
 inline constexpr std::uint64_t kIdChunk = 1U << 16U;
@@ -33,13 +33,13 @@ struct Reading {
   std::uint64_t next_id = 1;           ///< Above every id that may ever have been given out.
 };
 /// Errors: `invalid` as read_superblock(), `io` when the medium cannot be read.
-schema::Result<Reading> read(Medium& medium);
+Result<Reading> read(Medium& medium);
 
 /// check() of ledger.h, on any medium.
-schema::Result<bool> check(Medium& medium, std::FILE* out);
+Result<bool> check(Medium& medium, std::FILE* out);
 
 /// forget_damaged() of ledger.h, on any medium.
-schema::Result<std::uint64_t> forget_damaged(Medium& medium);
+Result<std::uint64_t> forget_damaged(Medium& medium);
 
 /// Reads, makes what it read durable, frees what is dead. Blocks. Errors: as read(), and `io` of the medium.
 struct Opened {
@@ -50,11 +50,11 @@ struct Opened {
   std::vector<Reading::Quota> quotas;
   std::uint64_t next_id = 1;
 };
-schema::Result<Opened> recover(Medium& medium);
+Result<Opened> recover(Medium& medium);
 
 /// A ledger on any medium, for tests and tools; Ledger::open() is this on a file. Blocks.
 /// Errors: as recover().
-schema::Result<std::unique_ptr<Ledger>> open_on(std::shared_ptr<Medium> medium, broker::Loop& loop,
-                                                broker::Worker& worker);
+Result<std::unique_ptr<Ledger>> open_on(std::shared_ptr<Medium> medium, broker::Loop& loop,
+                                        broker::Worker& worker);
 
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -14,8 +14,6 @@
 namespace mapcap::broker::pool {
 
 namespace fs = std::filesystem;
-using schema::BorrowedFd;
-using schema::Result;
 
 namespace {
 
@@ -73,7 +71,7 @@ Result<std::vector<FileExtent>> extents_of(BorrowedFd fd) {
     std::memcpy(answer.data(), &head, sizeof head);
     // SAFETY: the kernel writes at most fm_extent_count extents behind the head, which is what there is room
     // for.
-    if (::ioctl(fd.get(), FS_IOC_FIEMAP, answer.data()) != 0) return schema::io_error("FIEMAP", errno);
+    if (::ioctl(fd.get(), FS_IOC_FIEMAP, answer.data()) != 0) return io_error("FIEMAP", errno);
     std::memcpy(&head, answer.data(), sizeof head);
     const std::size_t count = std::min<std::size_t>(head.fm_mapped_extents, kExtentsAtOnce);
     if (count == 0) return found;

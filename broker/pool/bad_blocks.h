@@ -6,9 +6,9 @@
 #include <mutex>
 #include <vector>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
-#include "schema/units.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker::pool {
 
@@ -36,7 +36,7 @@ std::vector<ByteRange> damaged_parts(const std::vector<FileExtent>& extents,
                                      const std::vector<ByteRange>& bad);
 
 /// Where a file's bytes are (FS_IOC_FIEMAP). Errors: `io`, also where the filesystem cannot tell.
-schema::Result<std::vector<FileExtent>> extents_of(schema::BorrowedFd fd);
+Result<std::vector<FileExtent>> extents_of(BorrowedFd fd);
 
 /// How old what is known of a device may be: a second, for each region that somebody lists; or not at all.
 enum class Reading : bool { recent, now };
@@ -48,7 +48,7 @@ class BadBlocks {
   explicit BadBlocks(const std::filesystem::path& device);
 
   /// Of the file, in ascending order; empty where nothing is known.
-  std::vector<ByteRange> in(schema::BorrowedFd fd, Reading reading);
+  std::vector<ByteRange> in(BorrowedFd fd, Reading reading);
 
  private:
   std::vector<ByteRange> of_device(Reading reading);

@@ -14,10 +14,6 @@
 
 namespace mapcap::broker::pool {
 
-using schema::BorrowedFd;
-using schema::Result;
-using schema::UniqueFd;
-
 namespace {
 
 /// In another pid namespace /proc/locks hides the leases of processes that have ended (fs/locks.c,
@@ -34,13 +30,13 @@ struct Locks {
 };
 
 Result<Locks> read_locks() {
-  const UniqueFd file(::open("/proc/locks", O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return schema::io_error("opening /proc/locks", errno);
+  const Fd file(::open("/proc/locks", O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return io_error("opening /proc/locks", errno);
   Locks locks;
   std::array<char, 16384> part{};
   for (int reads = 0;; ++reads) {
     const ssize_t got = ::read(file.get(), part.data(), part.size());
-    if (got < 0) return schema::io_error("reading /proc/locks", errno);
+    if (got < 0) return io_error("reading /proc/locks", errno);
     locks.in_one_piece = reads <= 1;
     if (got == 0) return locks;
     locks.text.append(part.data(), static_cast<std::size_t>(got));
@@ -77,18 +73,17 @@ Result<bool> open_elsewhere(BorrowedFd fd) {
     return false;
   }
   if (errno == EAGAIN || errno == EBUSY) return true;
-  return schema::io_error("the lease probe on a region's memory", errno);
+  return io_error("the lease probe on a region's memory", errno);
 }
 
 Result<std::uint64_t> mark_with_lease(BorrowedFd fd) {
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's memory", errno);
+  if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
   ::fcntl(fd.get(), F_SETSIG, SIGURG);
   if (!in_first_pid_namespace() || ::fcntl(fd.get(), F_SETLEASE, F_RDLCK) != 0) {
-    return schema::error(
-        schema::ErrorCode::unsupported,
-        "this kernel gives no lease on this kind of memory, so nobody could tell when its last "
-        "holder has let go of it");
+    return failure(ErrorCode::unsupported,
+                   "this kernel gives no lease on this kind of memory, so nobody could tell when its last "
+                   "holder has let go of it");
   }
   return static_cast<std::uint64_t>(status.st_ino);
 }

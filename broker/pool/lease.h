@@ -11,19 +11,19 @@
 #include <mutex>
 #include <unordered_set>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker::pool {
 
 /// Whether another description of the file is open or mapped than `fd`'s own, which must be an O_RDONLY one
 /// of a file of the caller's uid. Exact. Errors: `io`.
-schema::Result<bool> open_elsewhere(schema::BorrowedFd fd);
+Result<bool> open_elsewhere(BorrowedFd fd);
 
 /// Marks `fd`'s description with a read lease, which only the file's owner and holders of CAP_LEASE can
 /// remove; returns what Leases need to find it again: the inode's number. For files that cannot be
 /// opened a second time. Errors: `unsupported` when the kernel leases no such file.
-schema::Result<std::uint64_t> mark_with_lease(schema::BorrowedFd fd);
+Result<std::uint64_t> mark_with_lease(BorrowedFd fd);
 
 /// The leases of the machine, from /proc/locks: as long as that is, reading it takes; users make it long.
 /// Thread-safe.
@@ -31,7 +31,7 @@ class Leases {
  public:
   /// Whether a description that was marked so is still referred to by anybody, the caller included. A "yes"
   /// may be kFresh old, so that many who ask cost one reading; a "no" is always read anew. Errors: `io`.
-  schema::Result<bool> lives(std::uint64_t inode);
+  Result<bool> lives(std::uint64_t inode);
 
   static constexpr std::chrono::milliseconds kFresh{20};
 

@@ -18,9 +18,9 @@
 #include <cstring>
 #include <vector>
 
+#include "base/machine/memory.h"
 #include "broker/pool/lease.h"
 #include "broker/pool/reservation.h"
-#include "schema/memory.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
@@ -28,45 +28,38 @@
 
 namespace mapcap::broker::pool {
 
-using schema::BorrowedFd;
-using schema::ByteCount;
-using schema::ErrorCode;
-using schema::Result;
-using schema::SealKind;
-using schema::UniqueFd;
-
 namespace {
 
-Result<UniqueFd> new_memfd() {
+Result<Fd> new_memfd() {
   // NOEXEC_SEAL keeps the inode from ever being executable; kernels before 6.3 know no such thing, and there
   // the mode without x bits has to do.
   int fd = ::memfd_create("mapcap", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
   if (fd < 0 && errno == EINVAL) fd = ::memfd_create("mapcap", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0) return schema::io_error("memfd_create", errno);
-  return UniqueFd(fd);
+  if (fd < 0) return io_error("memfd_create", errno);
+  return Fd(fd);
 }
 
 /// A tmpfs that no path leads to. SAFETY of the raw calls: fsopen and friends take and return plain
 /// descriptors.
-Result<UniqueFd> detached_huge_tmpfs(ByteCount capacity) {
-  UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
-  if (!context.valid()) return schema::io_error("fsopen tmpfs", errno);
+Result<Fd> detached_huge_tmpfs(ByteCount capacity) {
+  Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+  if (!context.valid()) return io_error("fsopen tmpfs", errno);
   const std::string size = std::to_string(capacity.value);
   for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
                                    {"size", size.c_str()},
                                    {"nr_inodes", "0"},
                                    {"mode", "0700"}}) {
     if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) {
-      return schema::error(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key +
-                                                       "=" + value + "; set huge = \"never\" in the pool");
+      return failure(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key + "=" +
+                                                 value + "; set huge = \"never\" in the pool");
     }
   }
   if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
-    return schema::io_error("creating a tmpfs", errno);
+    return io_error("creating a tmpfs", errno);
   }
-  UniqueFd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
-                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
-  if (!mount.valid()) return schema::io_error("fsmount tmpfs", errno);
+  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+  if (!mount.valid()) return io_error("fsmount tmpfs", errno);
   return mount;
 }
 
@@ -74,7 +67,7 @@ Result<UniqueFd> detached_huge_tmpfs(ByteCount capacity) {
 /// mapping.
 Result<void> bind_to_node(BorrowedFd fd, ByteCount size, std::uint32_t node) {
   void* address = ::mmap(nullptr, size.value, PROT_NONE, MAP_SHARED, fd.get(), 0);
-  if (address == MAP_FAILED) return schema::io_error("mmap for mbind", errno);
+  if (address == MAP_FAILED) return io_error("mmap for mbind", errno);
   std::array<unsigned long, 16> mask{};
   constexpr std::size_t kBits = sizeof(unsigned long) * CHAR_BIT;
   mask.at(node / kBits) = 1UL << (node % kBits);
@@ -83,8 +76,8 @@ Result<void> bind_to_node(BorrowedFd fd, ByteCount size, std::uint32_t node) {
       ::syscall(SYS_mbind, address, size.value, MPOL_BIND, mask.data(), mask.size() * kBits + 1, 0);
   const int failed = errno;
   ::munmap(address, size.value);
-  if (bound != 0) return schema::io_error("mbind to NUMA node " + std::to_string(node), failed);
-  return schema::ok();
+  if (bound != 0) return io_error("mbind to NUMA node " + std::to_string(node), failed);
+  return ok();
 }
 
 /// The append flag (set when the region is attached to a confiner) forbids truncation and punching to
@@ -92,16 +85,16 @@ Result<void> bind_to_node(BorrowedFd fd, ByteCount size, std::uint32_t node) {
 Result<void> clear_append_flag(BorrowedFd fd) {
   int flags = 0;
   if (::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) != 0 && errno != ENOTTY && errno != EOPNOTSUPP) {
-    return schema::io_error("clearing the append flag of a memfd", errno);
+    return io_error("clearing the append flag of a memfd", errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 /// A description of its own of what `fd` refers to.
-Result<UniqueFd> reopen(BorrowedFd fd, int access) {
+Result<Fd> reopen(BorrowedFd fd, int access) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
-  UniqueFd opened(::open(path.c_str(), access | O_CLOEXEC));
-  if (!opened.valid()) return schema::io_error("reopening a region's memory", errno);
+  Fd opened(::open(path.c_str(), access | O_CLOEXEC));
+  if (!opened.valid()) return io_error("reopening a region's memory", errno);
   return opened;
 }
 
@@ -109,34 +102,34 @@ Result<UniqueFd> reopen(BorrowedFd fd, int access) {
 /// unallocated.
 Result<void> zero(BorrowedFd fd, ByteCount size) {
   constexpr std::uint64_t kStep = 64U << 20U;  // Bounds what mincore says at once.
-  std::vector<unsigned char> resident(kStep / schema::kPageSize);
+  std::vector<unsigned char> resident(kStep / kPageSize);
   for (std::uint64_t at = 0; at < size.value; at += kStep) {
     const std::uint64_t step = std::min(kStep, size.value - at);
     // SAFETY: a fresh mapping of bytes of a file that never shrinks; nothing else refers to it.
     void* mapped =
         ::mmap(nullptr, step, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), static_cast<off_t>(at));
-    if (mapped == MAP_FAILED) return schema::io_error("mapping a secret region to zero it", errno);
+    if (mapped == MAP_FAILED) return io_error("mapping a secret region to zero it", errno);
     const bool told = ::mincore(mapped, step, resident.data()) == 0;
-    for (std::uint64_t page = 0; page < step / schema::kPageSize; ++page) {
+    for (std::uint64_t page = 0; page < step / kPageSize; ++page) {
       // SAFETY: within the mapping.
       if (!told || (resident[page] & 1U) != 0)
-        std::memset(static_cast<char*>(mapped) + page * schema::kPageSize, 0, schema::kPageSize);
+        std::memset(static_cast<char*>(mapped) + page * kPageSize, 0, kPageSize);
     }
     ::munmap(mapped, step);
   }
-  return schema::ok();
+  return ok();
 }
 
 class MemoryPool final : public Pool {
  public:
-  MemoryPool(MemoryOptions options, UniqueFd huge_mount)
+  MemoryPool(MemoryOptions options, Fd huge_mount)
       : options_(std::move(options)), huge_mount_(std::move(huge_mount)), reservation_(options_.places) {
     facts_.name = options_.name;
     facts_.backing = "memory";
     facts_.capacity = options_.capacity;
-    facts_.granule = {options_.huge ? 2U << 20U : schema::kPageSize};
+    facts_.granule = {options_.huge ? 2U << 20U : kPageSize};
     facts_.seals = options_.seals;
-    facts_.cache_modes = {schema::CacheMode::write_back};
+    facts_.cache_modes = {CacheMode::write_back};
     facts_.cache_verified = options_.cache_verified && !options_.secret;
     facts_.volatile_memory = true;
   }
@@ -149,11 +142,11 @@ class MemoryPool final : public Pool {
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     if (options_.secret) return carve_secret(carving);
-    MAPCAP_TRY(UniqueFd fd, options_.huge ? huge_file() : new_memfd());
+    MAPCAP_TRY(Fd fd, options_.huge ? huge_file() : new_memfd());
     // 0600 and owned by the broker: nobody else can reopen it through /proc.
-    if (::fchmod(fd.get(), 0600) != 0) return schema::io_error("fchmod of a new memfd", errno);
+    if (::fchmod(fd.get(), 0600) != 0) return io_error("fchmod of a new memfd", errno);
     if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
-      return schema::io_error("sizing a memfd to " + schema::format_bytes(carving.size), errno);
+      return io_error("sizing a memfd to " + format_bytes(carving.size), errno);
     }
     if (options_.numa_node) {
       MAPCAP_TRY_VOID(bind_to_node(fd.borrow(), carving.size, *options_.numa_node));
@@ -167,7 +160,7 @@ class MemoryPool final : public Pool {
     if (!options_.huge) {
       // revocable regions must shrink at revoke; no region may ever grow.
       const int seals = F_SEAL_GROW | F_SEAL_SEAL | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
-      if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return schema::io_error("sealing a memfd", errno);
+      if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return io_error("sealing a memfd", errno);
     }
     // Unlike a memfd, a file of the tmpfs was opened: with the one description that broker and keeper share
     // being read-only, the lease probe can tell it from the holders'.
@@ -177,30 +170,30 @@ class MemoryPool final : public Pool {
     return Extent(*this, std::move(fd), carving.size, 0);
   }
 
-  Result<Extent> reattach(const ledger::RegionRecord& record, UniqueFd held) override {
-    if (!held.valid() && record.state != schema::RegionState::live && record.extent != 0) {
+  Result<Extent> reattach(const ledger::RegionRecord& record, Fd held) override {
+    if (!held.valid() && record.state != RegionState::live && record.extent != 0) {
       // The broker before had let go of it, to see whether others have.
       MAPCAP_TRY(const bool lives, leases_.lives(record.extent));
-      if (lives) return kept(UniqueFd(), record);
+      if (lives) return kept(Fd(), record);
     }
     if (!held.valid()) {
-      return schema::error(ErrorCode::lost,
-                           "region " + record.name + " was in memory that no process holds any more");
+      return failure(ErrorCode::lost,
+                     "region " + record.name + " was in memory that no process holds any more");
     }
     struct stat status {};
-    if (::fstat(held.get(), &status) != 0) return schema::io_error("fstat of a kept memfd", errno);
-    const bool cut = record.state != schema::RegionState::live && status.st_size == 0;
+    if (::fstat(held.get(), &status) != 0) return io_error("fstat of a kept memfd", errno);
+    const bool cut = record.state != RegionState::live && status.st_size == 0;
     if (static_cast<std::uint64_t>(status.st_size) != record.size.value && !cut) {
-      return schema::error(ErrorCode::lost, "the memory kept for region " + record.name + " has " +
-                                                std::to_string(status.st_size) + " bytes, its record says " +
-                                                std::to_string(record.size.value));
+      return failure(ErrorCode::lost, "the memory kept for region " + record.name + " has " +
+                                          std::to_string(status.st_size) + " bytes, its record says " +
+                                          std::to_string(record.size.value));
     }
     return kept(std::move(held), record);
   }
 
   Result<void> cut(Extent& extent, SealKind seal) override {
     // Without a descriptor the broker before had cut it and let go of it.
-    if (options_.secret) return extent.fd().valid() ? zero(extent.fd(), extent.size()) : schema::ok();
+    if (options_.secret) return extent.fd().valid() ? zero(extent.fd(), extent.size()) : ok();
     MAPCAP_TRY_VOID(clear_append_flag(extent.fd()));
     const auto size = static_cast<off_t>(extent.size().value);
     if (seal == SealKind::sealed) {
@@ -208,24 +201,24 @@ class MemoryPool final : public Pool {
       if (reservation_.strict() && Reservation::complete(extent.fd(), extent.size()))
         return Reservation::zero_in_place(extent.fd(), extent.size());
       if (::fallocate(extent.fd().get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
-        return schema::io_error("punching out a sealed region", errno);
+        return io_error("punching out a sealed region", errno);
       }
-      return schema::ok();
+      return ok();
     }
-    UniqueFd writable;
+    Fd writable;
     if (options_.huge) {
       MAPCAP_TRY(writable, reopen(extent.fd(), O_RDWR));
     }
     const BorrowedFd fd = options_.huge ? writable.borrow() : extent.fd();
-    if (::ftruncate(fd.get(), 0) != 0) return schema::io_error("truncating a revocable region", errno);
-    return schema::ok();
+    if (::ftruncate(fd.get(), 0) != 0) return io_error("truncating a revocable region", errno);
+    return ok();
   }
 
   Result<bool> held(const Extent& extent) override {
     if (options_.secret) return extent.word() == 0 ? Result<bool>(true) : leases_.lives(extent.word());
     if (options_.huge) return open_elsewhere(extent.fd());
     // The broker's and the keeper's descriptors of a memfd do not count: it was created, never opened.
-    MAPCAP_TRY(const UniqueFd probe, reopen(extent.fd(), O_RDONLY));
+    MAPCAP_TRY(const Fd probe, reopen(extent.fd(), O_RDONLY));
     return open_elsewhere(probe.borrow());
   }
 
@@ -233,7 +226,7 @@ class MemoryPool final : public Pool {
     // The kernel zeroes pages before anybody gets them. A sealed region's holders may have touched it after
     // the punch: nothing of that reaches anybody else.
     empty(extent);
-    return schema::ok();
+    return ok();
   }
 
   void discard(Extent& extent) noexcept override { empty(extent); }
@@ -242,12 +235,12 @@ class MemoryPool final : public Pool {
   /// Frees the pages here and now. Closing the last descriptor would too, but that may be the keeper's, for
   /// whom others wait. Where it does not work (secret memory, which knows no holes) closing has to do.
   void empty(Extent& extent) const noexcept {
-    const UniqueFd fd = extent.take_fd();
+    const Fd fd = extent.take_fd();
     if (!fd.valid() || options_.secret) return;
     (void)clear_append_flag(fd.borrow());
-    UniqueFd writable;
+    Fd writable;
     if (options_.huge) {
-      Result<UniqueFd> opened = reopen(fd.borrow(), O_RDWR);
+      Result<Fd> opened = reopen(fd.borrow(), O_RDWR);
       if (opened) writable = std::move(opened.value());
     }
     const auto size = static_cast<off_t>(extent.size().value);
@@ -255,73 +248,73 @@ class MemoryPool final : public Pool {
     if (size > 0) ::fallocate(target.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size);
   }
 
-  Result<UniqueFd> huge_file() {
-    UniqueFd fd(::openat(huge_mount_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!fd.valid()) return schema::io_error("a file on the huge-page tmpfs", errno);
+  Result<Fd> huge_file() {
+    Fd fd(::openat(huge_mount_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!fd.valid()) return io_error("a file on the huge-page tmpfs", errno);
     return fd;
   }
 
   Result<Extent> carve_secret(const Carving& carving) {
-    UniqueFd fd(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
-    if (!fd.valid()) return schema::io_error("memfd_secret", errno);
-    if (::fchmod(fd.get(), 0600) != 0) return schema::io_error("fchmod of a secret memfd", errno);
+    Fd fd(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
+    if (!fd.valid()) return io_error("memfd_secret", errno);
+    if (::fchmod(fd.get(), 0600) != 0) return io_error("fchmod of a secret memfd", errno);
     if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
-      return schema::io_error("sizing a secret memfd", errno);
+      return io_error("sizing a secret memfd", errno);
     }
     // A kernel that gives no lease: word 0, and the region counts as held for as long as the machine runs.
     Result<std::uint64_t> leased = mark_with_lease(fd.borrow());
     return Extent(*this, std::move(fd), carving.size, leased ? leased.value() : 0);
   }
 
-  Extent kept(UniqueFd fd, const ledger::RegionRecord& record) {
+  Extent kept(Fd fd, const ledger::RegionRecord& record) {
     Extent extent(*this, std::move(fd), record.size, record.extent);
     extent.keep();
     return extent;
   }
 
   MemoryOptions options_;
-  UniqueFd huge_mount_;
+  Fd huge_mount_;
   Facts facts_;
   Leases leases_;
   Reservation reservation_;
 };
 
 Result<void> check_options(const MemoryOptions& options) {
-  const ByteCount machine = schema::machine::total_memory();
+  const ByteCount machine = machine::total_memory();
   auto where = [&] { return "pool " + options.name + ": "; };
   if (options.capacity > machine) {
-    return schema::error(ErrorCode::invalid, where() + "capacity " + schema::format_bytes(options.capacity) +
-                                                 " is more than this machine's memory of " +
-                                                 schema::format_bytes(machine) + "; lower it in the policy");
+    return failure(ErrorCode::invalid, where() + "capacity " + format_bytes(options.capacity) +
+                                           " is more than this machine's memory of " + format_bytes(machine) +
+                                           "; lower it in the policy");
   }
   if (options.secret && (options.huge || options.numa_node || options.populate)) {
-    return schema::error(ErrorCode::invalid,
-                         where() + "secret memory cannot be huge, bound to a NUMA node or populated ahead");
+    return failure(ErrorCode::invalid,
+                   where() + "secret memory cannot be huge, bound to a NUMA node or populated ahead");
   }
   if (options.numa_node) {
     const std::string node = "/sys/devices/system/node/node" + std::to_string(*options.numa_node);
     if (*options.numa_node >= 1024 || ::access(node.c_str(), F_OK) != 0) {
-      return schema::error(ErrorCode::invalid, where() + "NUMA node " + std::to_string(*options.numa_node) +
-                                                   " does not exist (" + node + ")");
+      return failure(ErrorCode::invalid, where() + "NUMA node " + std::to_string(*options.numa_node) +
+                                             " does not exist (" + node + ")");
     }
   }
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options) {
   MAPCAP_TRY_VOID(check_options(options));
-  UniqueFd huge_mount;
+  Fd huge_mount;
   if (options.huge) {
     MAPCAP_TRY(huge_mount, detached_huge_tmpfs(options.capacity));
     // tmpfs files carry no seals: their size is guarded by the append flag and the confiner alone.
     options.seals = {SealKind::revocable};
   }
   if (options.secret) {
-    UniqueFd probe(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
+    Fd probe(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
     if (!probe.valid()) {
-      return schema::error(
+      return failure(
           ErrorCode::unsupported,
           "pool " + options.name +
               ": this kernel offers no memfd_secret (boot with secretmem.enable=1, Linux >= 5.14)");

@@ -15,12 +15,12 @@ namespace mapcap::broker::pool {
 
 struct MemoryOptions {
   std::string name;
-  schema::ByteCount capacity;           ///< Checked against the machine's memory by open_memory.
-  std::vector<schema::SealKind> seals;  ///< Allowed; first is the default.
-  bool populate = false;                ///< Allocate the pages at create, not at first touch; all of them huge ones,
-                                        ///< with `huge`.
-  bool huge = false;    ///< Transparent huge pages, through a detached tmpfs with huge=always.
-  bool secret = false;  ///< memfd_secret: not even in the kernel's direct map.
+  ByteCount capacity;           ///< Checked against the machine's memory by open_memory.
+  std::vector<SealKind> seals;  ///< Allowed; first is the default.
+  bool populate = false;        ///< Allocate the pages at create, not at first touch; all of them huge ones,
+                                ///< with `huge`.
+  bool huge = false;            ///< Transparent huge pages, through a detached tmpfs with huge=always.
+  bool secret = false;          ///< memfd_secret: not even in the kernel's direct map.
   std::optional<std::uint32_t> numa_node;
   bool cache_verified = false;  ///< Somebody saw in the page table that memory is mapped write-back.
   Reservation::Places places;
@@ -28,6 +28,6 @@ struct MemoryOptions {
 
 /// Errors: `invalid` when the capacity exceeds the machine's memory, the NUMA node does not exist or the
 /// options exclude each other; `unsupported` when the kernel lacks memfd_secret or huge tmpfs pages.
-schema::Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options);
+Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options);
 
 }  // namespace mapcap::broker::pool

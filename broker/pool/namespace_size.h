@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "schema/units.h"
+#include "base/units.h"
 
 namespace mapcap::broker::pool {
 
@@ -23,7 +23,7 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
 
 /// Of a namespace of `raw` bytes, at least kInfoBlock, what its device does not have.
 constexpr std::uint64_t namespace_overhead(std::uint64_t raw) {
-  const std::uint64_t pages = (raw - kInfoBlock) / schema::kPageSize;
+  const std::uint64_t pages = (raw - kInfoBlock) / kPageSize;
   return round_up(kInfoBlock + pages * kPerPage, kNamespaceAlignment);
 }
 

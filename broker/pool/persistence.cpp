@@ -25,11 +25,6 @@
 namespace mapcap::broker::pool {
 
 namespace fs = std::filesystem;
-using schema::BorrowedFd;
-using schema::Granularity;
-using schema::PersistenceDomain;
-using schema::Result;
-using schema::UniqueFd;
 
 namespace {
 
@@ -64,9 +59,9 @@ bool maps_synchronously(BorrowedFd fd) {
   // SAFETY: a fresh mapping of one page at an address of the kernel's choice, gone again before anybody uses
   // it.
   void* address =
-      ::mmap(nullptr, schema::kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, fd.get(), 0);
+      ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, fd.get(), 0);
   if (address == MAP_FAILED) return false;
-  ::munmap(address, schema::kPageSize);
+  ::munmap(address, kPageSize);
   return true;
 }
 
@@ -81,9 +76,9 @@ bool takes_append_only(BorrowedFd fd) {
   return set_append_only(fd, AppendOnly::off).has_value() && taken;
 }
 
-schema::Durability durability_of(const FileFacts& facts, dev_t device) {
+Durability durability_of(const FileFacts& facts, dev_t device) {
   if (facts.filesystem == TMPFS_MAGIC) return {Granularity::none, PersistenceDomain::volatile_memory, false};
-  const schema::Durability by_msync{Granularity::page, PersistenceDomain::block_device, facts.dax};
+  const Durability by_msync{Granularity::page, PersistenceDomain::block_device, facts.dax};
   // Flushing cache lines is enough only while no block of the file can move: not when others may share its
   // blocks, nor when holders could punch holes.
   if (!facts.dax || facts.reflink || !facts.append_only) return by_msync;
@@ -139,16 +134,16 @@ Granularity granularity_of(PersistenceDomain domain) {
 }
 
 Result<FileFacts> examine_directory(BorrowedFd directory) {
-  const UniqueFd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!file.valid()) return schema::io_error("making a file in it", errno);
-  if (::ftruncate(file.get(), static_cast<off_t>(schema::kPageSize)) != 0) {
-    return schema::io_error("sizing a file in it", errno);
+  const Fd file(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file.valid()) return io_error("making a file in it", errno);
+  if (::ftruncate(file.get(), static_cast<off_t>(kPageSize)) != 0) {
+    return io_error("sizing a file in it", errno);
   }
   FileFacts facts;
   struct statfs filesystem {};
   struct stat status {};
-  if (::fstatfs(file.get(), &filesystem) != 0) return schema::io_error("statfs of a file in it", errno);
-  if (::fstat(file.get(), &status) != 0) return schema::io_error("fstat of a file in it", errno);
+  if (::fstatfs(file.get(), &filesystem) != 0) return io_error("statfs of a file in it", errno);
+  if (::fstat(file.get(), &status) != 0) return io_error("fstat of a file in it", errno);
   facts.filesystem = filesystem.f_type;
   facts.dax = is_dax(file.borrow()) && maps_synchronously(file.borrow());
   facts.reflink = has_reflink(file.borrow(), facts.filesystem);

@@ -12,19 +12,17 @@ std::string tag_of(std::uint32_t ledger) {
   return digits.data();
 }
 
-schema::Error nobodys(const std::string& place, std::string_view what,
-                      const std::vector<std::string>& names) {
-  return schema::error(schema::ErrorCode::exists,
-                       place + " has " + std::to_string(names.size()) + " " + std::string(what) +
-                           " of regions that another ledger knows or none does any more, such as " +
-                           names.front() +
-                           "; start mapcapd with the state directory of that ledger, or remove them if "
-                           "nobody needs them");
+Failure nobodys(const std::string& place, std::string_view what, const std::vector<std::string>& names) {
+  return failure(ErrorCode::exists,
+                 place + " has " + std::to_string(names.size()) + " " + std::string(what) +
+                     " of regions that another ledger knows or none does any more, such as " + names.front() +
+                     "; start mapcapd with the state directory of that ledger, or remove them if "
+                     "nobody needs them");
 }
 
-void verify_cache(const CacheReader& reader, schema::BorrowedFd file, Facts& facts) {
+void verify_cache(const CacheReader& reader, BorrowedFd file, Facts& facts) {
   if (!reader) return;
-  const schema::Result<schema::CacheMode> mode = reader(file);
+  const Result<CacheMode> mode = reader(file);
   if (!mode) return;
   facts.cache_modes = {mode.value()};
   facts.cache_verified = true;

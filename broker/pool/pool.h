@@ -16,9 +16,9 @@
 #include <unordered_set>
 #include <vector>
 
-#include "broker/ledger/record.h"
+#include "broker/ledger/table/record.h"
+#include "mapcap/fd.h"
 #include "schema/request.h"
-#include "schema/unique_fd.h"
 
 namespace mapcap::broker::pool {
 
@@ -39,14 +39,14 @@ struct Recorded {
 class Extent {
  public:
   Extent() = default;
-  Extent(Pool& pool, schema::UniqueFd fd, schema::ByteCount size, std::uint64_t word)
+  Extent(Pool& pool, Fd fd, ByteCount size, std::uint64_t word)
       : pool_(&pool), fd_(std::move(fd)), size_(size), word_(word) {}
   Extent(Extent&& other) noexcept;
   Extent& operator=(Extent&& other) noexcept;
   ~Extent();
 
-  [[nodiscard]] schema::BorrowedFd fd() const { return fd_.borrow(); }
-  [[nodiscard]] schema::ByteCount size() const { return size_; }
+  [[nodiscard]] BorrowedFd fd() const { return fd_.borrow(); }
+  [[nodiscard]] ByteCount size() const { return size_; }
   /// What the pool needs to find the memory again: goes into RegionRecord::extent.
   [[nodiscard]] std::uint64_t word() const { return word_; }
   [[nodiscard]] Pool& pool() const { return *pool_; }
@@ -54,12 +54,12 @@ class Extent {
   /// From now on only Pool::free gives the memory back.
   void keep() { kept_ = true; }
   /// For pools, and for reclaim where Pool::shares_description.
-  [[nodiscard]] schema::UniqueFd take_fd() { return std::move(fd_); }
+  [[nodiscard]] Fd take_fd() { return std::move(fd_); }
 
  private:
   Pool* pool_ = nullptr;
-  schema::UniqueFd fd_;
-  schema::ByteCount size_;
+  Fd fd_;
+  ByteCount size_;
   std::uint64_t word_ = 0;
   bool kept_ = false;
 };
@@ -68,13 +68,13 @@ class Extent {
 struct Facts {
   std::string name;
   std::string backing;  ///< "memory", "dax-file", "dax-device", "pci-bar"
-  schema::ByteCount capacity;
-  schema::ByteCount granule{schema::kPageSize};  ///< Sizes are rounded up to a multiple of it.
-  std::vector<schema::SealKind> seals;           ///< Allowed; the first is the default.
-  std::vector<schema::CacheMode> cache_modes;    ///< Obtainable; the first is the backing's natural one.
-  schema::CacheMechanism cache_mechanism = schema::CacheMechanism::page_attribute;
+  ByteCount capacity;
+  ByteCount granule{kPageSize};        ///< Sizes are rounded up to a multiple of it.
+  std::vector<SealKind> seals;         ///< Allowed; the first is the default.
+  std::vector<CacheMode> cache_modes;  ///< Obtainable; the first is the backing's natural one.
+  CacheMechanism cache_mechanism = CacheMechanism::page_attribute;
   bool cache_verified = false;
-  schema::Durability durability;
+  Durability durability;
   /// Irrevocable memory only: how long a revoke waits for holders before it ends them. Absent: it fails
   /// while there are any.
   std::optional<std::chrono::nanoseconds> end_holders_after;
@@ -86,27 +86,27 @@ struct Facts {
 };
 
 /// `exists`, for what stays in `place` because no record of this ledger names it. `names`: not empty.
-schema::Error nobodys(const std::string& place, std::string_view what, const std::vector<std::string>& names);
+Failure nobodys(const std::string& place, std::string_view what, const std::vector<std::string>& names);
 
 struct Carving {
-  schema::RegionId id;
-  schema::ByteCount size;  ///< Already rounded to the granule.
-  schema::SealKind seal = schema::SealKind::sealed;
-  schema::CacheMode cache = schema::CacheMode::write_back;  ///< One of Facts::cache_modes.
+  RegionId id;
+  ByteCount size;  ///< Already rounded to the granule.
+  SealKind seal = SealKind::sealed;
+  CacheMode cache = CacheMode::write_back;  ///< One of Facts::cache_modes.
 };
 
 /// Reads from the page table how mappings of a file are cached: broker/page_attribute, or nothing.
-using CacheReader = std::function<schema::Result<schema::CacheMode>(schema::BorrowedFd)>;
+using CacheReader = std::function<Result<CacheMode>(BorrowedFd)>;
 
 /// Puts what the reader says of `file` into the facts: what is so, not what should be. Where it cannot tell,
 /// the facts stay unverified.
-void verify_cache(const CacheReader& reader, schema::BorrowedFd file, Facts& facts);
+void verify_cache(const CacheReader& reader, BorrowedFd file, Facts& facts);
 
 /// Ledger::identity() in the names of what a pool makes: "1badcafe".
 std::string tag_of(std::uint32_t ledger);
 
 /// Bytes done of bytes to do, from the worker's thread.
-using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
+using Progress = std::function<void(ByteCount done, ByteCount total)>;
 
 class Pool {
  public:
@@ -119,9 +119,9 @@ class Pool {
 
   /// What a region that was asked for with this size would have, and be charged: a multiple of the granule,
   /// or the size of the smallest device that fits. Errors: `pool_full` when no device does.
-  virtual schema::Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode) {
+  virtual Result<ByteCount> size_for(ByteCount asked, CacheMode) {
     const std::uint64_t granule = facts().granule.value;
-    return schema::ByteCount{(asked.value + granule - 1) / granule * granule};
+    return ByteCount{(asked.value + granule - 1) / granule * granule};
   }
 
   /// Somebody is about to be given a descriptor, which not every pool can know the end of. Loop only. True
@@ -130,41 +130,41 @@ class Pool {
   virtual void never_granted(const Extent&) noexcept {}
 
   /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
-  virtual schema::Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;
+  virtual Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;
 
   /// Finds the memory of a recorded region after a restart. `held`: the descriptor that the keeper or the fd
   /// store kept, for volatile pools. Errors: `lost` when it no longer exists. The Extent comes back kept.
-  virtual schema::Result<Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) = 0;
+  virtual Result<Extent> reattach(const ledger::RegionRecord& record, Fd held) = 0;
 
   /// Makes promise 5 true: when it returns, no holder reads or writes the region's contents. Restartable.
   /// Errors: `timed_out` when pins keep it from finishing (the caller quarantines), `io`.
-  virtual schema::Result<void> cut(Extent& extent, schema::SealKind seal) = 0;
+  virtual Result<void> cut(Extent& extent, SealKind seal) = 0;
 
   /// Ends (SIGKILL) the processes that have the memory, where Facts::end_holders_after is set; returns how
   /// many. Errors: `unsupported` when they cannot be found, `io`.
-  virtual schema::Result<std::size_t> end_holders(const Extent&) { return std::size_t{0}; }
+  virtual Result<std::size_t> end_holders(const Extent&) { return std::size_t{0}; }
 
   /// False only when no descriptor (but the broker's and the keeper's) and no mapping is left. Cheap: one
   /// probe.
-  virtual schema::Result<bool> held(const Extent& extent) = 0;
+  virtual Result<bool> held(const Extent& extent) = 0;
 
   /// True for memory that cannot be opened twice: its holders share the broker's and the keeper's one
   /// description, so held() tells the truth only once these two have closed theirs, which they do after cut.
   [[nodiscard]] virtual bool shares_description() const { return false; }
 
   /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
-  virtual schema::Result<void> free(Extent& extent, const Progress& progress) = 0;
+  virtual Result<void> free(Extent& extent, const Progress& progress) = 0;
 
   /// Undoes carve for an Extent that was never granted; on a thread where the pool is not quick(). Pools with
   /// an undo that may fail remember the word and finish in free_discarded().
   virtual void discard(Extent& extent) noexcept = 0;
   /// Finishes what discard remembered; runs on the worker.
-  virtual schema::Result<void> free_discarded() { return schema::ok(); }
+  virtual Result<void> free_discarded() { return ok(); }
 
   /// At start, after every record was reattached: removes what no record names, and gives nobody what one
   /// does. While the records are not complete, what may be somebody's bytes is renamed instead, and stays.
   /// Errors: `exists` names what stays because it is another ledger's or nobody's; else as of freeing.
-  virtual schema::Result<void> sweep(const Recorded& /*recorded*/) { return schema::ok(); }
+  virtual Result<void> sweep(const Recorded& /*recorded*/) { return ok(); }
 
   /// Whether cache modes were read back from the page table: all that the pool gives, and this region's.
   [[nodiscard]] virtual bool cache_verified() const { return facts().cache_verified; }

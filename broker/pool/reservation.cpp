@@ -11,7 +11,7 @@
 #include <sstream>
 #include <vector>
 
-#include "schema/memory.h"
+#include "base/machine/memory.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22  // Linux 5.14
@@ -21,11 +21,6 @@
 #endif
 
 namespace mapcap::broker::pool {
-
-using schema::BorrowedFd;
-using schema::ByteCount;
-using schema::ErrorCode;
-using schema::Result;
 
 namespace {
 
@@ -39,17 +34,17 @@ std::uint64_t left_to_the_machine(ByteCount total) {
 }
 
 std::string said(ByteCount bytes) {
-  return schema::round_bytes(bytes);
+  return round_bytes(bytes);
 }
 
-schema::Error no_room(const std::string& name, const std::string& sentence, ByteCount asked,
-                      std::vector<schema::Detail> more = {}) {
-  std::vector<schema::Detail> details{{"limit_name", name}, {"asked", std::to_string(asked.value)}};
+Failure no_room(const std::string& name, const std::string& sentence, ByteCount asked,
+                std::vector<Detail> more = {}) {
+  std::vector<Detail> details{{"limit_name", name}, {"asked", std::to_string(asked.value)}};
   details.insert(details.end(), more.begin(), more.end());
-  return schema::error(ErrorCode::pool_full, sentence, std::move(details));
+  return failure(ErrorCode::pool_full, sentence, std::move(details));
 }
 
-std::vector<schema::Detail> figures(ByteCount limit, ByteCount used) {
+std::vector<Detail> figures(ByteCount limit, ByteCount used) {
   return {{"limit", std::to_string(limit.value)}, {"used", std::to_string(used.value)}};
 }
 
@@ -102,7 +97,7 @@ bool Reservation::strict() const {
 }
 
 Result<void> Reservation::check_room(ByteCount step, ByteCount asked) const {
-  const auto cgroup = schema::machine::tightest_cgroup(places_.proc, places_.cgroups);
+  const auto cgroup = machine::tightest_cgroup(places_.proc, places_.cgroups);
   if (cgroup && cgroup->room().value < step.value + kLeftToTheCgroup) {
     return no_room("memory cgroup",
                    "the broker's memory cgroup " + cgroup->group + " may have " + said(cgroup->limit) +
@@ -110,7 +105,7 @@ Result<void> Reservation::check_room(ByteCount step, ByteCount asked) const {
                        said(asked) + "; raise its limit (MemoryMax=), or ask for less",
                    asked, figures(cgroup->limit, cgroup->used));
   }
-  const schema::machine::Memory machine = schema::machine::memory(places_.proc);
+  const machine::Memory machine = machine::memory(places_.proc);
   const std::uint64_t room = machine.available.value + machine.swap_free.value;
   if (machine.total.value != 0 && room < step.value + left_to_the_machine(machine.total)) {
     return no_room("memory",
@@ -119,13 +114,13 @@ Result<void> Reservation::check_room(ByteCount step, ByteCount asked) const {
                    asked,
                    figures(machine.total, {machine.total.value - std::min(machine.total.value, room)}));
   }
-  return schema::ok();
+  return ok();
 }
 
-schema::Error Reservation::refused_by_kernel(int errno_value, ByteCount asked) const {
-  const schema::machine::Memory machine = schema::machine::memory(places_.proc);
+Failure Reservation::refused_by_kernel(int errno_value, ByteCount asked) const {
+  const machine::Memory machine = machine::memory(places_.proc);
   if (errno_value != ENOMEM && errno_value != ENOSPC)
-    return schema::io_error("allocating the pages of a region", errno_value);
+    return io_error("allocating the pages of a region", errno_value);
   if (strict()) {
     return no_room("commit limit",
                    "the machine's commit limit has no room for a region of " + said(asked) + ": of " +
@@ -149,7 +144,7 @@ Result<void> Reservation::allocate(BorrowedFd fd, ByteCount size, const Progress
     done += step;
     if (progress) progress({done}, size);
   }
-  return schema::ok();
+  return ok();
 }
 
 bool Reservation::complete(BorrowedFd fd, ByteCount size) {
@@ -163,19 +158,19 @@ Result<void> Reservation::zero_in_place(BorrowedFd fd, ByteCount size) {
     const std::uint64_t step = std::min<std::uint64_t>(zeros.size(), size.value - at);
     const ssize_t written = ::pwrite(fd.get(), zeros.data(), step, static_cast<off_t>(at));
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return schema::io_error("zeroing a region", written < 0 ? errno : EIO);
+    if (written <= 0) return io_error("zeroing a region", written < 0 ? errno : EIO);
     at += static_cast<std::uint64_t>(written);
   }
-  return schema::ok();
+  return ok();
 }
 
 Result<void> Reservation::make_huge(BorrowedFd fd, ByteCount size) const {
   const Glance glance(fd, size);
-  if (!glance.valid()) return schema::io_error("mapping a region of huge pages", errno);
+  if (!glance.valid()) return io_error("mapping a region of huge pages", errno);
   if (!glance.advise(MADV_POPULATE_READ)) return refused_by_kernel(errno, size);
-  if (glance.mapped_huge(places_.proc) == size) return schema::ok();
+  if (glance.mapped_huge(places_.proc) == size) return ok();
   // The kernel took small pages where no huge one was free at once. This makes room, by moving other pages.
-  if (glance.advise(MADV_COLLAPSE) && glance.mapped_huge(places_.proc) == size) return schema::ok();
+  if (glance.advise(MADV_COLLAPSE) && glance.mapped_huge(places_.proc) == size) return ok();
   return no_room(
       "huge pages",
       "no huge page is free for a region of " + said(size) +

@@ -14,16 +14,16 @@
 #include <functional>
 #include <string>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
-#include "schema/units.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker::pool {
 
 class Reservation {
  public:
   /// Bytes done of bytes to do.
-  using Progress = std::function<void(schema::ByteCount done, schema::ByteCount total)>;
+  using Progress = std::function<void(ByteCount done, ByteCount total)>;
 
   /// Where the kernel's own filesystems are seen; tests have directories of their own.
   struct Places {
@@ -38,26 +38,25 @@ class Reservation {
 
   /// Allocates the pages of [0, size), a piece at a time. Errors: `pool_full`, by the name of the limit
   /// (details: limit_name, and where known limit, used, asked); `io`.
-  [[nodiscard]] schema::Result<void> allocate(schema::BorrowedFd fd, schema::ByteCount size,
-                                              const Progress& progress) const;
+  [[nodiscard]] Result<void> allocate(BorrowedFd fd, ByteCount size, const Progress& progress) const;
 
   /// Whether allocate(), and nobody's hole since, gave it all its pages.
-  [[nodiscard]] static bool complete(schema::BorrowedFd fd, schema::ByteCount size);
+  [[nodiscard]] static bool complete(BorrowedFd fd, ByteCount size);
 
   /// Zeroes without giving a page back: who still has the region can touch it under strict accounting too.
   /// Errors: `io`.
-  [[nodiscard]] static schema::Result<void> zero_in_place(schema::BorrowedFd fd, schema::ByteCount size);
+  [[nodiscard]] static Result<void> zero_in_place(BorrowedFd fd, ByteCount size);
 
   /// Whether all of it is mapped by huge pages; collapses what is not yet, where the machine has one free.
   /// Errors: `pool_full` when it has none, `io`.
-  [[nodiscard]] schema::Result<void> make_huge(schema::BorrowedFd fd, schema::ByteCount size) const;
+  [[nodiscard]] Result<void> make_huge(BorrowedFd fd, ByteCount size) const;
 
  private:
-  [[nodiscard]] schema::Result<void> check_room(schema::ByteCount step, schema::ByteCount asked) const;
-  [[nodiscard]] schema::Error refused_by_kernel(int errno_value, schema::ByteCount asked) const;
+  [[nodiscard]] Result<void> check_room(ByteCount step, ByteCount asked) const;
+  [[nodiscard]] Failure refused_by_kernel(int errno_value, ByteCount asked) const;
 
   Places places_;
-  schema::UniqueFd overcommit_;
+  Fd overcommit_;
 };
 
 }  // namespace mapcap::broker::pool

@@ -19,10 +19,6 @@
 
 namespace mapcap::broker::pool {
 
-using schema::BorrowedFd;
-using schema::ErrorCode;
-using schema::Result;
-
 namespace {
 
 /// No library here uses real-time signals; glibc keeps the first two for itself.
@@ -38,14 +34,14 @@ class Alarm {
   static Result<Alarm> set(std::chrono::milliseconds deadline) {
     struct sigaction handler {};
     handler.sa_handler = mapcap_wake_handler;  // Without SA_RESTART: the call must end, not begin again.
-    if (::sigaction(wake_signal(), &handler, nullptr) != 0) return schema::io_error("sigaction", errno);
+    if (::sigaction(wake_signal(), &handler, nullptr) != 0) return io_error("sigaction", errno);
     Alarm alarm;
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = wake_signal();
     event.sigev_notify_thread_id = static_cast<pid_t>(::syscall(SYS_gettid));
     if (::timer_create(CLOCK_MONOTONIC, &event, &alarm.timer_) != 0) {
-      return schema::io_error("timer_create", errno);
+      return io_error("timer_create", errno);
     }
     alarm.armed_ = true;
     sigset_t wake;
@@ -58,8 +54,7 @@ class Alarm {
     when.it_value.tv_sec = deadline.count() / 1000;
     when.it_value.tv_nsec = deadline.count() % 1000 * 1'000'000 + 1;
     when.it_interval.tv_nsec = kAgain;
-    if (::timer_settime(alarm.timer_, 0, &when, nullptr) != 0)
-      return schema::io_error("timer_settime", errno);
+    if (::timer_settime(alarm.timer_, 0, &when, nullptr) != 0) return io_error("timer_settime", errno);
     return alarm;
   }
   Alarm(Alarm&& other) noexcept
@@ -84,7 +79,7 @@ class KeptMapped {
   static Result<KeptMapped> whole(BorrowedFd fd, Watched watched) {
     struct statx status {};
     if (::statx(fd.get(), "", AT_EMPTY_PATH, STATX_SIZE, &status) != 0) {
-      return schema::io_error("statx of a region's file", errno);
+      return io_error("statx of a region's file", errno);
     }
     KeptMapped mapped;
     mapped.size_ = status.stx_size;
@@ -94,7 +89,7 @@ class KeptMapped {
     // SAFETY: never read through; a new mapping at an address of the kernel's choice. Pages that populating
     // cannot reach (bad blocks) are left out without an error.
     mapped.address_ = ::mmap(nullptr, mapped.size_, PROT_READ, MAP_SHARED | populate, fd.get(), 0);
-    if (mapped.address_ == MAP_FAILED) return schema::io_error("mmap of a region's file", errno);
+    if (mapped.address_ == MAP_FAILED) return io_error("mmap of a region's file", errno);
     return mapped;
   }
   KeptMapped(KeptMapped&& other) noexcept
@@ -115,28 +110,28 @@ class KeptMapped {
 Result<void> truncate_within(BorrowedFd fd, Watched watched, std::chrono::milliseconds deadline) {
   MAPCAP_TRY(const KeptMapped mapped, KeptMapped::whole(fd, watched));
   MAPCAP_TRY(const Alarm alarm, Alarm::set(deadline));
-  if (::ftruncate(fd.get(), 0) == 0) return schema::ok();
-  if (errno != EINTR) return schema::io_error("truncating a region's file", errno);
-  return schema::error(ErrorCode::timed_out,
-                       "somebody pins pages of the region's file (direct I/O, io_uring or vmsplice); its "
-                       "memory comes back when they let go");
+  if (::ftruncate(fd.get(), 0) == 0) return ok();
+  if (errno != EINTR) return io_error("truncating a region's file", errno);
+  return failure(ErrorCode::timed_out,
+                 "somebody pins pages of the region's file (direct I/O, io_uring or vmsplice); its "
+                 "memory comes back when they let go");
 }
 
 Result<void> set_append_only(BorrowedFd fd, AppendOnly wanted) {
   int flags = 0;
   // SAFETY: despite their declarations these calls read and write one int.
   if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) {
-    if (wanted == AppendOnly::off && (errno == ENOTTY || errno == EOPNOTSUPP)) return schema::ok();
-    return schema::io_error("reading the attributes of a region's file", errno);
+    if (wanted == AppendOnly::off && (errno == ENOTTY || errno == EOPNOTSUPP)) return ok();
+    return io_error("reading the attributes of a region's file", errno);
   }
   const bool is_on = (flags & FS_APPEND_FL) != 0;
-  if (is_on == (wanted == AppendOnly::on)) return schema::ok();
+  if (is_on == (wanted == AppendOnly::on)) return ok();
   flags ^= FS_APPEND_FL;
   // SAFETY: as above.
   if (::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) != 0) {
-    return schema::io_error("changing the append-only attribute of a region's file", errno);
+    return io_error("changing the append-only attribute of a region's file", errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace mapcap::broker::pool

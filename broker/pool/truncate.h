@@ -13,8 +13,8 @@
 
 #include <chrono>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker::pool {
 
@@ -24,12 +24,11 @@ enum class Watched : bool { with_gaps, always };
 /// Truncates `fd` (open for reading and writing) to nothing, on any thread. The deadline bounds the wait for
 /// pins, not the work on a large file. Takes the process's handler of SIGRTMIN + 7. Errors: `timed_out` when
 /// somebody still pins its pages, and then nothing has changed; `io`.
-schema::Result<void> truncate_within(schema::BorrowedFd fd, Watched watched,
-                                     std::chrono::milliseconds deadline);
+Result<void> truncate_within(BorrowedFd fd, Watched watched, std::chrono::milliseconds deadline);
 
 /// Sets or clears the append-only attribute, which forbids truncation to everybody, the broker too; the
 /// other attributes stay. Filesystems that have none of these count as cleared. Errors: `io`.
 enum class AppendOnly : bool { off, on };
-schema::Result<void> set_append_only(schema::BorrowedFd fd, AppendOnly wanted);
+Result<void> set_append_only(BorrowedFd fd, AppendOnly wanted);
 
 }  // namespace mapcap::broker::pool

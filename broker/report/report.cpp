@@ -47,7 +47,7 @@ void LogReport::stopping(std::string_view why) {
   line(SD_INFO, "stopping: " + std::string(why));
 }
 
-void LogReport::close_failed(const schema::Error& error) {
+void LogReport::close_failed(const Failure& error) {
   line(SD_WARNING, "closing the ledger failed: " + error.sentence);
 }
 
@@ -55,7 +55,7 @@ void LogReport::policy_reloaded(std::string_view path) {
   line(SD_INFO, "policy reloaded from " + std::string(path));
 }
 
-void LogReport::policy_refused(const schema::Error& error) {
+void LogReport::policy_refused(const Failure& error) {
   line(SD_ERR, "policy not reloaded, the old one stays in force: " + error.sentence);
 }
 
@@ -67,7 +67,7 @@ void LogReport::keeper_replaced(int pid) {
   line(SD_NOTICE, "a new keeper serves as process " + std::to_string(pid));
 }
 
-void LogReport::region_lost(std::string_view name, const schema::Error& why) {
+void LogReport::region_lost(std::string_view name, const Failure& why) {
   line(SD_WARNING, "region " + std::string(name) + " is lost: " + why.sentence);
 }
 
@@ -75,26 +75,26 @@ void LogReport::region_found(std::string_view name) {
   line(SD_NOTICE, "region " + std::string(name) + " was lost and is back: its memory is there again");
 }
 
-void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) {
+void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const Failure& error) {
   if (!within_rate()) return;
   line(SD_WARNING, "disconnected process " + std::to_string(pid) + " of user " + std::to_string(uid) + ": " +
                        error.sentence);
 }
 
-void LogReport::connection_refused(std::uint32_t uid, const schema::Error& error) {
+void LogReport::connection_refused(std::uint32_t uid, const Failure& error) {
   if (!within_rate()) return;
   line(SD_WARNING, "refused a connection of user " + std::to_string(uid) + ": " + error.sentence);
 }
 
-void LogReport::quarantined(std::string_view name, const schema::Error& error) {
+void LogReport::quarantined(std::string_view name, const Failure& error) {
   line(SD_WARNING, "region " + std::string(name) + " is quarantined: " + error.sentence);
 }
 
-void LogReport::reclaim_failed(std::string_view name, const schema::Error& error) {
+void LogReport::reclaim_failed(std::string_view name, const Failure& error) {
   line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence);
 }
 
-void LogReport::leftovers_stay(std::string_view pool, const schema::Error& error) {
+void LogReport::leftovers_stay(std::string_view pool, const Failure& error) {
   line(SD_WARNING, "leftovers of pool " + std::string(pool) + " stay: " + error.sentence);
 }
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "schema/result.h"
-#include "schema/units.h"
+#include "base/result.h"
+#include "base/units.h"
 
 namespace mapcap::broker {
 
@@ -19,23 +19,23 @@ class Report {
   virtual void stopping(std::string_view why) = 0;
   /// At an orderly end the ledger could not be made durable as a whole; acknowledged changes are all the
   /// same.
-  virtual void close_failed(const schema::Error& error) = 0;
+  virtual void close_failed(const Failure& error) = 0;
   virtual void policy_reloaded(std::string_view path) = 0;
-  virtual void policy_refused(const schema::Error& error) = 0;
+  virtual void policy_refused(const Failure& error) = 0;
   /// how: "was killed after 2s of silence"
   virtual void keeper_ended(std::string_view how) = 0;
   virtual void keeper_replaced(int pid) = 0;
-  virtual void region_lost(std::string_view name, const schema::Error& why) = 0;
+  virtual void region_lost(std::string_view name, const Failure& why) = 0;
   /// A region that was lost has its memory again.
   virtual void region_found(std::string_view name) = 0;
   /// A client broke the protocol and was disconnected.
-  virtual void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) = 0;
-  virtual void connection_refused(std::uint32_t uid, const schema::Error& error) = 0;
+  virtual void client_misbehaved(std::uint32_t uid, std::int32_t pid, const Failure& error) = 0;
+  virtual void connection_refused(std::uint32_t uid, const Failure& error) = 0;
   /// Memory that cannot be freed yet; the broker goes on trying.
-  virtual void quarantined(std::string_view name, const schema::Error& error) = 0;
-  virtual void reclaim_failed(std::string_view name, const schema::Error& error) = 0;
+  virtual void quarantined(std::string_view name, const Failure& error) = 0;
+  virtual void reclaim_failed(std::string_view name, const Failure& error) = 0;
   /// Memory of a pool that is in nobody's record and stays.
-  virtual void leftovers_stay(std::string_view pool, const schema::Error& error) = 0;
+  virtual void leftovers_stay(std::string_view pool, const Failure& error) = 0;
   /// A revoke ended processes, as the pool's policy says.
   virtual void holders_ended(std::string_view name, std::uint64_t processes) = 0;
 };
@@ -47,18 +47,18 @@ class LogReport final : public Report {
   void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
                  std::uint64_t damaged) override;
   void stopping(std::string_view why) override;
-  void close_failed(const schema::Error& error) override;
+  void close_failed(const Failure& error) override;
   void policy_reloaded(std::string_view path) override;
-  void policy_refused(const schema::Error& error) override;
+  void policy_refused(const Failure& error) override;
   void keeper_ended(std::string_view how) override;
   void keeper_replaced(int pid) override;
-  void region_lost(std::string_view name, const schema::Error& why) override;
+  void region_lost(std::string_view name, const Failure& why) override;
   void region_found(std::string_view name) override;
-  void client_misbehaved(std::uint32_t uid, std::int32_t pid, const schema::Error& error) override;
-  void connection_refused(std::uint32_t uid, const schema::Error& error) override;
-  void quarantined(std::string_view name, const schema::Error& error) override;
-  void reclaim_failed(std::string_view name, const schema::Error& error) override;
-  void leftovers_stay(std::string_view pool, const schema::Error& error) override;
+  void client_misbehaved(std::uint32_t uid, std::int32_t pid, const Failure& error) override;
+  void connection_refused(std::uint32_t uid, const Failure& error) override;
+  void quarantined(std::string_view name, const Failure& error) override;
+  void reclaim_failed(std::string_view name, const Failure& error) override;
+  void leftovers_stay(std::string_view pool, const Failure& error) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
  private:

@@ -15,12 +15,9 @@
 #include <fstream>
 #include <memory>
 
-#include "broker/scheduling.h"
+#include "broker/wait/scheduling.h"
 
 namespace mapcap::broker::sandbox {
-
-using schema::ErrorCode;
-using schema::Result;
 
 namespace {
 
@@ -103,36 +100,36 @@ Result<void> prepare_process() {
   std::signal(SIGPIPE, SIG_IGN);
   run_promptly();
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return schema::io_error("getrlimit", errno);
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return io_error("getrlimit", errno);
   const rlimit wanted{kernel_descriptor_maximum(), kernel_descriptor_maximum()};
   if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0) {
     limit.rlim_cur = limit.rlim_max;
-    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return schema::io_error("setrlimit", errno);
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return io_error("setrlimit", errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 Result<void> check_privileges() {
   if (::geteuid() != 0) {
-    return schema::error(ErrorCode::denied,
-                         "mapcapd must be started as root: it mounts FUSE and drops what it does not need");
+    return failure(ErrorCode::denied,
+                   "mapcapd must be started as root: it mounts FUSE and drops what it does not need");
   }
   capng_clear(CAPNG_SELECT_ALL);
-  if (capng_get_caps_process() != 0) return schema::io_error("reading the process's capabilities", errno);
+  if (capng_get_caps_process() != 0) return io_error("reading the process's capabilities", errno);
   for (const Capability& capability : kKept) {
     if (capability.required && capng_have_capability(CAPNG_EFFECTIVE, capability.number) == 0) {
-      return schema::error(
+      return failure(
           ErrorCode::denied,
           std::string("mapcapd lacks ") + capability.name +
               ": start it as root outside of user namespaces, with that capability in its bounding set");
     }
   }
-  return schema::ok();
+  return ok();
 }
 
 Result<void> drop_privileges(EndsHolders ends_holders) {
   capng_clear(CAPNG_SELECT_ALL);
-  if (capng_get_caps_process() != 0) return schema::io_error("reading the process's capabilities", errno);
+  if (capng_get_caps_process() != 0) return io_error("reading the process's capabilities", errno);
   std::array<bool, kKept.size()> held{};
   for (std::size_t i = 0; i < kKept.size(); ++i) {
     held.at(i) = capng_have_capability(CAPNG_PERMITTED, kKept.at(i).number) != 0;
@@ -145,33 +142,33 @@ Result<void> drop_privileges(EndsHolders ends_holders) {
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), kKept.at(i).number);
   }
   if (kills) capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), CAP_KILL);
-  if (capng_apply(CAPNG_SELECT_ALL) != 0) return schema::io_error("dropping capabilities", errno);
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return schema::io_error("setting no-new-privs", errno);
-  return schema::ok();
+  if (capng_apply(CAPNG_SELECT_ALL) != 0) return io_error("dropping capabilities", errno);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return io_error("setting no-new-privs", errno);
+  return ok();
 }
 
 Result<void> filter_system_calls() {
   const std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS),
                                                                  &seccomp_release);
-  if (!filter) return schema::error(ErrorCode::io, "libseccomp cannot make a filter");
+  if (!filter) return failure(ErrorCode::io, "libseccomp cannot make a filter");
   for (const char* name : kAllowed) {
     const int number = seccomp_syscall_resolve_name(name);
     if (number == __NR_SCMP_ERROR) continue;  // Newer than libseccomp: then nothing here calls it either.
     const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0);
     if (added != 0 && added != -EEXIST)
-      return schema::io_error(std::string("allowing the system call ") + name, -added);
+      return io_error(std::string("allowing the system call ") + name, -added);
   }
   // libndctl and libdaxctl ask for modules that are loaded already; where one is not, that fails as it would
   // without CAP_SYS_MODULE.
   for (const char* name : {"init_module", "finit_module"}) {
     const int number = seccomp_syscall_resolve_name(name);
     if (const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), number, 0); added != 0)
-      return schema::io_error(std::string("refusing the system call ") + name, -added);
+      return io_error(std::string("refusing the system call ") + name, -added);
   }
   seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
   if (const int loaded = seccomp_load(filter.get()); loaded != 0)
-    return schema::io_error("loading the seccomp filter", -loaded);
-  return schema::ok();
+    return io_error("loading the seccomp filter", -loaded);
+  return ok();
 }
 
 }  // namespace mapcap::broker::sandbox

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <iostream>
 
-#include "client/cli/attack/attack.h"
+#include "client/attack/attack.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/progress.h"
@@ -21,15 +21,15 @@ constexpr std::uint64_t kMemfdSize = 1U << 20U;
 // What a manager of shared memory without confinement would hand out.
 Grant plain_sealed_memfd(Access rights) {
   Fd fd(::memfd_create("mapcap-attack", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) raise(schema::io_error("memfd_create", errno));
+  if (!fd.valid()) raise(io_error("memfd_create", errno));
   if (::ftruncate(fd.get(), static_cast<off_t>(kMemfdSize)) != 0)
-    raise(schema::io_error("ftruncate of a memfd", errno));
+    raise(io_error("ftruncate of a memfd", errno));
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    raise(schema::io_error("fcntl(F_ADD_SEALS)", errno));
+    raise(io_error("fcntl(F_ADD_SEALS)", errno));
   if (rights == Access::read_only) {
     const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
     fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) raise(schema::io_error("reopening a memfd", errno));
+    if (!fd.valid()) raise(io_error("reopening a memfd", errno));
   }
   RegionInfo info;
   info.name = "memfd";
@@ -47,7 +47,7 @@ int perform(const Common& common, const AttackCommand& command) {
   const Grant grant = command.name.empty() ? plain_sealed_memfd(command.rights)
                                            : connect(common).open(command.name, command.rights);
   const attack::Target target{grant.fd(), to_wire(grant.rights()), grant.size(),
-                              static_cast<schema::Confinement>(grant.info().confinement)};
+                              static_cast<Confinement>(grant.info().confinement)};
   std::vector<attack::Outcome> outcomes;
   {
     const std::size_t total = attack::operation_count();

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "base/machine/machine.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
 #include "client/cli/table.h"
@@ -9,12 +10,9 @@
 #include "mapcap/client.h"
 #include "mapcap/error.h"
 #include "schema/channel.h"
-#include "schema/machine.h"
 
 namespace mapcap::cli {
 namespace {
-
-namespace machine = schema::machine;
 
 // The default policy has one DRAM pool, of clones or else confined by LSM programs.
 enum class Need : std::uint8_t { default_policy, some_pools };

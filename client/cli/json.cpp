@@ -2,10 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/units.h"
 #include "client/cli/doctor.h"
 #include "client/cli/names.h"
 #include "client/cli/text.h"
-#include "schema/units.h"
 
 namespace mapcap::cli {
 namespace {
@@ -38,7 +38,7 @@ ordered_json value_of(const RegionInfo& region) {
       {"owner_name", user_name(region.owner)},
       {"group", region.group},
       {"group_name", group_name(region.group)},
-      {"mode", schema::format_mode(region.mode)},
+      {"mode", format_mode(region.mode)},
       {"size", region.size},
       {"cache",
        {{"requested", to_string(region.cache.requested)},

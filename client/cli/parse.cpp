@@ -5,11 +5,12 @@
 #include <map>
 #include <sstream>
 
+#include "base/units.h"
+#include "base/words.h"
 #include "client/cli/command.h"
 #include "client/cli/names.h"
 #include "client/convert.h"
 #include "schema/request.h"
-#include "schema/units.h"
 
 namespace mapcap::cli {
 namespace {
@@ -34,13 +35,13 @@ struct Wrong {
 };
 
 template <typename T>
-T judge(const std::string& option, schema::Result<T>&& parsed) {
+T judge(const std::string& option, Result<T>&& parsed) {
   if (parsed.has_error()) throw Wrong{option + ": " + parsed.error().sentence};
   return std::move(parsed).assume_value();
 }
 
 std::uint64_t bytes_of(const std::string& option, const std::string& text) {
-  return judge(option, schema::parse_bytes(text)).value;
+  return judge(option, parse_bytes(text)).value;
 }
 
 std::uint64_t count_of(const std::string& option, const std::string& text) {
@@ -64,14 +65,14 @@ RegionSpec region_spec(const Text& text) {
   if (spec.size == 0) throw Wrong{"--size: a region has at least one byte, for example --size 64M"};
   spec.pool = text.pool;
   if (!text.cache.empty()) {
-    spec.cache = {static_cast<CacheMode>(judge("--cache", schema::parse_cache_mode(text.cache))), true};
+    spec.cache = {static_cast<CacheMode>(judge("--cache", parse_cache_mode(text.cache))), true};
   } else if (!text.prefer_cache.empty()) {
-    spec.cache = {
-        static_cast<CacheMode>(judge("--prefer-cache", schema::parse_cache_mode(text.prefer_cache))), false};
+    spec.cache = {static_cast<CacheMode>(judge("--prefer-cache", parse_cache_mode(text.prefer_cache))),
+                  false};
   }
-  const schema::Lifetime lifetime = judge("--lifetime", schema::parse_lifetime(text.lifetime));
+  const Lifetime lifetime = judge("--lifetime", parse_lifetime(text.lifetime));
   spec.lifetime = {static_cast<LifetimeKind>(lifetime.kind), lifetime.ttl};
-  spec.mode = judge("--mode", schema::parse_mode(text.mode));
+  spec.mode = judge("--mode", parse_mode(text.mode));
   if (!text.group.empty()) spec.group = id_of("--group", gid_named(text.group), text.group);
   if (text.revocable) spec.seal = SealKind::revocable;
   if (text.sealed) spec.seal = SealKind::sealed;
@@ -82,7 +83,7 @@ RegionSpec region_spec(const Text& text) {
 WantedGrant wanted_grant(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) return {text, Access::read_only};
-  const auto rights = schema::parse_access(text.substr(colon + 1));
+  const auto rights = parse_access(text.substr(colon + 1));
   if (rights.has_error()) throw Wrong{"\"" + text + "\": write NAME, NAME:ro or NAME:rw"};
   return {text.substr(0, colon), from_wire(rights.value())};
 }
@@ -121,7 +122,7 @@ AttackCommand attack(const Text& text) {
   command.all = text.all;
   command.except = text.except;
   if (text.memfd != text.attack.empty()) throw Wrong{"--attack wants either the NAME of a region or --memfd"};
-  command.rights = from_wire(judge("--rights", schema::parse_access(text.rights)));
+  command.rights = from_wire(judge("--rights", parse_access(text.rights)));
   return command;
 }
 
@@ -242,7 +243,7 @@ class Parser {
           if (!text_.within.empty() && !text_.drain)
             throw Wrong{"--within says how long --drain waits: add --drain"};
           RevokeCommand command{text_.name, text_.drain, {}};
-          if (!text_.within.empty()) command.within = judge("--within", schema::parse_duration(text_.within));
+          if (!text_.within.empty()) command.within = judge("--within", parse_duration(text_.within));
           return command;
         });
     name_argument(revoke);
@@ -250,7 +251,7 @@ class Parser {
     revoke->add_option("--within", text_.within, "Wait so long at most, then revoke anyway [no limit]");
 
     auto* renew = add(app_, "renew", "Restart a region's ttl", [this] {
-      return RenewCommand{text_.name, judge("--ttl", schema::parse_duration(text_.ttl))};
+      return RenewCommand{text_.name, judge("--ttl", parse_duration(text_.ttl))};
     });
     name_argument(renew);
     renew->add_option("--ttl", text_.ttl, "From now, for example 1h")->required();

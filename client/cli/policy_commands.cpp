@@ -4,14 +4,14 @@
 
 #include <iostream>
 
+#include "base/machine/memory.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
 #include "client/convert.h"
-#include "policy/loader.h"
+#include "policy/load/loader.h"
 #include "policy/machine_share.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
-#include "schema/memory.h"
 
 namespace mapcap::cli {
 namespace {
@@ -30,13 +30,13 @@ std::shared_ptr<const policy::Policy> load(const std::string& file) {
 int perform(const Common& common, const PolicyCheckCommand& command) {
   auto loaded = policy::load_file(command.file);
   if (loaded.has_value()) {
-    const auto fits = policy::check_machine(loaded.value()->pools(), schema::machine::total_memory());
+    const auto fits = policy::check_machine(loaded.value()->pools(), machine::total_memory());
     if (fits.has_error()) loaded = fits.error();
   }
   if (loaded.has_error()) {
     // One line a problem, as a compiler does: the sentence is only the first of them.
     std::size_t problems = 0;
-    for (const schema::Detail& detail : loaded.error().details) {
+    for (const Detail& detail : loaded.error().details) {
       if (detail.key != "problem") continue;
       std::cerr << detail.value << '\n';
       ++problems;

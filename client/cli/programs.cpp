@@ -20,7 +20,7 @@ namespace {
 constexpr int kFirst = 3;
 
 [[noreturn]] void raise_errno(const std::string& what, int error) {
-  raise(schema::io_error(what, error));
+  raise(io_error(what, error));
 }
 
 // Moves the grants to 3, 4, ... without stepping on one another: first all out of the way, then each to its

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/units.h"
 #include "client/cli/text.h"
-#include "schema/units.h"
 
 namespace mapcap::cli {
 namespace {
@@ -77,8 +77,8 @@ WaitingLine::WaitingLine(std::string what, std::chrono::nanoseconds limit) {
   drawer_ = std::thread([this, what = std::move(what), limit] {
     std::unique_lock lock(mutex_);
     for (std::chrono::seconds waited{0}; !stopped_; ++waited) {
-      std::string line = kWipe + what + ": " + schema::format_duration(waited);
-      if (limit.count() > 0) line += " of " + schema::format_duration(limit);
+      std::string line = kWipe + what + ": " + format_duration(waited);
+      if (limit.count() > 0) line += " of " + format_duration(limit);
       std::fputs(line.c_str(), stderr);
       stopping_.wait_for(lock, std::chrono::seconds(1), [this] { return stopped_; });
     }

@@ -2,6 +2,7 @@
 #include <iostream>
 #include <optional>
 
+#include "base/units.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
@@ -10,7 +11,6 @@
 #include "client/cli/table.h"
 #include "client/cli/text.h"
 #include "schema/region_name.h"
-#include "schema/units.h"
 
 namespace mapcap::cli {
 namespace {
@@ -100,8 +100,7 @@ int perform(const Common& common, const ShowCommand& command) {
   line("name", region.name);
   line("id", std::to_string(region.id));
   line("pool", region.pool);
-  line("owner",
-       user_name(region.owner) + ":" + group_name(region.group) + " " + schema::format_mode(region.mode));
+  line("owner", user_name(region.owner) + ":" + group_name(region.group) + " " + format_mode(region.mode));
   line("size", size_text(region.size) + " (" + std::to_string(region.size) + " bytes)");
   line("cache", cache_text(cache) + ", by " + std::string(to_string(cache.mechanism)) +
                     (cache.verified ? ", verified" : ", not verified"));

@@ -3,13 +3,13 @@
 #include <array>
 #include <ctime>
 
+#include "base/units.h"
 #include "client/cli/names.h"
-#include "schema/units.h"
 
 namespace mapcap::cli {
 
 std::string size_text(std::uint64_t bytes) {
-  return schema::round_bytes({bytes});
+  return round_bytes({bytes});
 }
 
 std::string size_phrase(std::uint64_t bytes) {
@@ -27,12 +27,12 @@ std::string lifetime_text(const Lifetime& lifetime) {
     case LifetimeKind::ttl:
       break;
   }
-  return "ttl:" + schema::format_duration_exact(lifetime.ttl);
+  return "ttl:" + format_duration_exact(lifetime.ttl);
 }
 
 std::string lifetime_text(const RegionInfo& region) {
   std::string text = lifetime_text(region.lifetime);
-  if (region.remaining) text += " (" + schema::format_duration(*region.remaining) + " left)";
+  if (region.remaining) text += " (" + format_duration(*region.remaining) + " left)";
   return text;
 }
 

@@ -39,7 +39,7 @@ std::uint32_t bad_blocks_of(const Common& common, const std::string& name) {
 // `at`: how far the copy came.
 [[noreturn]] void raise_copy(const Common& common, const std::string& what, const std::string& name,
                              std::uint64_t at, int error) {
-  if (error != EFAULT) raise(schema::io_error(what, error));
+  if (error != EFAULT) raise(io_error(what, error));
   if (const std::uint32_t sectors = bad_blocks_of(common, name); sectors > 0) {
     throw Error(ErrorCode::io,
                 "the memory of " + name + " is damaged at byte " + std::to_string(at) + ": its device has " +
@@ -52,7 +52,7 @@ std::uint32_t bad_blocks_of(const Common& common, const std::string& name) {
 
 Fd open_file(const std::string& path, int flags, int standard) {
   Fd fd(path == "-" ? ::fcntl(standard, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), flags | O_CLOEXEC, 0666));
-  if (!fd.valid()) raise(schema::io_error("open of " + path, errno));
+  if (!fd.valid()) raise(io_error("open of " + path, errno));
   return fd;
 }
 

@@ -9,8 +9,8 @@
 #include <memory>
 #include <string>
 
-#include "broker/directory.h"
-#include "broker/quotas.h"
+#include "broker/books/directory.h"
+#include "broker/books/quotas.h"
 
 namespace mapcap::broker {
 namespace {

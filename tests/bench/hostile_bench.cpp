@@ -39,7 +39,7 @@
 #include <string>
 #include <vector>
 
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 #include "tests/support/attackers.h"
 
 namespace mapcap::test {
@@ -127,8 +127,8 @@ class Echo {
   Echo() {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) std::abort();
-    here_ = schema::UniqueFd(ends[0]);
-    const schema::UniqueFd there(ends[1]);
+    here_ = Fd(ends[0]);
+    const Fd there(ends[1]);
     server_ = ::fork();
     if (server_ != 0) return;
     here_.reset();
@@ -149,7 +149,7 @@ class Echo {
   }
 
  private:
-  schema::UniqueFd here_;
+  Fd here_;
   pid_t server_ = 0;
 };
 

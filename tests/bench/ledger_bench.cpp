@@ -19,16 +19,14 @@
 #include <cstring>
 #include <string>
 
-#include "broker/ledger/medium_file.h"
-#include "broker/ledger/record_layout.h"
+#include "broker/ledger/medium/medium_file.h"
 #include "broker/ledger/recovery.h"
+#include "broker/ledger/table/record_layout.h"
 #include "tests/support/loop_harness.h"
 #include "tests/support/memory_medium.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 namespace {
-
-using schema::Granularity;
 
 std::string directory() {
   const char* named = std::getenv("MAPCAP_BENCH_DIR");  // NOLINT(concurrency-mt-unsafe): before any thread.
@@ -141,7 +139,7 @@ void put_and_erase_among_many(benchmark::State& state) {
         (void)co_await ledger.put(region(ledger.next_id().value), Strength::process);
       }
       for (auto _ : running) {
-        const schema::RegionId id = ledger.next_id();
+        const RegionId id = ledger.next_id();
         const auto made = co_await ledger.put(region(id.value), Strength::process);
         const auto gone = co_await ledger.erase(id, Strength::process);
         if (!made || !gone) running.SkipWithError("refused");
@@ -156,7 +154,7 @@ BENCHMARK(put_and_erase_among_many)->Arg(1'000)->Arg(1'000'000)->Unit(benchmark:
 
 void put_floor_bare_msync(benchmark::State& state) {
   const std::string path = directory() + "/msync-bench-" + std::to_string(::getpid());
-  const schema::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   const std::string page(4096, 'x');
   if (!fd.valid() || ::write(fd.get(), page.data(), page.size()) != 4096 || ::fsync(fd.get()) != 0)
     std::abort();
@@ -184,6 +182,6 @@ void put_floor_bare_stores(benchmark::State& state) {
 BENCHMARK(put_floor_bare_stores)->UseRealTime();
 
 }  // namespace
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger
 
 BENCHMARK_MAIN();

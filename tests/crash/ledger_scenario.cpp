@@ -12,13 +12,11 @@
 namespace mapcap::test {
 
 using broker::Task;
-using ledger::Ledger;
-using ledger::Strength;
-using schema::Granularity;
-using schema::RegionId;
+using broker::ledger::Ledger;
+using broker::ledger::Strength;
 
-ledger::RegionRecord region_with(Key key, std::uint64_t value) {
-  ledger::RegionRecord record;
+broker::ledger::RegionRecord region_with(Key key, std::uint64_t value) {
+  broker::ledger::RegionRecord record;
   record.id = RegionId{key.number};
   record.name = "scenario/region-" + std::to_string(key.number);
   record.pool = "pool";
@@ -31,9 +29,8 @@ ledger::RegionRecord region_with(Key key, std::uint64_t value) {
   return record;
 }
 
-ledger::QuotaRecord quota_with(Key key, std::uint64_t value) {
-  return {
-      schema::SubjectKind::user, static_cast<std::uint32_t>(key.number), "pool", {value, {}, value + 1, {}}};
+broker::ledger::QuotaRecord quota_with(Key key, std::uint64_t value) {
+  return {SubjectKind::user, static_cast<std::uint32_t>(key.number), "pool", {value, {}, value + 1, {}}};
 }
 
 namespace {
@@ -75,7 +72,7 @@ class Client {
     if (own_.size() < 4 || dice < 34) {
       // Enough to use up more than one reservation of ids now and then.
       if (chance(15)) {
-        for (std::uint64_t i = 0; i < 2 * ledger::kIdChunk; ++i) ledger_.next_id();
+        for (std::uint64_t i = 0; i < 2 * broker::ledger::kIdChunk; ++i) ledger_.next_id();
       }
       const Own made{{false, ledger_.next_id().value}, chance(35) ? Strength::process : Strength::power};
       if (co_await put(made.key, made.strength)) own_.push_back(made);
@@ -119,12 +116,12 @@ class Client {
     const std::size_t at = history_.operations.size();
     const std::uint64_t value = at + 1;
     history_.operations.push_back({key, value, strength, history_.medium->position()});
-    schema::Result<void> done = schema::ok();
+    Result<void> done = ok();
     if (key.quota) {
-      ledger::QuotaRecord record = quota_with(key, value);
+      broker::ledger::QuotaRecord record = quota_with(key, value);
       done = co_await ledger_.put_quota(std::move(record));
     } else {
-      ledger::RegionRecord record = region_with(key, value);
+      broker::ledger::RegionRecord record = region_with(key, value);
       done = co_await ledger_.put(std::move(record), strength);
     }
     co_return end(at, done);
@@ -133,10 +130,10 @@ class Client {
   Task<bool> erase(Key key, Strength strength) {
     const std::size_t at = history_.operations.size();
     history_.operations.push_back({key, std::nullopt, strength, history_.medium->position()});
-    schema::Result<void> done = schema::ok();
+    Result<void> done = ok();
     if (key.quota) {
       std::string pool = "pool";
-      done = co_await ledger_.erase_quota(schema::SubjectKind::user, static_cast<std::uint32_t>(key.number),
+      done = co_await ledger_.erase_quota(SubjectKind::user, static_cast<std::uint32_t>(key.number),
                                           std::move(pool));
     } else {
       done = co_await ledger_.erase(RegionId{key.number}, strength);
@@ -144,7 +141,7 @@ class Client {
     co_return end(at, done);
   }
 
-  bool end(std::size_t at, const schema::Result<void>& done) {
+  bool end(std::size_t at, const Result<void>& done) {
     Operation& operation = history_.operations[at];
     operation.end = history_.medium->position();
     operation.refused = !done;
@@ -192,12 +189,12 @@ History run_scenario(Granularity granularity, Mutation mutation, int rounds) {
   std::vector<std::byte> bytes = empty_ledger(32);
   history.medium = std::make_shared<RecordingMedium>(granularity, bytes, bytes, mutation);
   LoopHarness harness;
-  auto opened = ledger::open_on(history.medium, harness.loop, harness.worker);
+  auto opened = broker::ledger::open_on(history.medium, harness.loop, harness.worker);
   MAPCAP_INVARIANT(opened.has_value(), "an empty ledger does not open");
   history.medium->set_pause([&harness] { wait_until_idle(harness.loop); });
   Ledger& subject = *opened.value();
   // Uses up the first reservation of ids: the superblock changes before anything else has been made durable.
-  for (std::uint64_t i = 0; i < 2 * ledger::kIdChunk; ++i) subject.next_id();
+  for (std::uint64_t i = 0; i < 2 * broker::ledger::kIdChunk; ++i) subject.next_id();
   std::vector<std::unique_ptr<Client>> clients;
   for (std::uint64_t i = 0; i < (granularity == Granularity::page ? 4 : 1); ++i) {
     clients.push_back(std::make_unique<Client>(subject, history, i + 1, granularity));
@@ -279,7 +276,7 @@ const Expectation::Allowed* Expectation::find(Key key) const {
   return at == allowed_.end() ? nullptr : &*at;
 }
 
-std::string Expectation::judge(const ledger::Recovered& found, std::uint64_t next_id) const {
+std::string Expectation::judge(const broker::ledger::Recovered& found, std::uint64_t next_id) const {
   std::size_t present = 0;
   auto check = [&](Key key, std::uint64_t value, bool whole) -> std::string {
     const std::string name = (key.quota ? "quota " : "region ") + std::to_string(key.number);
@@ -292,14 +289,14 @@ std::string Expectation::judge(const ledger::Recovered& found, std::uint64_t nex
     if (!allowed->absent && !allowed->anything) ++present;
     return {};
   };
-  for (const ledger::RegionRecord& region : found.regions) {
+  for (const broker::ledger::RegionRecord& region : found.regions) {
     const Key key{false, region.id.value};
     if (std::string wrong = check(key, region.extent, region == region_with(key, region.extent));
         !wrong.empty()) {
       return wrong;
     }
   }
-  for (const ledger::QuotaRecord& quota : found.quotas) {
+  for (const broker::ledger::QuotaRecord& quota : found.quotas) {
     const Key key{true, quota.id};
     const std::uint64_t value = quota.limits.bytes.value_or(0);
     if (std::string wrong = check(key, value, quota == quota_with(key, value)); !wrong.empty()) return wrong;

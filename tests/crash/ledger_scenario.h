@@ -23,15 +23,15 @@ struct Key {
 struct Operation {
   Key key;
   std::optional<std::uint64_t> value;  ///< Written, unique among all operations; none: an erase.
-  ledger::Strength strength = ledger::Strength::process;  ///< Asked for.
+  broker::ledger::Strength strength = broker::ledger::Strength::process;  ///< Asked for.
   std::size_t begin = 0;       ///< Position in the recording when it was asked for,
   std::size_t end = SIZE_MAX;  ///< and when its outcome was known.
   bool refused = false;
 };
 
 /// The record that an operation with this key and value writes.
-ledger::RegionRecord region_with(Key key, std::uint64_t value);
-ledger::QuotaRecord quota_with(Key key, std::uint64_t value);
+broker::ledger::RegionRecord region_with(Key key, std::uint64_t value);
+broker::ledger::QuotaRecord quota_with(Key key, std::uint64_t value);
 
 struct History {
   std::shared_ptr<RecordingMedium> medium;
@@ -44,7 +44,7 @@ struct History {
 /// Creates, updates, erases at both strengths, promotions, quotas set and cleared, a full table that may not
 /// grow and one that does, id reservations; on a page medium also failing syncs, four clients at once. The
 /// same every time.
-History run_scenario(schema::Granularity granularity, Mutation mutation, int rounds);
+History run_scenario(Granularity granularity, Mutation mutation, int rounds);
 
 /// What may be found for each key after a crash just before event `position`.
 class Expectation {
@@ -53,7 +53,7 @@ class Expectation {
   Expectation(const History& history, std::size_t position, Crash crash);
 
   /// Empty when `found` is one of the allowed outcomes, otherwise what is wrong.
-  [[nodiscard]] std::string judge(const ledger::Recovered& found, std::uint64_t next_id) const;
+  [[nodiscard]] std::string judge(const broker::ledger::Recovered& found, std::uint64_t next_id) const;
 
  private:
   struct Allowed {

@@ -17,8 +17,7 @@
 namespace mapcap::test {
 namespace {
 
-using ledger::Step;
-using schema::Granularity;
+using broker::ledger::Step;
 using Call = Mutation::Call;
 
 #ifdef MAPCAP_SANITIZED
@@ -77,10 +76,10 @@ class Judge {
   std::string judge(std::size_t position, const std::vector<std::byte>& bytes, Expectation::Crash crash) {
     ++recovered;
     scratch_.contents() = bytes;
-    auto reading = ledger::read(scratch_);
+    auto reading = broker::ledger::read(scratch_);
     if (!reading) return at(position) + reading.error().sentence;
     const bool delicate = tombstone_above_a_version(reading.value().scan);
-    auto opened = ledger::recover(scratch_);
+    auto opened = broker::ledger::recover(scratch_);
     if (!opened) return at(position) + opened.error().sentence;
     std::string wrong = expected(position, crash).judge(opened.value().recovered, opened.value().next_id);
     if (!wrong.empty()) return at(position) + wrong;
@@ -92,9 +91,10 @@ class Judge {
   }
 
   /// An erased id with an older version still there: recovery must free that first.
-  [[nodiscard]] bool tombstone_above_a_version(const ledger::Scan& scan) const {
+  [[nodiscard]] bool tombstone_above_a_version(const broker::ledger::Scan& scan) const {
     const auto id_of = [&](std::uint32_t slot) {
-      return ledger::load64(scratch_.bytes(), ledger::kSlotsOffset + slot * ledger::kSlotSize + 8);
+      return broker::ledger::load64(scratch_.bytes(),
+                                    broker::ledger::kSlotsOffset + slot * broker::ledger::kSlotSize + 8);
     };
     return std::any_of(scan.tombstones.begin(), scan.tombstones.end(), [&](std::uint32_t tombstone) {
       return std::any_of(scan.stale.begin(), scan.stale.end(),
@@ -107,13 +107,13 @@ class Judge {
                               const std::vector<std::byte>& view) {
     ++recovered_twice;
     RecordingMedium medium(history_.medium->granularity(), durable, view, mutation_);
-    auto opened = ledger::recover(medium);
+    auto opened = broker::ledger::recover(medium);
     if (!opened) return at(position) + opened.error().sentence;
     std::string wrong;
     CrashStates states(medium, Bounds{64, 24});
     states.power_cuts([&](std::size_t inner, const std::vector<std::byte>& bytes) {
       scratch_.contents() = bytes;
-      auto again = ledger::recover(scratch_);
+      auto again = broker::ledger::recover(scratch_);
       if (!again) {
         wrong = again.error().sentence;
         return false;
@@ -155,7 +155,7 @@ TEST_P(LedgerStates, EveryCrashLeavesTheStateBeforeOrAfter) {
   if (GetParam() == Granularity::page) {
     EXPECT_GT(history.refused_for_io, 4U) << "no sync failed";
   }
-  EXPECT_GE(history.medium->bytes().size(), ledger::kSlotsOffset + 128 * ledger::kSlotSize)
+  EXPECT_GE(history.medium->bytes().size(), broker::ledger::kSlotsOffset + 128 * broker::ledger::kSlotSize)
       << "it never grew twice";
   Judge judge(history, {});
   EXPECT_EQ(judge.kills(), "");

@@ -138,7 +138,7 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
     if (child == 0) {
       auto socket = schema::connect_to(broker_.socket());
       if (!socket || ::setresuid(uid, uid, uid) != 0) ::_exit(100);
-      schema::QuotaSet quota{schema::SubjectKind::user, kDaemon, "", {}};
+      schema::QuotaSet quota{SubjectKind::user, kDaemon, "", {}};
       quota.limits.regions = 7;
       int answer = 101;
       for (const schema::RequestBody& body :
@@ -150,7 +150,7 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
         if (!received || !std::holds_alternative<schema::Incoming>(received.value())) ::_exit(103);
         const auto reply = schema::decode_from_broker(std::get<schema::Incoming>(received.value()).bytes);
         if (!reply) ::_exit(104);
-        const auto* error = std::get_if<schema::Error>(&std::get<schema::Reply>(reply.value()).body);
+        const auto* error = std::get_if<Failure>(&std::get<schema::Reply>(reply.value()).body);
         answer = error != nullptr ? static_cast<int>(error->code) : 0;
       }
       ::_exit(answer);
@@ -160,7 +160,7 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   };
   EXPECT_EQ(quota_set_as(0), 0);
-  EXPECT_EQ(quota_set_as(65534), static_cast<int>(schema::ErrorCode::denied));
+  EXPECT_EQ(quota_set_as(65534), static_cast<int>(ErrorCode::denied));
 }
 
 // ---- a container as engines make it

@@ -9,9 +9,9 @@
 #include <csignal>
 #include <sstream>
 
-#include "client/cli/attack/attack.h"
-#include "client/cli/attack/operation.h"
-#include "schema/unique_fd.h"
+#include "client/attack/attack.h"
+#include "client/attack/operation.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::attack {
 namespace {
@@ -25,17 +25,17 @@ class Judgement : public testing::Test {
     EXPECT_EQ(fchmod(fd_.get(), 0666), 0);
   }
 
-  Outcome judge(Rule rule, Try attempt, schema::Access rights = schema::Access::read_write,
+  Outcome judge(Rule rule, Try attempt, Access rights = Access::read_write,
                 Evidence evidence = Evidence::answer) {
     options_.patience = std::chrono::milliseconds(300);
     const std::vector<Outcome> outcomes =
-        run({fd_.get(), rights, kSize, schema::Confinement::clone}, options_,
+        run({fd_.get(), rights, kSize, Confinement::clone}, options_,
             {{"test", "operation", rule, evidence, Where::process, std::move(attempt)}});
     EXPECT_EQ(outcomes.size(), 1U);
     return outcomes.empty() ? Outcome{} : outcomes.front();
   }
 
-  schema::UniqueFd fd_{memfd_create("judged", MFD_CLOEXEC)};
+  Fd fd_{memfd_create("judged", MFD_CLOEXEC)};
   Options options_;
 };
 
@@ -72,8 +72,8 @@ TEST_F(Judgement, AReadWriteHolderMayStore) {
 
 TEST_F(Judgement, AReadOnlyHolderMayNotStore) {
   // The target is open for writing, so the attempt succeeds where a read-only grant would stop it.
-  EXPECT_TRUE(is_hole(judge(Rule::tolerated_rw, flips_the_first_byte, schema::Access::read_only)));
-  EXPECT_TRUE(is_hole(judge(Rule::allowed_rw, flips_the_first_byte, schema::Access::read_only)));
+  EXPECT_TRUE(is_hole(judge(Rule::tolerated_rw, flips_the_first_byte, Access::read_only)));
+  EXPECT_TRUE(is_hole(judge(Rule::allowed_rw, flips_the_first_byte, Access::read_only)));
 }
 
 TEST_F(Judgement, AShrunkRegionIsAHoleAndIsSeenWithoutFaulting) {
@@ -96,8 +96,8 @@ TEST_F(Judgement, AChangedModeIsAHole) {
 
 TEST_F(Judgement, ASuccessThatChangesNothingIsARefusalWhereChangeIsTheEvidence) {
   const Try claims_success = [](const Context&) { return allowed(); };
-  EXPECT_FALSE(is_hole(judge(Rule::refused, claims_success, schema::Access::read_write, Evidence::change)));
-  EXPECT_TRUE(is_hole(judge(Rule::refused, claims_success, schema::Access::read_write, Evidence::answer)));
+  EXPECT_FALSE(is_hole(judge(Rule::refused, claims_success, Access::read_write, Evidence::change)));
+  EXPECT_TRUE(is_hole(judge(Rule::refused, claims_success, Access::read_write, Evidence::answer)));
 }
 
 TEST_F(Judgement, AnAttemptThatHangsProvesNothing) {
@@ -136,13 +136,13 @@ TEST_F(Judgement, WhatTheMachineDoesNotHaveIsNeitherHoleNorBroken) {
 }
 
 TEST_F(Judgement, WhatIsLeftOutIsNotTriedAndIsToldSo) {
-  const schema::UniqueFd file(memfd_create("left-out", MFD_CLOEXEC));
+  const Fd file(memfd_create("left-out", MFD_CLOEXEC));
   ASSERT_EQ(ftruncate(file.get(), 4096), 0);
   Options options;
   options.except = "test/crashes";
   const Try would_be_seen = [](const Context&) { return allowed(); };
   const auto outcomes =
-      run({file.get(), schema::Access::read_only, 4096, schema::Confinement::clone}, options,
+      run({file.get(), Access::read_only, 4096, Confinement::clone}, options,
           {{"test", "crashes", Rule::refused, Evidence::answer, Where::process, would_be_seen},
            {"test", "more", Rule::refused, Evidence::answer, Where::process, would_be_seen}});
   ASSERT_EQ(outcomes.size(), 2U);
@@ -193,8 +193,7 @@ TEST_F(Judgement, WhatAnAttemptStartsEndsWithIt) {
   // It is reaped by init, or stays a zombie where there is none; it must not run on.
   bool ended = false;
   for (int i = 0; i < 100 && !ended; ++i) {
-    const schema::UniqueFd stat(
-        open(("/proc/" + std::to_string(*left_behind) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd stat(open(("/proc/" + std::to_string(*left_behind) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
     char text[256] = {};
     ended = !stat.valid() || read(stat.get(), text, sizeof text - 1) <= 0 ||
             std::string_view(text).find(") Z ") != std::string_view::npos ||

@@ -11,9 +11,9 @@
 #include <sstream>
 #include <vector>
 
-#include "client/cli/attack/attack.h"
-#include "client/cli/attack/operation.h"
-#include "schema/unique_fd.h"
+#include "client/attack/attack.h"
+#include "client/attack/operation.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::attack {
 namespace {
@@ -28,20 +28,20 @@ constexpr std::uint64_t kSize =
     128 * 1024;  // more than the table's head window, so that its tail is watched too
 
 // Owned by the attacker, which is the weakest that a region can be.
-schema::UniqueFd sealed_memfd() {
-  schema::UniqueFd fd(memfd_create("attacked", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+Fd sealed_memfd() {
+  Fd fd(memfd_create("attacked", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   EXPECT_EQ(ftruncate(fd.get(), kSize), 0);
   EXPECT_TRUE(geteuid() != 0 || fchown(fd.get(), 65534, 65534) == 0);
   EXPECT_EQ(fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
   return fd;
 }
 
-schema::UniqueFd reopened_read_only(const schema::UniqueFd& fd) {
-  return schema::UniqueFd(open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
+Fd reopened_read_only(const Fd& fd) {
+  return Fd(open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-std::vector<Outcome> attack(const schema::UniqueFd& fd, schema::Access rights) {
-  return run({fd.get(), rights, kSize, schema::Confinement::sealed});
+std::vector<Outcome> attack(const Fd& fd, Access rights) {
+  return run({fd.get(), rights, kSize, Confinement::sealed});
 }
 
 std::vector<std::string> names_of(const std::vector<Outcome>& outcomes, bool (*which)(const Outcome&)) {
@@ -56,8 +56,8 @@ std::vector<std::string> names_of(const std::vector<Outcome>& outcomes, bool (*w
 
 // Promise 1
 TEST(AttackTable, FindsTheHolesThatAReadWriteHolderOfAPlainMemfdHas) {
-  const schema::UniqueFd fd = sealed_memfd();
-  const std::vector<Outcome> outcomes = attack(fd, schema::Access::read_write);
+  const Fd fd = sealed_memfd();
+  const std::vector<Outcome> outcomes = attack(fd, Access::read_write);
 
   const std::vector<std::string> holes = names_of(outcomes, is_hole);
   for (const char* known : {"read/read",
@@ -99,8 +99,8 @@ TEST(AttackTable, FindsTheHolesThatAReadWriteHolderOfAPlainMemfdHas) {
 
 // Promise 2
 TEST(AttackTable, FindsThatAReadOnlyHolderOfAPlainMemfdCanBecomeAWriter) {
-  const schema::UniqueFd fd = reopened_read_only(sealed_memfd());
-  const std::vector<Outcome> outcomes = attack(fd, schema::Access::read_only);
+  const Fd fd = reopened_read_only(sealed_memfd());
+  const std::vector<Outcome> outcomes = attack(fd, Access::read_only);
 
   const std::vector<std::string> holes = names_of(outcomes, is_hole);
   for (const char* known :
@@ -152,7 +152,7 @@ TEST(AttackTable, PrintsEveryOutcomeForPrograms) {
 }
 
 TEST(AttackTable, LeavesTheContentsAsTheyWere) {
-  const schema::UniqueFd fd = sealed_memfd();
+  const Fd fd = sealed_memfd();
   std::vector<char> before(kSize);
   for (std::size_t i = 0; i < before.size(); ++i) before[i] = static_cast<char>('a' + i % 26);
   ASSERT_EQ(pwrite(fd.get(), before.data(), before.size(), 0), static_cast<ssize_t>(kSize));
@@ -160,7 +160,7 @@ TEST(AttackTable, LeavesTheContentsAsTheyWere) {
   Options options;
   options.only = "write";  // the whole family, and whatever else writes
   const std::vector<Outcome> outcomes =
-      run({fd.get(), schema::Access::read_write, kSize, schema::Confinement::sealed}, options);
+      run({fd.get(), Access::read_write, kSize, Confinement::sealed}, options);
   EXPECT_GE(summarize(outcomes).holes, 10U);
 
   std::vector<char> after(kSize);
@@ -169,14 +169,13 @@ TEST(AttackTable, LeavesTheContentsAsTheyWere) {
 }
 
 TEST(AttackTable, LeavesNoDescriptorsBehind) {
-  const auto lowest_free = [] { return schema::UniqueFd(dup(STDERR_FILENO)).get(); };
-  const schema::UniqueFd fd = sealed_memfd();
+  const auto lowest_free = [] { return Fd(dup(STDERR_FILENO)).get(); };
+  const Fd fd = sealed_memfd();
   const int before = lowest_free();
 
   Options options;
   options.only = "read/";
-  EXPECT_FALSE(
-      run({fd.get(), schema::Access::read_write, kSize, schema::Confinement::sealed}, options).empty());
+  EXPECT_FALSE(run({fd.get(), Access::read_write, kSize, Confinement::sealed}, options).empty());
 
   EXPECT_EQ(lowest_free(), before);
 }

@@ -27,7 +27,6 @@ using namespace std::chrono_literals;
 using schema::Packet;
 using schema::Reply;
 using schema::Request;
-using schema::UniqueFd;
 
 /// One raw connection.
 class Peer {
@@ -37,7 +36,7 @@ class Peer {
 
   /// False when the kernel or the peer refuses.
   bool send(const Packet& packet, int fd = -1) {
-    const schema::BorrowedFd rider(fd);
+    const BorrowedFd rider(fd);
     const auto sent = schema::send(socket_.borrow(), packet, std::span(&rider, fd >= 0 ? 1U : 0U));
     return sent.has_value() && sent.value();
   }
@@ -71,20 +70,20 @@ class Peer {
     const auto answer = receive();
     if (!answer) return;
     const auto& reply = std::get<Reply>(*answer);
-    ASSERT_TRUE(std::holds_alternative<schema::Error>(reply.body)) << "it was accepted";
-    EXPECT_FALSE(std::get<schema::Error>(reply.body).sentence.empty());
+    ASSERT_TRUE(std::holds_alternative<Failure>(reply.body)) << "it was accepted";
+    EXPECT_FALSE(std::get<Failure>(reply.body).sentence.empty());
     EXPECT_FALSE(receive()) << "the connection goes on after a malformed message";
   }
 
   /// An error reply on a connection that goes on.
-  schema::ErrorCode refused(const schema::RequestBody& body) {
+  ErrorCode refused(const schema::RequestBody& body) {
     EXPECT_TRUE(send(body));
     const auto answer = receive();
-    if (!answer || !std::holds_alternative<schema::Error>(std::get<Reply>(*answer).body)) {
+    if (!answer || !std::holds_alternative<Failure>(std::get<Reply>(*answer).body)) {
       ADD_FAILURE() << "no error came back";
-      return schema::ErrorCode::unavailable;
+      return ErrorCode::unavailable;
     }
-    const auto& error = std::get<schema::Error>(std::get<Reply>(*answer).body);
+    const auto& error = std::get<Failure>(std::get<Reply>(*answer).body);
     EXPECT_FALSE(error.sentence.empty());
     return error.code;
   }
@@ -92,7 +91,7 @@ class Peer {
   [[nodiscard]] int fd() const { return socket_.get(); }
 
  private:
-  UniqueFd socket_;
+  Fd socket_;
   std::uint64_t next_ = 0;
 };
 
@@ -108,7 +107,7 @@ schema::Create create_of(std::string name, std::uint64_t size = 4096) {
   schema::Create ask;
   ask.name = std::move(name);
   ask.size = {size};
-  ask.lifetime = {schema::LifetimeKind::persistent, {}};
+  ask.lifetime = {LifetimeKind::persistent, {}};
   return ask;
 }
 
@@ -212,14 +211,14 @@ TEST_F(BadInputTest, RandomBytesAreRefused) {
 
 TEST_F(BadInputTest, ARequestBeforeHelloAndASecondHelloAreRefused) {
   Peer early(broker_);
-  EXPECT_EQ(early.refused(schema::RequestBody(schema::List{})), schema::ErrorCode::malformed);
+  EXPECT_EQ(early.refused(schema::RequestBody(schema::List{})), ErrorCode::malformed);
   Peer twice(broker_);
   twice.greet();
-  EXPECT_EQ(twice.refused(schema::RequestBody(schema::Hello{})), schema::ErrorCode::malformed);
+  EXPECT_EQ(twice.refused(schema::RequestBody(schema::Hello{})), ErrorCode::malformed);
   Peer other_version(broker_);
   schema::Hello hello;
   hello.version = 99;
-  EXPECT_EQ(other_version.refused(schema::RequestBody(hello)), schema::ErrorCode::version);
+  EXPECT_EQ(other_version.refused(schema::RequestBody(hello)), ErrorCode::version);
 }
 
 TEST_F(BadInputTest, ABadNameGetsOneSentenceThatSaysWhere) {
@@ -232,7 +231,7 @@ TEST_F(BadInputTest, ABadNameGetsOneSentenceThatSaysWhere) {
     ASSERT_TRUE(peer.send(schema::RequestBody(create_of(name))));
     const auto answer = peer.receive();
     ASSERT_TRUE(answer) << "closed without a word for name " << testing::PrintToString(name);
-    const auto* error = std::get_if<schema::Error>(&std::get<Reply>(*answer).body);
+    const auto* error = std::get_if<Failure>(&std::get<Reply>(*answer).body);
     ASSERT_NE(error, nullptr) << testing::PrintToString(name) << " was accepted";
     EXPECT_FALSE(error->sentence.empty());
   }
@@ -248,15 +247,15 @@ TEST_F(BadInputTest, ANameOf10000BytesIsRefused) {
 TEST_F(BadInputTest, ImpossibleSizesAreRefusedAndTheConnectionGoesOn) {
   Peer peer(broker_);
   peer.greet();
-  EXPECT_EQ(peer.refused(create_of("root/x", 0)), schema::ErrorCode::invalid);
-  EXPECT_EQ(peer.refused(create_of("root/x", 1ULL << 63U)), schema::ErrorCode::invalid);
-  EXPECT_EQ(peer.refused(create_of("root/x", ~0ULL)), schema::ErrorCode::invalid);
-  EXPECT_EQ(peer.refused(create_of("root/x", (1ULL << 63U) - 1)), schema::ErrorCode::pool_full);
-  EXPECT_EQ(peer.refused(create_of("root/x", (2ULL << 30U) + 1)), schema::ErrorCode::pool_full);
+  EXPECT_EQ(peer.refused(create_of("root/x", 0)), ErrorCode::invalid);
+  EXPECT_EQ(peer.refused(create_of("root/x", 1ULL << 63U)), ErrorCode::invalid);
+  EXPECT_EQ(peer.refused(create_of("root/x", ~0ULL)), ErrorCode::invalid);
+  EXPECT_EQ(peer.refused(create_of("root/x", (1ULL << 63U) - 1)), ErrorCode::pool_full);
+  EXPECT_EQ(peer.refused(create_of("root/x", (2ULL << 30U) + 1)), ErrorCode::pool_full);
   schema::Create brief = create_of("root/x");
-  brief.lifetime = {schema::LifetimeKind::ttl, std::chrono::nanoseconds(1)};
-  EXPECT_EQ(peer.refused(brief), schema::ErrorCode::invalid);
-  EXPECT_EQ(peer.refused(schema::List{"", "nonsense", 0}), schema::ErrorCode::invalid);
+  brief.lifetime = {LifetimeKind::ttl, std::chrono::nanoseconds(1)};
+  EXPECT_EQ(peer.refused(brief), ErrorCode::invalid);
+  EXPECT_EQ(peer.refused(schema::List{"", "nonsense", 0}), ErrorCode::invalid);
 }
 
 TEST_F(BadInputTest, AnUnwantedDescriptorIsNeverInstalled) {
@@ -264,7 +263,7 @@ TEST_F(BadInputTest, AnUnwantedDescriptorIsNeverInstalled) {
   for (int round = 0; round < 20; ++round) {
     Peer peer(broker_);
     peer.greet();
-    const UniqueFd rider(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const Fd rider(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     // Kernels with SO_PASSRIGHTS refuse at the sender; elsewhere the broker drops it and ends the connection.
     if (!peer.send(schema::encode(Request{7, schema::List{}}), rider.get())) continue;
     peer.expect_error_or_end();
@@ -278,7 +277,7 @@ TEST_F(BadInputTest, APeerThatAnnouncesDescriptorsMaySendThemOnlyWithAClone) {
   Peer peer(broker_);
   ASSERT_TRUE(peer.send(schema::RequestBody(hello)));
   ASSERT_TRUE(peer.receive());
-  const UniqueFd rider(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const Fd rider(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   ASSERT_TRUE(peer.send(schema::encode(Request{7, schema::List{}}), rider.get()));
   peer.expect_error_or_end();
 
@@ -294,7 +293,7 @@ TEST_F(BadInputTest, APeerThatAnnouncesDescriptorsMaySendThemOnlyWithAClone) {
   ASSERT_TRUE(device.send(schema::encode(Request{7, schema::CloneFd{}}), rider.get()));
   const auto answer = device.receive();
   ASSERT_TRUE(answer);
-  EXPECT_TRUE(std::holds_alternative<schema::Error>(std::get<Reply>(*answer).body)) << "a device was cloned";
+  EXPECT_TRUE(std::holds_alternative<Failure>(std::get<Reply>(*answer).body)) << "a device was cloned";
 }
 
 // Each of its own requests, which wait in the broker's queue, keeps the connection open: it ends all the
@@ -316,8 +315,7 @@ TEST_F(BadInputTest, AConnectionThatIsSentInItselfEnds) {
     }
     const auto answer = peer.receive();
     ASSERT_TRUE(answer);
-    EXPECT_TRUE(std::holds_alternative<schema::Error>(std::get<Reply>(*answer).body))
-        << "a socket was cloned";
+    EXPECT_TRUE(std::holds_alternative<Failure>(std::get<Reply>(*answer).body)) << "a socket was cloned";
   }
 }
 
@@ -368,8 +366,8 @@ TEST_F(BadInputTest, APeerThatDiesWhileItsRequestIsUnderWayLeavesNothing) {
     Peer peer(broker_);
     peer.greet();
     schema::Create ask = create_of("root/orphan-" + std::to_string(round));
-    ask.lifetime = {schema::LifetimeKind::connection, {}};
-    ask.grant = schema::Access::read_write;
+    ask.lifetime = {LifetimeKind::connection, {}};
+    ask.grant = Access::read_write;
     ASSERT_TRUE(peer.send(schema::RequestBody(ask)));
   }
   Client client = broker_.connect();

@@ -17,14 +17,13 @@
 #include <mutex>
 #include <thread>
 
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 #include "tests/support/broker_process.h"
 
 namespace mapcap::test {
 namespace {
 
 using namespace std::chrono_literals;
-using schema::UniqueFd;
 
 class ServiceManager {
  public:
@@ -93,18 +92,18 @@ class ServiceManager {
       message.msg_control = control.data();
       message.msg_controllen = control.size();
       if (::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC) < 0) continue;
-      UniqueFd fd;
+      Fd fd;
       for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
            header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_type != SCM_RIGHTS) continue;
         int number = -1;
         std::memcpy(&number, CMSG_DATA(header), sizeof number);
-        fd = UniqueFd(number);
+        fd = Fd(number);
       }
       take(text.data(), std::move(fd));
     }
   }
-  void take(const std::string& text, UniqueFd fd) {
+  void take(const std::string& text, Fd fd) {
     const std::lock_guard lock(mutex_);
     if (text.find("READY=1") != std::string::npos) ready_ = true;
     const std::size_t at = text.find("FDNAME=");
@@ -118,9 +117,9 @@ class ServiceManager {
   }
 
   std::string path_;
-  UniqueFd socket_;
+  Fd socket_;
   std::mutex mutex_;
-  std::map<std::string, UniqueFd> store_;
+  std::map<std::string, Fd> store_;
   std::atomic<bool> ready_{false};
   std::atomic<bool> stop_{false};
   std::thread thread_;

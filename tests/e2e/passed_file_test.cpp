@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 #include "tests/support/broker_process.h"
 #include "tests/support/hostile_filesystem.h"
 
@@ -80,11 +80,11 @@ TEST_F(PassedFileTest, WhoHasManyFilesThatHangIsRefusedMore) {
 }
 
 TEST_F(PassedFileTest, AFileOnAReadOnlyMountIsRefusedForThatReason) {
-  const schema::UniqueFd settings(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+  const Fd settings(::fsopen("tmpfs", FSOPEN_CLOEXEC));
   ASSERT_EQ(::fsconfig(settings.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), 0);
-  const schema::UniqueFd mount(::fsmount(settings.get(), FSMOUNT_CLOEXEC, 0));
+  const Fd mount(::fsmount(settings.get(), FSMOUNT_CLOEXEC, 0));
   const auto open_file = [&](int flags) {
-    return schema::UniqueFd(::openat(mount.get(), "file", flags | O_CLOEXEC, 0600));
+    return Fd(::openat(mount.get(), "file", flags | O_CLOEXEC, 0600));
   };
   ASSERT_EQ(::ftruncate(open_file(O_RDWR | O_CREAT).get(), 4096), 0);
   mount_attr change{};
@@ -121,12 +121,12 @@ TEST_F(PassedFileTest, AFileThatMayStillBeSealedIsNotClonedForWriting) {
 
 TEST_F(PassedFileTest, SomebodyElsesProgramIsNotClonedSinceNobodyCouldRunItMeanwhile) {  // Promise 12
   std::string path = "/var/tmp/mapcap-program.XXXXXX";
-  const schema::UniqueFd program(::mkstemp(path.data()));
+  const Fd program(::mkstemp(path.data()));
   ASSERT_EQ(::ftruncate(program.get(), 4096), 0);
   ASSERT_EQ(::fchmod(program.get(), 0755), 0);
   auto clone_as = [&](uid_t uid) {
     return as_user(uid, [&] {
-      const schema::UniqueFd mine(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      const Fd mine(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
       try {
         broker.connect().clone(mine.get(), Access::read_only);
       } catch (const Error& error) {
@@ -147,7 +147,7 @@ TEST_F(PassedFileTest, ALeaseOnThePassedFileHoldsNobodyUp) {  // Promise 12
   std::string path = "/dev/shm/mapcap-leased.XXXXXX";
   ::close(::mkstemp(path.data()));
   ASSERT_EQ(::truncate(path.c_str(), 4096), 0);
-  const schema::UniqueFd leased(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd leased(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   ::unlink(path.c_str());
   ASSERT_EQ(::fcntl(leased.get(), F_SETLEASE, F_RDLCK), 0);
   Client client = broker.connect();

@@ -11,10 +11,6 @@
 namespace mapcap::broker::parts {
 namespace {
 
-using schema::RegionId;
-using schema::RegionState;
-using schema::Result;
-
 /// Whose region that is: the ledger's last change of a record says it.
 std::map<RegionId, std::string>& pools_of_regions() {
   static std::map<RegionId, std::string> pools;  // The loop's.
@@ -24,14 +20,13 @@ std::map<RegionId, std::string>& pools_of_regions() {
 class DyingConfiner final : public confine::Confiner {
  public:
   DyingConfiner(confine::Confiner& real, std::string pool) : real_(real), pool_(std::move(pool)) {}
-  [[nodiscard]] schema::Confinement kind() const override { return real_.kind(); }
+  [[nodiscard]] Confinement kind() const override { return real_.kind(); }
   [[nodiscard]] bool tracks_grants() const override { return real_.tracks_grants(); }
-  Result<void> attach(RegionId region, schema::BorrowedFd fd, schema::ByteCount size,
-                      confine::Backing backing) override {
+  Result<void> attach(RegionId region, BorrowedFd fd, ByteCount size, confine::Backing backing) override {
     return real_.attach(region, fd, size, backing);
   }
   [[nodiscard]] bool guards_holes(RegionId region) const override { return real_.guards_holes(region); }
-  Task<Result<confine::Issued>> issue(RegionId region, confine::Label label, schema::BorrowedFd memory,
+  Task<Result<confine::Issued>> issue(RegionId region, confine::Label label, BorrowedFd memory,
                                       confine::Backing backing) override {
     Result<confine::Issued> issued = co_await real_.issue(region, std::move(label), memory, backing);
     if (stops_at("issued", pool_)) co_await std::suspend_always();
@@ -49,26 +44,26 @@ class DyingPool final : public pool::Pool {
   explicit DyingPool(std::unique_ptr<pool::Pool> real) : real_(std::move(real)) {}
   [[nodiscard]] const pool::Facts& facts() const override { return real_->facts(); }
   [[nodiscard]] bool quick() const override { return real_->quick(); }
-  Result<schema::ByteCount> size_for(schema::ByteCount asked, schema::CacheMode mode) override {
+  Result<ByteCount> size_for(ByteCount asked, CacheMode mode) override {
     return real_->size_for(asked, mode);
   }
   bool granting(const pool::Extent& extent) noexcept override { return real_->granting(extent); }
   void never_granted(const pool::Extent& extent) noexcept override { real_->never_granted(extent); }
   Result<pool::Extent> carve(const pool::Carving& carving, const pool::Progress& progress) override {
     const Acting acting(name());
-    Result<pool::Extent> carved = real_->carve(carving, [&](schema::ByteCount done, schema::ByteCount total) {
+    Result<pool::Extent> carved = real_->carve(carving, [&](ByteCount done, ByteCount total) {
       step("filling", name());
       if (progress) progress(done, total);
     });
     step("carved", name());
     return carved;
   }
-  Result<pool::Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) override {
+  Result<pool::Extent> reattach(const ledger::RegionRecord& record, Fd held) override {
     Result<pool::Extent> extent = real_->reattach(record, std::move(held));
     step("reattached", name());
     return extent;
   }
-  Result<void> cut(pool::Extent& extent, schema::SealKind seal) override {
+  Result<void> cut(pool::Extent& extent, SealKind seal) override {
     Result<void> done = real_->cut(extent, seal);
     step("cut", name());
     return done;
@@ -127,32 +122,32 @@ class DyingLedger final : public ledger::Ledger {
   Task<Result<void>> put_quota(ledger::QuotaRecord record) override {
     return real_->put_quota(std::move(record));
   }
-  Task<Result<void>> erase_quota(schema::SubjectKind subject, std::uint32_t id, std::string pool) override {
+  Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) override {
     return real_->erase_quota(subject, id, std::move(pool));
   }
   Task<Result<void>> close() override { return real_->close(); }
-  [[nodiscard]] schema::Granularity granularity() const override { return real_->granularity(); }
+  [[nodiscard]] Granularity granularity() const override { return real_->granularity(); }
 
  private:
   std::unique_ptr<ledger::Ledger> real_;
 };
 
-class DyingKeeper final : public confine::Keeper {
+class DyingKeeper final : public keeper::Keeper {
  public:
-  explicit DyingKeeper(std::unique_ptr<confine::Keeper> real) : real_(std::move(real)) {}
+  explicit DyingKeeper(std::unique_ptr<keeper::Keeper> real) : real_(std::move(real)) {}
   void attach(Loop& loop) override { real_->attach(loop); }
   [[nodiscard]] bool adopted() const override { return real_->adopted(); }
   [[nodiscard]] bool knows_earlier_grants() const override { return real_->knows_earlier_grants(); }
   [[nodiscard]] int pid() const override { return real_->pid(); }
-  [[nodiscard]] confine::KeeperHealth health() const override { return real_->health(); }
-  std::vector<confine::HeldMemory> take_held() override { return real_->take_held(); }
+  [[nodiscard]] keeper::KeeperHealth health() const override { return real_->health(); }
+  std::vector<keeper::HeldMemory> take_held() override { return real_->take_held(); }
   std::vector<confine::LiveGrant> take_live_grants() override { return real_->take_live_grants(); }
-  Task<Result<void>> hold(RegionId region, schema::BorrowedFd fd) override {
+  Task<Result<void>> hold(RegionId region, BorrowedFd fd) override {
     Result<void> done = co_await real_->hold(region, fd);
     step("held", "");
     co_return done;
   }
-  void guard(RegionId region, schema::BorrowedFd fd) override { real_->guard(region, fd); }
+  void guard(RegionId region, BorrowedFd fd) override { real_->guard(region, fd); }
   void drop(RegionId region) override {
     real_->drop(region);
     step("dropped", "");
@@ -168,14 +163,14 @@ class DyingKeeper final : public confine::Keeper {
   void shut_down() override { real_->shut_down(); }
 
  private:
-  std::unique_ptr<confine::Keeper> real_;
+  std::unique_ptr<keeper::Keeper> real_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<confine::Keeper>> keeper(const confine::KeeperOptions& options) {
-  MAPCAP_TRY(std::unique_ptr<confine::Keeper> real, confine::Keeper::adopt_or_start(options));
-  return std::unique_ptr<confine::Keeper>(std::make_unique<DyingKeeper>(std::move(real)));
+Result<std::unique_ptr<keeper::Keeper>> keeper(const keeper::KeeperOptions& options) {
+  MAPCAP_TRY(std::unique_ptr<keeper::Keeper> real, keeper::Keeper::adopt_or_start(options));
+  return std::unique_ptr<keeper::Keeper>(std::make_unique<DyingKeeper>(std::move(real)));
 }
 
 Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker) {

@@ -8,6 +8,7 @@
 
 namespace {
 
+using namespace mapcap;
 using namespace mapcap::schema;
 
 void require(bool condition, const char* what) {
@@ -33,7 +34,7 @@ void round_trip(const Result<Value>& first, std::size_t most, Decode decode) {
 bool replaced_because_too_large(const Packet& packet, const FromBroker& original) {
   const Result<FromBroker> told = decode_from_broker(packet);
   return told && told.value() != original && std::holds_alternative<Reply>(told.value()) &&
-         std::holds_alternative<Error>(std::get<Reply>(told.value()).body);
+         std::holds_alternative<Failure>(std::get<Reply>(told.value()).body);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 namespace {
 
+using namespace mapcap;
 using namespace mapcap::schema;
 
 void write(const std::string& path, char direction, const Packet& packet) {

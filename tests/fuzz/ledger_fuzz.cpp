@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "broker/ledger/record_layout.h"
 #include "broker/ledger/recovery.h"
+#include "broker/ledger/table/record_layout.h"
 #include "tests/support/memory_medium.h"
 
 namespace {
@@ -20,32 +20,33 @@ void require(bool condition) {
 }
 
 void reseal(std::vector<std::byte>& bytes, unsigned what) {
-  if (bytes.size() < ledger::kSlotsOffset) return;
+  if (bytes.size() < broker::ledger::kSlotsOffset) return;
   std::uint32_t salt = 0;
   for (std::size_t copy : {0U, 1U}) {
-    const auto superblock =
-        std::span(bytes).subspan(ledger::superblock_range(copy).offset, ledger::kSuperblockSize);
+    const auto superblock = std::span(bytes).subspan(broker::ledger::superblock_range(copy).offset,
+                                                     broker::ledger::kSuperblockSize);
     if ((what & 1U << copy) != 0) {
-      const std::size_t last = ledger::kSuperblockSize - 4;
-      ledger::save32(superblock, last, ~ledger::crc32c(superblock.first(last), ~0U));
+      const std::size_t last = broker::ledger::kSuperblockSize - 4;
+      broker::ledger::save32(superblock, last, ~broker::ledger::crc32c(superblock.first(last), ~0U));
     }
-    salt = ledger::load32(superblock, 40);
+    salt = broker::ledger::load32(superblock, 40);
   }
   if ((what & 4U) == 0) return;
-  const std::size_t slots =
-      std::min<std::size_t>((bytes.size() - ledger::kSlotsOffset) / ledger::kSlotSize, kMostSlots);
+  const std::size_t slots = std::min<std::size_t>(
+      (bytes.size() - broker::ledger::kSlotsOffset) / broker::ledger::kSlotSize, kMostSlots);
   for (std::uint32_t slot = 0; slot < slots; ++slot) {
-    const auto at =
-        std::span(bytes).subspan(ledger::kSlotsOffset + slot * ledger::kSlotSize, ledger::kSlotSize);
-    const auto kind = static_cast<ledger::SlotKind>(std::to_integer<std::uint8_t>(at[4]));
-    const auto strength = static_cast<ledger::Strength>(std::to_integer<std::uint8_t>(at[5]) & 1U);
-    const ledger::SlotHeader header{kind, strength, ledger::load64(at, 8), ledger::load64(at, 16)};
-    if (kind == ledger::SlotKind::tombstone) {
-      ledger::save64(at, 0, ledger::tombstone_word(header, {salt, slot}));
-    } else if (ledger::load64(at, 0) != 0) {
-      ledger::SlotImage image;
+    const auto at = std::span(bytes).subspan(broker::ledger::kSlotsOffset + slot * broker::ledger::kSlotSize,
+                                             broker::ledger::kSlotSize);
+    const auto kind = static_cast<broker::ledger::SlotKind>(std::to_integer<std::uint8_t>(at[4]));
+    const auto strength = static_cast<broker::ledger::Strength>(std::to_integer<std::uint8_t>(at[5]) & 1U);
+    const broker::ledger::SlotHeader header{kind, strength, broker::ledger::load64(at, 8),
+                                            broker::ledger::load64(at, 16)};
+    if (kind == broker::ledger::SlotKind::tombstone) {
+      broker::ledger::save64(at, 0, broker::ledger::tombstone_word(header, {salt, slot}));
+    } else if (broker::ledger::load64(at, 0) != 0) {
+      broker::ledger::SlotImage image;
       std::memcpy(image.data(), at.data(), image.size());
-      ledger::seal(image, header, {salt, slot});
+      broker::ledger::seal(image, header, {salt, slot});
       std::memcpy(at.data(), image.data(), image.size());
     }
   }
@@ -60,16 +61,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // understood.
   std::vector<std::byte> bytes;
   if ((what & 8U) != 0)
-    bytes = test::empty_ledger(std::min<std::size_t>((size / ledger::kSlotSize + 16) / 16 * 16, kMostSlots));
-  const std::size_t from = bytes.empty() ? 0 : ledger::kSlotsOffset;
+    bytes = test::empty_ledger(
+        std::min<std::size_t>((size / broker::ledger::kSlotSize + 16) / 16 * 16, kMostSlots));
+  const std::size_t from = bytes.empty() ? 0 : broker::ledger::kSlotsOffset;
   if (bytes.size() < from + size - 1 && from == 0) bytes.resize(size - 1);
   std::memcpy(bytes.data() + from, data + 1, std::min(size - 1, bytes.size() - from));
   reseal(bytes, what);
 
   test::MemoryMedium medium(bytes);
-  const auto reading = ledger::read(medium);
+  const auto reading = broker::ledger::read(medium);
   require(medium.contents() == bytes);
-  auto opened = ledger::recover(medium);
+  auto opened = broker::ledger::recover(medium);
   require(reading.has_value() == opened.has_value());
   if (!opened) {
     require(!opened.error().sentence.empty() && !reading.error().sentence.empty());
@@ -80,18 +82,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(found.recovered.quotas.size() == reading.value().quotas.size());
   for (const auto& region : found.recovered.regions) {
     require(found.next_id > region.id.value);
-    ledger::SlotImage image;
-    require(ledger::encode(region, image).has_value());
+    broker::ledger::SlotImage image;
+    require(broker::ledger::encode(region, image).has_value());
   }
   // What was freed stays free, what was found is found again, and what is damaged goes when it is forgotten.
-  const auto again = ledger::recover(medium);
+  const auto again = broker::ledger::recover(medium);
   require(again.has_value());
   require(again.value().recovered.regions == found.recovered.regions);
   require(again.value().recovered.quotas == found.recovered.quotas);
   require(again.value().recovered.damaged == found.recovered.damaged && again.value().recovered.stale == 0);
-  const auto forgotten = ledger::forget_damaged(medium);
+  const auto forgotten = broker::ledger::forget_damaged(medium);
   require(forgotten.has_value() && forgotten.value() == found.recovered.damaged);
-  const auto clean = ledger::recover(medium);
+  const auto clean = broker::ledger::recover(medium);
   require(clean.has_value() && clean.value().recovered.damaged == 0);
   require(clean.value().recovered.regions == found.recovered.regions);
   return 0;

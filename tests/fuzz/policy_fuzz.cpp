@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "policy/loader.h"
+#include "policy/load/loader.h"
 
 namespace {
 
@@ -31,9 +31,9 @@ void ask(const policy::Policy& policy, const policy::Subject& subject) {
     action.verb = static_cast<policy::Verb>(i);
     action.name = i % 2 == 0 ? "a/b" : "";
     action.pool = policy.pools().front().name;
-    action.rights = schema::Access::read_write;
-    action.lifetime = schema::Lifetime{schema::LifetimeKind::ttl, std::chrono::seconds(60)};
-    action.size = schema::ByteCount{1U << 20U};
+    action.rights = Access::read_write;
+    action.lifetime = Lifetime{LifetimeKind::ttl, std::chrono::seconds(60)};
+    action.size = ByteCount{1U << 20U};
     const bool allowed = policy.authorize(subject, action).has_value();
     require(allowed == policy.allows(subject, action), "authorize and allows disagree");
     require(allowed == policy.explain(subject, action).allowed, "authorize and explain disagree");
@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);  // SAFETY: bytes as chars
   const auto loaded = policy::load_text(text, "f", accounts());
   if (!loaded) {
-    require(loaded.error().code == schema::ErrorCode::invalid, "refused as something else than invalid");
+    require(loaded.error().code == ErrorCode::invalid, "refused as something else than invalid");
     require(loaded.error().sentence.starts_with("f:"), "refused without a position");
     return 0;
   }

@@ -10,7 +10,7 @@
 
 #include <functional>
 
-#include "broker/confine/keeper_setup.h"
+#include "broker/keeper/setup.h"
 #include "tests/support/keeper_harness.h"
 
 namespace mapcap::test {
@@ -20,7 +20,7 @@ namespace {
 int end_of_sandboxed(const std::function<void()>& work) {
   const pid_t pid = ::fork();
   if (pid == 0) {
-    if (!broker::confine::sandbox_keeper()) ::_exit(99);
+    if (!broker::keeper::sandbox_keeper()) ::_exit(99);
     work();
     ::_exit(0);
   }

@@ -26,7 +26,7 @@ TEST_F(UntrackedConfiner, SealedGrantsAreFreshOpensWithTheirRights) {
   drive([&](Loop&) -> Task<void> {
     const auto confiner = broker::confine::make_sealed();
     EXPECT_FALSE(confiner->tracks_grants());
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     EXPECT_EQ(::fchmod(fd.get(), 0777), 0);
     CO_ASSERT(confiner->attach(RegionId{1}, fd.borrow(), kSize));
     auto read_only = co_await issue(*confiner, Access::read_only);
@@ -58,10 +58,10 @@ TEST_F(UntrackedConfiner, SealedGrantsAreFreshOpensWithTheirRights) {
 
 TEST_F(UntrackedConfiner, NativeRefusesWhatCanBeReadAndWritten) {
   const auto confiner = broker::confine::make_native();
-  const UniqueFd memfd = memory(kSize);
-  const UniqueFd null(::open("/dev/zero", O_RDWR | O_CLOEXEC));
-  const UniqueFd sysfs(::open("/sys/kernel/uevent_seqnum", O_RDONLY | O_CLOEXEC));
-  for (const UniqueFd* fd : {&memfd, &null, &sysfs}) {
+  const Fd memfd = memory(kSize);
+  const Fd null(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+  const Fd sysfs(::open("/sys/kernel/uevent_seqnum", O_RDONLY | O_CLOEXEC));
+  for (const Fd* fd : {&memfd, &null, &sysfs}) {
     if (!fd->valid()) continue;
     const auto attached = confiner->attach(RegionId{1}, fd->borrow(), kSize);
     ASSERT_FALSE(attached);
@@ -70,7 +70,7 @@ TEST_F(UntrackedConfiner, NativeRefusesWhatCanBeReadAndWritten) {
 }
 
 TEST_F(UntrackedConfiner, NativeIssuesSecretMemoryReadWriteOnly) {
-  const UniqueFd secret(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
+  const Fd secret(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC)));
   if (!secret.valid()) GTEST_SKIP() << "memfd_secret: not enabled in this kernel (secretmem.enable=1)";
   ASSERT_EQ(::ftruncate(secret.get(), kSize.value), 0);
   drive([&](Loop&) -> Task<void> {

@@ -35,7 +35,7 @@ TEST_F(KeeperLife, StartThatFailsAtAnyDescriptorLeavesNothingBehind) {
 TEST_F(KeeperLife, IssueThatFailsForWantOfDescriptorsSaysSoAndLeaksNoGrant) {
   REQUIRE_CLONES();
   with_keeper([&](Loop&, Keeper& keeper) -> Task<void> {
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     auto warm = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_only);
     CO_ASSERT(warm);
     const std::size_t before = descriptors_of(::getpid());
@@ -46,8 +46,8 @@ TEST_F(KeeperLife, IssueThatFailsForWantOfDescriptorsSaysSoAndLeaksNoGrant) {
       CO_ASSERT(::getrlimit(RLIMIT_NOFILE, &usual) == 0);
       const rlimit tight{before + 64, usual.rlim_max};
       CO_ASSERT(::setrlimit(RLIMIT_NOFILE, &tight) == 0);
-      std::vector<UniqueFd> filling;
-      for (UniqueFd copy(::dup(fd.get())); copy.valid(); copy = UniqueFd(::dup(fd.get()))) {
+      std::vector<Fd> filling;
+      for (Fd copy(::dup(fd.get())); copy.valid(); copy = Fd(::dup(fd.get()))) {
         filling.push_back(std::move(copy));
       }
       CO_ASSERT(filling.size() > spare);

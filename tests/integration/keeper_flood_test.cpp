@@ -5,14 +5,14 @@
 #include <cerrno>
 #include <vector>
 
-#include "broker/confine/throttle.h"
+#include "broker/keeper/fuse/throttle.h"
 #include "tests/support/keeper_harness.h"
 
 namespace mapcap::test {
 namespace {
 
 constexpr ByteCount kSize{8192};
-using broker::confine::Throttle;
+using broker::keeper::Throttle;
 constexpr int kFlooders = 8;
 using Microseconds = std::chrono::duration<double, std::micro>;
 
@@ -22,7 +22,7 @@ class Flood {
  public:
   explicit Flood(BorrowedFd grant) {
     counts_ = static_cast<std::uint64_t*>(
-        ::mmap(nullptr, schema::kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+        ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     EXPECT_NE(counts_, MAP_FAILED);
     for (int i = 0; i < kFlooders; ++i) {
       const pid_t pid = ::fork();
@@ -40,7 +40,7 @@ class Flood {
   ~Flood() {
     for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
     for (const pid_t pid : pids_) ::waitpid(pid, nullptr, 0);
-    ::munmap(counts_, schema::kPageSize);
+    ::munmap(counts_, kPageSize);
   }
   Flood(const Flood&) = delete;
   Flood& operator=(const Flood&) = delete;
@@ -90,7 +90,7 @@ TEST_F(KeeperFlood, EightFloodersAreHeldToTheirRateAndIssuingGoesOn) {
         auto keeper = start();
         CO_ASSERT(keeper != nullptr);
         keeper->attach(loop);
-        const UniqueFd fd = memory(kSize);
+        const Fd fd = memory(kSize);
         CO_ASSERT(keeper->clone().attach(RegionId{1}, fd.borrow(), kSize));
         auto grant = co_await keeper->clone().issue(RegionId{1}, label(kSize, Access::read_write));
         CO_ASSERT(grant);

@@ -8,13 +8,13 @@
 
 #include <algorithm>
 
-#include "broker/confine/keeper_wire.h"
+#include "broker/keeper/wire.h"
 #include "tests/support/keeper_life.h"
 
 namespace mapcap::test {
 namespace {
 
-namespace wire = broker::confine::wire;
+namespace wire = broker::keeper::wire;
 
 constexpr std::uint64_t kMany = 2000;  // Seven times what an idle socket's queue takes, one by one.
 
@@ -55,7 +55,7 @@ class HiddenFuse {
   HiddenFuse& operator=(const HiddenFuse&) = delete;
 
  private:
-  UniqueFd before_;
+  Fd before_;
 };
 
 class KeeperHold : public KeeperLife {
@@ -74,7 +74,7 @@ class KeeperHold : public KeeperLife {
   }
 
   const OneProcessor one_;
-  const UniqueFd fd_ = memory(kSize);
+  const Fd fd_ = memory(kSize);
 };
 
 // Promise 9
@@ -130,7 +130,7 @@ TEST_F(KeeperHold, AHoldThatNoKeeperTakesInTimeIsRefusedForGood) {
     const pid_t pid = keeper.pid();
     ::kill(pid, SIGSTOP);
     std::uint64_t next = 1;
-    Result<void> refused = schema::ok();
+    Result<void> refused = ok();
     for (; next < 10'000 && refused; ++next) refused = co_await keeper.hold(RegionId{next}, fd_.borrow());
     CO_ASSERT(!refused);
     EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
@@ -194,8 +194,8 @@ pid_t start_older_keeper(const std::string& directory) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::listen(listener, 8);  // Here, so that peers see this process.
   if (::write(listens[1], "", 1) != 1) ::_exit(255);
-  const UniqueFd peer(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-  const UniqueFd page(::memfd_create("page", MFD_CLOEXEC));
+  const Fd peer(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+  const Fd page(::memfd_create("page", MFD_CLOEXEC));
   wire::Bytes welcome = wire::packet({wire::Kind::welcome, 0, wire::kVersion, 0});
   wire::append(welcome, wire::Welcome{2, 1000, 0, 0});
   const BorrowedFd fds[] = {page.borrow()};

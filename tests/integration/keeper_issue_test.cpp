@@ -31,7 +31,7 @@ class KeeperIssue : public KeeperTest {
       auto keeper = start();
       CO_ASSERT(keeper != nullptr);
       keeper->attach(loop);
-      const UniqueFd fd = memory(kSize);
+      const Fd fd = memory(kSize);
       const auto attached = keeper->clone().attach(RegionId{1}, fd.borrow(), kSize);
       CO_ASSERT(attached);
       auto issued = co_await keeper->clone().issue(RegionId{1}, label(kSize, rights));
@@ -179,7 +179,7 @@ TEST_F(KeeperIssue, GrantsOfARegionShareNeitherOffsetNorLocksNorIdentity) {
 TEST_F(KeeperIssue, NothingShowsInTheMountTable) {
   REQUIRE_CLONES();
   with_grant(Access::read_write, [](Loop&, Keeper&, BorrowedFd, Issued&) -> Task<void> {
-    UniqueFd table(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+    Fd table(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
     std::string text(1 << 16, '\0');
     const ssize_t got = ::read(table.get(), text.data(), text.size());
     CO_ASSERT(got > 0);
@@ -214,7 +214,7 @@ TEST_F(KeeperIssue, BackingThatCannotBeClonedIsUnsupported) {
 TEST_F(KeeperIssue, ForeignFileKeepsItsFlags) {
   REQUIRE_CLONES();
   with_grant(Access::read_write, [](Loop&, Keeper& keeper, BorrowedFd, Issued&) -> Task<void> {
-    const UniqueFd file = memory(kSize);
+    const Fd file = memory(kSize);
     const auto attached =
         keeper.clone().attach(RegionId{2}, file.borrow(), kSize, broker::confine::Backing::foreign);
     CO_ASSERT(attached);

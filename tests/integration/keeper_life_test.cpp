@@ -45,7 +45,7 @@ TEST_F(KeeperLife, GrantIsReleasedWhenItsLastDescriptorAndMappingAreGone) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     std::multiset<GrantId> released;
     keeper.on_release([&](GrantId grant) { released.insert(grant); });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
 
     for (const Access rights : {Access::read_write, Access::read_only}) {
       auto closed = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), rights);
@@ -75,7 +75,7 @@ TEST_F(KeeperLife, GrantIsReleasedWithinAHundredMillisecondsOfItsHoldersDeath) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     GrantId released = 0;
     keeper.on_release([&](GrantId grant) { released = grant; });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     auto fastest = std::chrono::steady_clock::duration::max();
     // The best of ten: what the keeper adds, rather than what a busy machine does.
     for (int attempt = 0; attempt < 10; ++attempt) {
@@ -188,7 +188,7 @@ TEST_F(KeeperLife, DroppedMemoryIsLetGo) {
   REQUIRE_CLONES();
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     const std::size_t before = descriptors_of(keeper.pid());
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before + 1; }));
     keeper.drop(RegionId{1});

@@ -15,11 +15,11 @@ namespace {
 bool abort_connection_of(BorrowedFd grant) {
   struct stat status {};
   if (::fstat(grant.get(), &status) != 0) return false;
-  const UniqueFd context(::fsopen("fusectl", FSOPEN_CLOEXEC));
+  const Fd context(::fsopen("fusectl", FSOPEN_CLOEXEC));
   if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
-  const UniqueFd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  const Fd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
   const std::string path = std::to_string(minor(status.st_dev)) + "/abort";
-  const UniqueFd file(::openat(mount.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
+  const Fd file(::openat(mount.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
   return ::write(file.get(), "1", 1) == 1;
 }
 
@@ -29,7 +29,7 @@ TEST_F(KeeperLife, KilledKeeperIsReplacedAndOldMappingsGoOn) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     int replaced = 0;
     keeper.on_replaced([&] { ++replaced; });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     auto before = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_write);
     CO_ASSERT(before);
@@ -64,7 +64,7 @@ TEST_F(KeeperLife, StoppedKeeperTimesOutAndServesAgainWhenContinued) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     std::vector<GrantId> released;
     keeper.on_release([&](GrantId grant) { released.push_back(grant); });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     auto before = co_await issue_patiently(keeper, RegionId{1}, fd.borrow(), Access::read_write);
     CO_ASSERT(before);
 
@@ -116,7 +116,7 @@ TEST_F(KeeperLife, SilentKeeperIsKilledAndReplacedWhileOpensWait) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     int replaced = 0;
     keeper.on_replaced([&] { ++replaced; });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     CO_ASSERT(keeper.clone().attach(RegionId{1}, fd.borrow(), kSize));
     const pid_t old = keeper.pid();
     ::kill(old, SIGSTOP);
@@ -135,7 +135,7 @@ TEST_F(KeeperLife, AbortedConnectionIsReplacedUnderALivingBroker) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     int replaced = 0;
     keeper.on_replaced([&] { ++replaced; });
-    const UniqueFd fd = memory(kSize);
+    const Fd fd = memory(kSize);
     auto before = co_await attach_and_issue(keeper, RegionId{1}, fd.borrow(), Access::read_write);
     CO_ASSERT(before);
     CO_ASSERT(abort_connection_of(before.value().fd.borrow()));

@@ -8,9 +8,6 @@ namespace mapcap::test {
 namespace {
 
 using namespace std::chrono_literals;
-using schema::Access;
-using schema::Lifetime;
-using schema::LifetimeKind;
 
 constexpr Lifetime kPersistent{LifetimeKind::persistent, 0ns};
 

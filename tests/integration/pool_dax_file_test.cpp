@@ -13,17 +13,13 @@
 #include <fstream>
 
 #include "broker/pool/bad_blocks.h"
-#include "broker/pool/dax_file.h"
-#include "broker/pool/region_files.h"
+#include "broker/pool/files/dax_file.h"
+#include "broker/pool/files/region_files.h"
 
 namespace mapcap::broker::pool {
 namespace {
 
 namespace fs = std::filesystem;
-using schema::ByteCount;
-using schema::ErrorCode;
-using schema::RegionState;
-using schema::SealKind;
 using testing::HasSubstr;
 
 constexpr ByteCount kSize{64U << 10U};
@@ -46,7 +42,7 @@ class DaxFilePoolTest : public testing::Test {
   }
 
   static void clear_append(const fs::path& file) {
-    const schema::UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
     int flags = 0;
     if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) return;
     flags &= ~FS_APPEND_FL;
@@ -60,7 +56,7 @@ class DaxFilePoolTest : public testing::Test {
   }
   /// A carving that was recorded.
   static Extent carve(Pool& pool, std::uint64_t id) {
-    auto carved = pool.carve({schema::RegionId{id}, kSize, SealKind::revocable}, nullptr);
+    auto carved = pool.carve({RegionId{id}, kSize, SealKind::revocable}, nullptr);
     EXPECT_TRUE(carved) << carved.error().sentence;
     if (!carved) return {};
     carved.value().keep();
@@ -98,7 +94,7 @@ class DaxFilePoolTest : public testing::Test {
 TEST_F(DaxFilePoolTest, EveryByteIsAllocatedWrittenAndZero) {  // Promises 4 and 6
   const auto pool = open();
   std::vector<std::uint64_t> progress;
-  auto carved = pool->carve({schema::RegionId{7}, kSize, SealKind::revocable},
+  auto carved = pool->carve({RegionId{7}, kSize, SealKind::revocable},
                             [&](ByteCount done, ByteCount) { progress.push_back(done.value); });
   ASSERT_TRUE(carved) << carved.error().sentence;
   struct stat status {};
@@ -115,9 +111,9 @@ TEST_F(DaxFilePoolTest, EveryByteIsAllocatedWrittenAndZero) {  // Promises 4 and
 
 TEST_F(DaxFilePoolTest, ADirectoryWithoutDaxIsToldToNeedMsync) {  // Promise 10
   const auto pool = open();
-  if (pool->facts().durability.granularity == schema::Granularity::none) GTEST_SKIP() << "/tmp is a tmpfs";
+  if (pool->facts().durability.granularity == Granularity::none) GTEST_SKIP() << "/tmp is a tmpfs";
   EXPECT_EQ(pool->facts().durability,
-            (schema::Durability{schema::Granularity::page, schema::PersistenceDomain::block_device, false}));
+            (Durability{Granularity::page, PersistenceDomain::block_device, false}));
   EXPECT_FALSE(pool->facts().volatile_memory);
   EXPECT_THAT(pool->facts().seals, testing::ElementsAre(SealKind::revocable));
 }
@@ -127,7 +123,7 @@ TEST_F(DaxFilePoolTest, ACutMappingFaultsAndTheFileGoesOnlyWithFree) {  // Promi
   Extent extent = carve(*pool, 1);
   {
     const std::string link = "/proc/self/fd/" + std::to_string(extent.fd().get());
-    const schema::UniqueFd holder(::open(link.c_str(), O_RDWR | O_CLOEXEC));
+    const Fd holder(::open(link.c_str(), O_RDWR | O_CLOEXEC));
     ASSERT_TRUE(holder.valid());
     auto* bytes = static_cast<char*>(::mmap(nullptr, kSize.value, PROT_WRITE, MAP_SHARED, holder.get(), 0));
     ASSERT_NE(bytes, MAP_FAILED);
@@ -156,7 +152,7 @@ TEST_F(DaxFilePoolTest, HeldIsTrueWhileAnyDescriptorOrMappingIsLeft) {  // Promi
   EXPECT_FALSE(pool->held(extent).value());
   const std::string link = "/proc/self/fd/" + std::to_string(extent.fd().get());
   for (const int access : {O_RDONLY, O_RDWR}) {
-    schema::UniqueFd holder(::open(link.c_str(), access | O_CLOEXEC));
+    Fd holder(::open(link.c_str(), access | O_CLOEXEC));
     EXPECT_TRUE(pool->held(extent).value());
     void* address = ::mmap(nullptr, kSize.value, PROT_READ, MAP_SHARED, holder.get(), 0);
     holder.reset();
@@ -168,7 +164,7 @@ TEST_F(DaxFilePoolTest, HeldIsTrueWhileAnyDescriptorOrMappingIsLeft) {  // Promi
 
 TEST_F(DaxFilePoolTest, AnUndoneCarvingLeavesNoFileBehindTheNext) {
   const auto pool = open();
-  { auto undone = pool->carve({schema::RegionId{1}, kSize, SealKind::revocable}, nullptr); }
+  { auto undone = pool->carve({RegionId{1}, kSize, SealKind::revocable}, nullptr); }
   ASSERT_TRUE(pool->free_discarded());
   EXPECT_EQ(files(), 0U);
 }
@@ -252,7 +248,7 @@ TEST_F(DaxFilePoolTest, AStepThatFailsOnceLeavesNothingBehind) {
     std::size_t step = 0;
     options.fault = [&](std::string_view) { return step++ == failing ? EIO : 0; };
     const auto pool = open();
-    auto carved = pool->carve({schema::RegionId{1}, kSize, SealKind::revocable}, nullptr);
+    auto carved = pool->carve({RegionId{1}, kSize, SealKind::revocable}, nullptr);
     if (carved) {
       Extent extent = std::move(carved.value());
       extent.keep();
@@ -273,7 +269,7 @@ TEST_F(DaxFilePoolTest, AStepThatFailsOnceLeavesNothingBehind) {
 TEST_F(DaxFilePoolTest, AFullFilesystemIsAFullPool) {
   options.fault = [](std::string_view call) { return call == "allocate" ? ENOSPC : 0; };
   const auto pool = open();
-  auto carved = pool->carve({schema::RegionId{1}, kSize, SealKind::revocable}, nullptr);
+  auto carved = pool->carve({RegionId{1}, kSize, SealKind::revocable}, nullptr);
   ASSERT_FALSE(carved);
   EXPECT_EQ(carved.error().code, ErrorCode::pool_full);
   EXPECT_THAT(carved.error().sentence, HasSubstr("pmem"));
@@ -303,8 +299,8 @@ TEST_F(DaxFilePoolTest, BadInputIsRefusedWithTheReason) {
 }
 
 TEST_F(DaxFilePoolTest, EachDamagedFileKeepsItsOwnBlocksBack) {
-  const RegionFiles files_of(schema::UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
-                             "pool", 0, nullptr);
+  const RegionFiles files_of(Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)), "pool", 0,
+                             nullptr);
   for (int attempt = 0; attempt < 2; ++attempt) {  // of one create
     auto file = files_of.make(7);
     ASSERT_TRUE(file) << file.error().sentence;

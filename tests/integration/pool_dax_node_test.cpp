@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "broker/pool/dax_node.h"
+#include "broker/pool/devices/dax_node.h"
 
 namespace mapcap::broker::pool {
 namespace {

@@ -7,18 +7,14 @@
 #include <filesystem>
 #include <fstream>
 
-#include "broker/pool/dax_device.h"
-#include "broker/pool/device_pool.h"
-#include "broker/pool/pci_bar.h"
+#include "broker/pool/devices/dax_device.h"
+#include "broker/pool/devices/device_pool.h"
+#include "broker/pool/devices/pci_bar.h"
 
 namespace mapcap::broker::pool {
 namespace {
 
 namespace fs = std::filesystem;
-using schema::ByteCount;
-using schema::CacheMode;
-using schema::ErrorCode;
-using schema::SealKind;
 using testing::HasSubstr;
 
 constexpr ByteCount kSmall{4U << 20U};
@@ -41,11 +37,11 @@ class DevicePoolTest : public testing::Test {
     parts.facts.cache_modes = {CacheMode::write_back};
     parts.devices = {device("large", kLarge), device("small", kSmall)};
     parts.bad_blocks = [this](const Device& each) { return damaged == each.size ? 8U : 0U; };
-    parts.check = [this](const Device& each, const Device::Mode& mode) -> schema::Result<void> {
-      if (damaged != each.size) return schema::ok();
-      return schema::error(ErrorCode::io, mode.path + " has bad blocks");
+    parts.check = [this](const Device& each, const Device::Mode& mode) -> Result<void> {
+      if (damaged != each.size) return ok();
+      return failure(ErrorCode::io, mode.path + " has bad blocks");
     };
-    parts.held = [this](const Device&, schema::BorrowedFd) -> schema::Result<bool> { return held; };
+    parts.held = [this](const Device&, BorrowedFd) -> Result<bool> { return held; };
     return make_device_pool(std::move(parts));
   }
   /// A file in a device's place, full of what an old tenant left.
@@ -54,8 +50,8 @@ class DevicePoolTest : public testing::Test {
     if (!fs::exists(path)) std::ofstream(path) << std::string(size.value, 'o');
     return {{{CacheMode::write_back, path}}, size};
   }
-  schema::Result<Extent> carve(ByteCount size) {
-    return pool->carve({schema::RegionId{1}, size, SealKind::revocable, CacheMode::write_back}, nullptr);
+  Result<Extent> carve(ByteCount size) {
+    return pool->carve({RegionId{1}, size, SealKind::revocable, CacheMode::write_back}, nullptr);
   }
 
   std::string directory;
@@ -209,9 +205,9 @@ TEST_F(DevicePoolTest, ADamagedDeviceIsLeftOutWhileAnotherWillDo) {
   parts.facts.name = "twins";
   parts.facts.cache_modes = {CacheMode::write_back};
   parts.devices = {device("first", kSmall), device("second", kSmall)};
-  parts.check = [&](const Device&, const Device::Mode& mode) -> schema::Result<void> {
-    if (mode.path != unfit) return schema::ok();
-    return schema::error(ErrorCode::io, mode.path + " has bad blocks");
+  parts.check = [&](const Device&, const Device::Mode& mode) -> Result<void> {
+    if (mode.path != unfit) return ok();
+    return failure(ErrorCode::io, mode.path + " has bad blocks");
   };
   pool = make_device_pool(std::move(parts));
   auto second = carve(kSmall);

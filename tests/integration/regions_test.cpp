@@ -11,9 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using broker::SessionId;
-using schema::ErrorCode;
-using schema::Lifetime;
-using schema::LifetimeKind;
 using schema::NoticeKind;
 
 constexpr Lifetime kPersistent{LifetimeKind::persistent, 0ns};
@@ -93,7 +90,7 @@ class ListTest : public RegionsTest {
   void revoke_all(const Who& who) {
     std::vector<std::string> live;
     directory().visit_all([&](const broker::Region& region) {
-      if (region.record.state == schema::RegionState::live) live.push_back(region.record.name);
+      if (region.record.state == RegionState::live) live.push_back(region.record.name);
     });
     for (const std::string& one : live) EXPECT_TRUE(revoke(who, one));
   }
@@ -135,7 +132,7 @@ TEST_F(ListTest, WhatIsThereAllTheTimeIsListedOnceAndInOrderWhileOthersComeAndGo
   // By now everything that is there was there when its page came, but what was made behind the cursor.
   directory().visit_all([&](const broker::Region& region) {
     const int number = std::stoi(region.record.name.substr(2));
-    if (region.record.state == schema::RegionState::live && number % 10 == 0) {
+    if (region.record.state == RegionState::live && number % 10 == 0) {
       EXPECT_EQ(times[region.record.name], 1) << region.record.name;
     }
   });

@@ -19,12 +19,11 @@ namespace mapcap::test {
 
 using namespace std::chrono_literals;
 using schema::Request;
-using schema::UniqueFd;
 
 namespace {
 
-UniqueFd greeted(const BrokerProcess& broker) {
-  UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
+Fd greeted(const BrokerProcess& broker) {
+  Fd socket = std::move(schema::connect_to(broker.socket()).value());
   (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
   return socket;
 }
@@ -37,7 +36,7 @@ RegionSpec spec(const std::string& name, std::uint64_t size) {
 }
 
 void hold_connections(const BrokerProcess& broker) {
-  std::vector<UniqueFd> held;
+  std::vector<Fd> held;
   for (int i = 0; i < 1000; ++i) {
     auto connected = schema::connect_to(broker.socket());
     if (connected) held.push_back(std::move(connected.value()));
@@ -45,7 +44,7 @@ void hold_connections(const BrokerProcess& broker) {
 }
 
 /// False: no more of it goes out.
-bool push(const UniqueFd& socket, const schema::Packet& packet, WhenFull when_full) {
+bool push(const Fd& socket, const schema::Packet& packet, WhenFull when_full) {
   for (;;) {
     const auto sent = schema::send(socket.borrow(), packet);
     if (when_full == WhenFull::try_on) return true;  // Whatever came of it.
@@ -56,14 +55,14 @@ bool push(const UniqueFd& socket, const schema::Packet& packet, WhenFull when_fu
 }
 
 void send_ahead(const BrokerProcess& broker, WhenFull when_full) {
-  const UniqueFd socket = greeted(broker);
+  const Fd socket = greeted(broker);
   const schema::Packet list = schema::encode(Request{2, schema::List{}});
   for (int i = 0; i < 10000 && push(socket, list, when_full); ++i) {
   }
 }
 
 void send_nonsense(const BrokerProcess& broker, WhenFull when_full) {
-  const UniqueFd socket = std::move(schema::connect_to(broker.socket()).value());
+  const Fd socket = std::move(schema::connect_to(broker.socket()).value());
   const schema::Packet largest(200UL * 1024, std::byte{0x41});
   for (int i = 0; i < 100 && push(socket, largest, when_full); ++i) {
   }
@@ -76,11 +75,11 @@ void hold_grants(const BrokerProcess& broker) {
 }
 
 void never_read(const BrokerProcess& broker, WhenFull when_full) {
-  const UniqueFd socket = greeted(broker);
+  const Fd socket = greeted(broker);
   schema::Create ask;
   ask.name = "slow/region";
   ask.size = {4096};
-  ask.grant = schema::Access::read_write;
+  ask.grant = Access::read_write;
   const schema::Packet create = schema::encode(Request{2, ask});
   while (push(socket, create, when_full)) {
   }

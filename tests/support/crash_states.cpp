@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "broker/ledger/slot.h"
+#include "broker/ledger/table/slot.h"
 
 namespace mapcap::test {
 
@@ -21,7 +21,7 @@ bool is_barrier(const Event& event) {
 CrashStates::CrashStates(const RecordingMedium& recording, Bounds bounds)
     : recording_(recording),
       bounds_(bounds),
-      pages_(recording.granularity() == schema::Granularity::page),
+      pages_(recording.granularity() == Granularity::page),
       durable_(recording.initially_durable()) {
   for (const Event& event : recording.initially_dirty()) apply(event, 0);
 }
@@ -83,12 +83,12 @@ void CrashStates::apply(const Event& event, std::size_t number) {
 void CrashStates::settle_line(Line& line, std::size_t before) {
   auto first = line.pending.begin();
   for (; first != line.pending.end() && first->number < before; ++first) {
-    ledger::save64(durable_, first->offset, first->word);
+    broker::ledger::save64(durable_, first->offset, first->word);
   }
   line.pending.erase(line.pending.begin(), first);
 }
 
-void CrashStates::settle_range(ledger::Range range, std::size_t before) {
+void CrashStates::settle_range(broker::ledger::Range range, std::size_t before) {
   const std::size_t from = range.offset / kPage * kPage;
   const std::size_t to = (range.offset + range.size + kPage - 1) / kPage * kPage;
   for (auto at = lines_.lower_bound(from / kLine); at != lines_.end() && at->first * kLine < to; ++at) {
@@ -126,7 +126,7 @@ bool CrashStates::visit_states(std::size_t position, const Visit& visit) {
       for (const Choice& choice : *choices) {
         for (std::size_t i = 0; i < choice.prefixes[choice.chosen]; ++i) {
           const Store& store = choice.line->pending[i];
-          ledger::save64(bytes, store.offset, store.word);
+          broker::ledger::save64(bytes, store.offset, store.word);
         }
       }
     }
@@ -163,12 +163,13 @@ bool CrashStates::visit_states(std::size_t position, const Visit& visit) {
 void CrashStates::kills(const Visit& visit) const {
   const std::vector<Event>& events = recording_.events();
   std::vector<std::byte> view = recording_.initially_durable();
-  for (const Event& event : recording_.initially_dirty()) ledger::save64(view, event.offset, event.word);
+  for (const Event& event : recording_.initially_dirty())
+    broker::ledger::save64(view, event.offset, event.word);
   if (!visit(0, view)) return;
   for (std::size_t number = 0; number < events.size(); ++number) {
     if (events[number].kind == Event::Kind::grow) view.resize(events[number].range.size);
     if (events[number].kind != Event::Kind::store) continue;
-    ledger::save64(view, events[number].offset, events[number].word);
+    broker::ledger::save64(view, events[number].offset, events[number].word);
     if (!visit(number + 1, view)) return;
   }
 }
@@ -179,7 +180,7 @@ CrashStates::Killed CrashStates::killed_at(std::size_t position) const {
     replay.apply(recording_.events()[number], number + 1);
   Killed killed{replay.durable_, replay.durable_};
   for (const auto& [at, line] : replay.lines_) {
-    for (const Store& store : line.pending) ledger::save64(killed.view, store.offset, store.word);
+    for (const Store& store : line.pending) broker::ledger::save64(killed.view, store.offset, store.word);
   }
   return killed;
 }

@@ -60,7 +60,7 @@ class CrashStates {
   };
   void apply(const Event& event, std::size_t number);
   void settle_line(Line& line, std::size_t before);
-  void settle_range(ledger::Range range, std::size_t before);
+  void settle_range(broker::ledger::Range range, std::size_t before);
   bool visit_states(std::size_t position, const Visit& visit);
 
   const RecordingMedium& recording_;

@@ -17,17 +17,17 @@
 #include <utility>
 #include <vector>
 
+#include "mapcap/fd.h"
 #include "schema/channel.h"
 #include "schema/codec.h"
 #include "schema/request.h"
-#include "schema/unique_fd.h"
 
 namespace mapcap::testing {
 
 /// The broker's end of one connection.
 class Peer {
  public:
-  explicit Peer(schema::UniqueFd socket) : socket_(std::move(socket)) {}
+  explicit Peer(Fd socket) : socket_(std::move(socket)) {}
 
   /// The client's next request; id 0 and a Pools body when the client closed.
   schema::Request read() {
@@ -61,11 +61,11 @@ class Peer {
     return hello != nullptr ? *hello : schema::Hello{};
   }
 
-  void reply(std::uint64_t id, schema::ReplyBody body, const std::vector<schema::BorrowedFd>& with = {}) {
+  void reply(std::uint64_t id, schema::ReplyBody body, const std::vector<BorrowedFd>& with = {}) {
     raw(schema::encode(schema::FromBroker(schema::Reply{id, std::move(body)})), with);
   }
   void notice(const schema::Notice& notice) { raw(schema::encode(schema::FromBroker(notice))); }
-  void raw(const std::vector<std::byte>& bytes, const std::vector<schema::BorrowedFd>& with = {}) {
+  void raw(const std::vector<std::byte>& bytes, const std::vector<BorrowedFd>& with = {}) {
     auto sent = schema::send(socket_.borrow(), bytes, with);
     EXPECT_TRUE(sent.has_value() && sent.value());
   }
@@ -75,10 +75,10 @@ class Peer {
     }
   }
 
-  std::vector<schema::UniqueFd> fds;  ///< What came with the request read last.
+  std::vector<Fd> fds;  ///< What came with the request read last.
 
  private:
-  schema::UniqueFd socket_;
+  Fd socket_;
 };
 
 class FakeBroker {
@@ -90,7 +90,7 @@ class FakeBroker {
     char pattern[] = "/tmp/mapcap-fake-XXXXXX";
     directory_ = ::mkdtemp(pattern);
     path_ = directory_ + "/socket";
-    listener_ = schema::UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    listener_ = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::snprintf(address.sun_path, sizeof address.sun_path, "%s", path_.c_str());
@@ -101,8 +101,7 @@ class FakeBroker {
         pollfd watched{listener_.get(), POLLIN, 0};
         constexpr int kPatienceMs = 20000;  // a test that never connects must end, not hang
         if (::poll(&watched, 1, kPatienceMs) != 1) break;
-        Peer peer(
-            schema::UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
+        Peer peer(Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
         script(peer);
       }
       ::unlink(path_.c_str());
@@ -121,7 +120,7 @@ class FakeBroker {
  private:
   std::string directory_;
   std::string path_;
-  schema::UniqueFd listener_;
+  Fd listener_;
   std::thread thread_;
 };
 

@@ -16,10 +16,10 @@
 #include <memory>
 #include <string>
 
-#include "broker/confine/keeper.h"
-#include "broker/loop.h"
-#include "broker/task.h"
-#include "schema/unique_fd.h"
+#include "broker/keeper/keeper.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/task.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::test {
 
@@ -27,19 +27,12 @@ using broker::Loop;
 using broker::Task;
 using broker::confine::Confiner;
 using broker::confine::GrantId;
-using broker::confine::HeldMemory;
 using broker::confine::Issued;
-using broker::confine::Keeper;
-using broker::confine::KeeperOptions;
 using broker::confine::Label;
 using broker::confine::LiveGrant;
-using schema::Access;
-using schema::BorrowedFd;
-using schema::ByteCount;
-using schema::ErrorCode;
-using schema::RegionId;
-using schema::Result;
-using schema::UniqueFd;
+using broker::keeper::HeldMemory;
+using broker::keeper::Keeper;
+using broker::keeper::KeeperOptions;
 
 /// In a coroutine: a failed condition ends it.
 #define CO_ASSERT(condition)                \
@@ -51,7 +44,7 @@ using schema::UniqueFd;
 /// Why clones cannot be tested here; empty: they can.
 inline std::string clones_missing() {
   if (::geteuid() != 0) return "needs root: the keeper mounts FUSE and registers backings (CAP_SYS_ADMIN)";
-  return broker::confine::probe_clone();
+  return broker::keeper::probe_clone();
 }
 
 #define REQUIRE_CLONES() \
@@ -106,8 +99,8 @@ class KeeperTest : public testing::Test {
   }
 
   /// A memfd as the memory pool makes it.
-  static UniqueFd memory(ByteCount size) {
-    UniqueFd fd(::memfd_create("keeper-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  static Fd memory(ByteCount size) {
+    Fd fd(::memfd_create("keeper-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     EXPECT_TRUE(fd.valid());
     EXPECT_EQ(::fchmod(fd.get(), 0600), 0);
     EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size.value)), 0);

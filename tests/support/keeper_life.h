@@ -37,7 +37,7 @@ class KeeperLife : public KeeperTest {
 
   /// For tests with a short deadline: a busy machine may miss it once.
   static Task<Result<Issued>> issue_patiently(Keeper& keeper, RegionId region, BorrowedFd fd, Access rights) {
-    Result<Issued> issued = schema::error(ErrorCode::unavailable, "");
+    Result<Issued> issued = failure(ErrorCode::unavailable, "");
     for (int attempt = 0; attempt < 50 && !issued; ++attempt) {
       issued = co_await attach_and_issue(keeper, region, fd, rights);
     }

@@ -4,9 +4,9 @@
 #include <optional>
 #include <utility>
 
-#include "broker/loop.h"
-#include "broker/task.h"
-#include "broker/worker.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/task.h"
+#include "broker/wait/worker.h"
 
 namespace mapcap::test {
 

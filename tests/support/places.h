@@ -1,4 +1,4 @@
-// A procfs and a cgroup hierarchy of a test's own, as far as Reservation and schema::machine read them.
+// A procfs and a cgroup hierarchy of a test's own, as far as Reservation and machine read them.
 #pragma once
 
 #include <gtest/gtest.h>

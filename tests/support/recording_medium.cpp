@@ -4,13 +4,12 @@
 #include <cerrno>
 #include <cstring>
 
-#include "broker/ledger/slot.h"
+#include "broker/ledger/table/slot.h"
 
 namespace mapcap::test {
 
-using ledger::Range;
-using ledger::Step;
-using schema::Granularity;
+using broker::ledger::Range;
+using broker::ledger::Step;
 
 namespace {
 constexpr std::size_t kMost = std::size_t{1} << 20U;
@@ -21,9 +20,9 @@ std::string to_string(const Mutation& mutation) {
     case Mutation::Call::none:
       return "nothing";
     case Mutation::Call::flush:
-      return "flush_" + std::string(ledger::to_string(mutation.step));
+      return "flush_" + std::string(broker::ledger::to_string(mutation.step));
     case Mutation::Call::settle:
-      return "settle_" + std::string(ledger::to_string(mutation.step));
+      return "settle_" + std::string(broker::ledger::to_string(mutation.step));
     case Mutation::Call::redirty:
       return "redirty";
   }
@@ -41,8 +40,8 @@ RecordingMedium::RecordingMedium(Granularity granularity, std::vector<std::byte>
   MAPCAP_INVARIANT(durable_.size() == view_.size() && size_ <= kMost,
                    "a medium of two sizes, or too large a one");
   for (std::size_t offset = 0; offset < size_; offset += 8) {
-    if (ledger::load64(durable_, offset) == ledger::load64(view_, offset)) continue;
-    dirty_.push_back({Event::Kind::store, offset, ledger::load64(view_, offset), {}});
+    if (broker::ledger::load64(durable_, offset) == broker::ledger::load64(view_, offset)) continue;
+    dirty_.push_back({Event::Kind::store, offset, broker::ledger::load64(view_, offset), {}});
   }
   view_.resize(kMost);
 }
@@ -57,16 +56,16 @@ void RecordingMedium::record(Event event) {
 }
 
 void RecordingMedium::store(std::size_t offset, std::span<const std::byte> data) {
-  for (std::size_t i = 0; i < data.size(); i += 8) store_word(offset + i, ledger::load64(data, i));
+  for (std::size_t i = 0; i < data.size(); i += 8) store_word(offset + i, broker::ledger::load64(data, i));
 }
 
 void RecordingMedium::store_word(std::size_t offset, std::uint64_t word) {
   MAPCAP_INVARIANT(offset % 8 == 0 && offset + 8 <= size_, "a store beyond the medium");
-  if (ledger::load64(view_, offset) == word) {
+  if (broker::ledger::load64(view_, offset) == word) {
     record({Event::Kind::touch, 0, 0, {offset, 8}});
     return;
   }
-  ledger::save64(view_, offset, word);
+  broker::ledger::save64(view_, offset, word);
   record({Event::Kind::store, offset, word, {}});
 }
 
@@ -91,27 +90,27 @@ std::optional<Range> RecordingMedium::take_flushed() {
   return std::exchange(flushed_, std::nullopt);
 }
 
-schema::Result<void> RecordingMedium::sync(Range range, Step step) {
+Result<void> RecordingMedium::sync(Range range, Step step) {
   if (pause_) pause_();
-  if (left_out(Mutation::Call::settle, step)) return schema::ok();
+  if (left_out(Mutation::Call::settle, step)) return ok();
   const std::lock_guard lock(mutex_);
   const bool fails = failing_syncs_ > 0;
   if (fails) --failing_syncs_;
   events_.push_back({fails ? Event::Kind::sync_failed : Event::Kind::sync_done, 0, 0, range});
-  if (fails) return schema::io_error("msync of the recording medium", EIO);
-  return schema::ok();
+  if (fails) return io_error("msync of the recording medium", EIO);
+  return ok();
 }
 
 void RecordingMedium::redirty() {
   if (mutation_.call != Mutation::Call::redirty) record({Event::Kind::touch, 0, 0, {0, 0}});
 }
 
-schema::Result<void> RecordingMedium::grow(std::size_t size) {
+Result<void> RecordingMedium::grow(std::size_t size) {
   if (pause_) pause_();
   const std::lock_guard lock(mutex_);
-  if (refuse_growth_ || size > kMost) return schema::io_error("growing the recording medium", ENOSPC);
+  if (refuse_growth_ || size > kMost) return io_error("growing the recording medium", ENOSPC);
   grown_ = std::max(grown_, size);
-  return schema::ok();
+  return ok();
 }
 
 void RecordingMedium::adopt_growth() {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "broker/ledger/medium.h"
+#include "broker/ledger/medium/medium.h"
 
 namespace mapcap::test {
 
@@ -28,36 +28,36 @@ struct Event {
   Kind kind = Kind::store;
   std::size_t offset = 0;
   std::uint64_t word = 0;
-  ledger::Range range;
+  broker::ledger::Range range;
 };
 
 /// A durability call that a mutant leaves out.
 struct Mutation {
   enum class Call : std::uint8_t { none, flush, settle, redirty };  ///< settle: the fence or the sync.
   Call call = Call::none;
-  ledger::Step step = ledger::Step::record;
+  broker::ledger::Step step = broker::ledger::Step::record;
 };
 std::string to_string(const Mutation& mutation);
 
-class RecordingMedium final : public ledger::Medium {
+class RecordingMedium final : public broker::ledger::Medium {
  public:
   /// `view`: what a running program sees; `durable`: what a power cut would leave at worst. Equal sizes.
-  RecordingMedium(schema::Granularity granularity, std::vector<std::byte> durable,
-                  std::vector<std::byte> view, Mutation mutation = {});
+  RecordingMedium(Granularity granularity, std::vector<std::byte> durable, std::vector<std::byte> view,
+                  Mutation mutation = {});
 
   [[nodiscard]] std::string_view name() const override { return "recording"; }
   [[nodiscard]] std::span<const std::byte> bytes() const override { return {view_.data(), size_}; }
-  [[nodiscard]] schema::Granularity granularity() const override { return granularity_; }
-  schema::Result<void> preload(ledger::Range) override { return schema::ok(); }
-  schema::Result<void> prepare(ledger::Range) override { return schema::ok(); }
+  [[nodiscard]] Granularity granularity() const override { return granularity_; }
+  Result<void> preload(broker::ledger::Range) override { return ok(); }
+  Result<void> prepare(broker::ledger::Range) override { return ok(); }
   void store(std::size_t offset, std::span<const std::byte> data) override;
   void store_word(std::size_t offset, std::uint64_t word) override;
-  void flush(ledger::Range range, ledger::Step step) override;
-  void fence(ledger::Step step) override;
-  std::optional<ledger::Range> take_flushed() override;
-  schema::Result<void> sync(ledger::Range range, ledger::Step step) override;
+  void flush(broker::ledger::Range range, broker::ledger::Step step) override;
+  void fence(broker::ledger::Step step) override;
+  std::optional<broker::ledger::Range> take_flushed() override;
+  Result<void> sync(broker::ledger::Range range, broker::ledger::Step step) override;
   void redirty() override;
-  schema::Result<void> grow(std::size_t size) override;
+  Result<void> grow(std::size_t size) override;
   void adopt_growth() override;
 
   /// Called by sync() and grow() before they end, on their thread: a place to wait in. Not while one of them
@@ -78,16 +78,16 @@ class RecordingMedium final : public ledger::Medium {
   [[nodiscard]] const std::vector<Event>& initially_dirty() const { return dirty_; }
 
  private:
-  [[nodiscard]] bool left_out(Mutation::Call call, ledger::Step step) const;
+  [[nodiscard]] bool left_out(Mutation::Call call, broker::ledger::Step step) const;
   void record(Event event);
 
-  schema::Granularity granularity_;
+  Granularity granularity_;
   Mutation mutation_;
   std::vector<std::byte> durable_;
   std::vector<std::byte> view_;  // Reserved far ahead: growing never moves it.
   std::size_t size_;
   std::vector<Event> dirty_;
-  std::optional<ledger::Range> flushed_;
+  std::optional<broker::ledger::Range> flushed_;
   std::mutex mutex_;
   std::vector<Event> events_;
   std::function<void()> pause_;

@@ -14,29 +14,29 @@
 
 #include "broker/confine/sealed.h"
 #include "broker/pool/memory.h"
-#include "broker/regions.h"
-#include "policy/loader.h"
+#include "broker/regions/regions.h"
+#include "policy/load/loader.h"
 #include "tests/support/loop_harness.h"
 #include "tests/support/watched_pool.h"
 
 namespace mapcap::test {
 
 /// Holds nothing and tells nothing.
-class IdleKeeper final : public broker::confine::Keeper {
+class IdleKeeper final : public broker::keeper::Keeper {
  public:
   void attach(broker::Loop&) override {}
   [[nodiscard]] bool adopted() const override { return false; }
   [[nodiscard]] bool knows_earlier_grants() const override { return false; }
   [[nodiscard]] int pid() const override { return 0; }
-  [[nodiscard]] broker::confine::KeeperHealth health() const override { return {}; }
-  std::vector<broker::confine::HeldMemory> take_held() override { return {}; }
+  [[nodiscard]] broker::keeper::KeeperHealth health() const override { return {}; }
+  std::vector<broker::keeper::HeldMemory> take_held() override { return {}; }
   std::vector<broker::confine::LiveGrant> take_live_grants() override { return {}; }
-  broker::Task<schema::Result<void>> hold(schema::RegionId, schema::BorrowedFd) override {
-    if (!refuses) co_return schema::ok();
-    co_return schema::error(schema::ErrorCode::exhausted, "a test asks it to refuse");
+  broker::Task<Result<void>> hold(RegionId, BorrowedFd) override {
+    if (!refuses) co_return ok();
+    co_return failure(ErrorCode::exhausted, "a test asks it to refuse");
   }
-  void guard(schema::RegionId, schema::BorrowedFd) override {}
-  void drop(schema::RegionId) override {}
+  void guard(RegionId, BorrowedFd) override {}
+  void drop(RegionId) override {}
   void on_release(std::function<void(broker::confine::GrantId)>) override {}
   void on_ended(std::function<void(const std::string&)>) override {}
   void on_replaced(std::function<void()>) override {}
@@ -73,11 +73,12 @@ class RegionsTest : public testing::Test {
   RegionsTest() {
     std::string pattern = testing::TempDir() + "regions-XXXXXX";
     directory_path_ = ::mkdtemp(pattern.data());
-    ledger_ = std::move(ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
+    ledger_ =
+        std::move(broker::ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
     broker::pool::MemoryOptions memory;
     memory.name = "dram";
     memory.capacity = {64U << 20U};
-    memory.seals = {schema::SealKind::sealed, schema::SealKind::revocable};
+    memory.seals = {SealKind::sealed, SealKind::revocable};
     auto served = std::make_unique<broker::ServedPool>();
     auto watched =
         std::make_unique<WatchedPool>(std::move(broker::pool::open_memory(std::move(memory)).value()));
@@ -111,11 +112,11 @@ class RegionsTest : public testing::Test {
   struct Who {
     std::uint32_t uid = 1000;
     broker::SessionId session = 1;
-    broker::lifetime::Token token{};
+    broker::Token token{};
   };
 
-  schema::Result<schema::Granted> create(const Who& who, const std::string& name, schema::Lifetime lifetime,
-                                         std::uint32_t mode = 0600) {
+  Result<schema::Granted> create(const Who& who, const std::string& name, Lifetime lifetime,
+                                 std::uint32_t mode = 0600) {
     schema::Create ask;
     ask.name = name;
     ask.size = {4096};
@@ -123,22 +124,20 @@ class RegionsTest : public testing::Test {
     ask.lifetime = lifetime;
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
   }
-  schema::Result<schema::Granted> open(const Who& who, const std::string& name,
-                                       schema::Access rights = schema::Access::read_only) {
+  Result<schema::Granted> open(const Who& who, const std::string& name, Access rights = Access::read_only) {
     const schema::Open ask{name, rights};
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->open(caller, ask); });
   }
-  schema::Result<schema::Renewed> renew(const Who& who, const std::string& name,
-                                        std::chrono::nanoseconds ttl) {
+  Result<schema::Renewed> renew(const Who& who, const std::string& name, std::chrono::nanoseconds ttl) {
     const schema::Renew ask{name, ttl};
     return body<schema::Renewed>(who, [&](broker::Caller caller) { return regions_->renew(caller, ask); });
   }
-  schema::Result<schema::Revoked> revoke(const Who& who, const std::string& name) {
+  Result<schema::Revoked> revoke(const Who& who, const std::string& name) {
     schema::Revoke ask;
     ask.name = name;
     return body<schema::Revoked>(who, [&](broker::Caller caller) { return regions_->revoke(caller, ask); });
   }
-  schema::Result<schema::Listing> list(const Who& who, const schema::List& ask) {
+  Result<schema::Listing> list(const Who& who, const schema::List& ask) {
     return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });
   }
 
@@ -163,7 +162,7 @@ class RegionsTest : public testing::Test {
 
   /// The verb's answer; a descriptor that came with it is closed.
   template <typename Body, typename Verb>
-  schema::Result<Body> body(const Who& who, Verb verb) {
+  Result<Body> body(const Who& who, Verb verb) {
     const policy::Subject subject =
         policy::Subject::for_explanation(who.uid, who.uid, {}, std::to_string(who.uid));
     auto delivered = harness_.run(verb(broker::Caller{subject, who.session, who.token, 1}));
@@ -174,7 +173,7 @@ class RegionsTest : public testing::Test {
 
   std::string directory_path_;
   LoopHarness harness_;
-  std::unique_ptr<ledger::Ledger> ledger_;
+  std::unique_ptr<broker::ledger::Ledger> ledger_;
   IdleKeeper keeper_;
   std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
   broker::ServedPools pools_;
@@ -183,8 +182,8 @@ class RegionsTest : public testing::Test {
   broker::Directory directory_;
   broker::Custody custody_{keeper_, harness_.worker};
   broker::LogReport report_;
-  broker::lifetime::SystemClock clock_;
-  ledger::BootId boot_{1};
+  broker::SystemClock clock_;
+  broker::ledger::BootId boot_{1};
   std::optional<broker::Regions> regions_;
 };
 

@@ -25,7 +25,7 @@ class StandIn {
   };
   struct Given {
     Told told;
-    UniqueFd fd;
+    Fd fd;
   };
 
   /// Forks it. It carves `regions` regions numbered from `first_region`, hands one rw grant of each to the
@@ -36,7 +36,7 @@ class StandIn {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Must not outlive a test that fails.
-      const UniqueFd end = std::move(pair.value().second);
+      const Fd end = std::move(pair.value().second);
       pair.value().first.reset();
       serve(options, end.borrow(), first_region, regions);
       ::_exit(1);
@@ -95,7 +95,7 @@ class StandIn {
                          std::uint64_t regions) {
     constexpr ByteCount size{8192};
     const auto held = keeper.take_held();
-    std::vector<UniqueFd> memory;
+    std::vector<Fd> memory;
     keeper.on_replaced([&] {
       for (std::size_t i = 0; i < memory.size(); ++i) {
         (void)keeper.clone().attach(RegionId{first_region + i}, memory[i].borrow(), size);
@@ -128,7 +128,7 @@ class StandIn {
   }
 
   pid_t pid_ = 0;
-  UniqueFd socket_;
+  Fd socket_;
 };
 
 }  // namespace mapcap::test

@@ -41,24 +41,24 @@ class WatchedPool final : public broker::pool::Pool {
   [[nodiscard]] const broker::pool::Facts& facts() const override { return inner_->facts(); }
   [[nodiscard]] bool quick() const override { return quick_ && inner_->quick(); }
   [[nodiscard]] bool shares_description() const override { return inner_->shares_description(); }
-  schema::Result<Extent> carve(const broker::pool::Carving& carving, const Progress& progress) override {
+  Result<Extent> carve(const broker::pool::Carving& carving, const Progress& progress) override {
     note("carve");
     MAPCAP_TRY(Extent made, inner_->carve(carving, progress));
     made.keep();
     return Extent(*this, made.take_fd(), made.size(), made.word());
   }
-  schema::Result<Extent> reattach(const ledger::RegionRecord& record, schema::UniqueFd held) override {
+  Result<Extent> reattach(const broker::ledger::RegionRecord& record, Fd held) override {
     return inner_->reattach(record, std::move(held));
   }
-  schema::Result<void> cut(Extent& extent, schema::SealKind seal) override {
+  Result<void> cut(Extent& extent, SealKind seal) override {
     note("cut");
     return inner_->cut(extent, seal);
   }
-  schema::Result<bool> held(const Extent& extent) override {
+  Result<bool> held(const Extent& extent) override {
     note("held");
     return inner_->held(extent);
   }
-  schema::Result<void> free(Extent& extent, const Progress& progress) override {
+  Result<void> free(Extent& extent, const Progress& progress) override {
     note("free");
     return inner_->free(extent, progress);
   }

@@ -195,7 +195,7 @@ TEST(GrantSend, TwoDescriptorsAreNoGrantAndNeitherStaysOpen) {
   ASSERT_TRUE(ends.has_value());
   const Fd fd = memfd();
   const std::array<std::byte, 1> byte{};
-  const std::array<schema::BorrowedFd, 2> two{schema::BorrowedFd(fd.get()), schema::BorrowedFd(fd.get())};
+  const std::array<BorrowedFd, 2> two{BorrowedFd(fd.get()), BorrowedFd(fd.get())};
   ASSERT_TRUE(schema::send(ends.value().first.borrow(), byte, two).has_value());
   const Fd next(::dup(fd.get()));
   EXPECT_EQ(code_of([&] { Grant::receive(ends.value().second.get()); }), ErrorCode::malformed);

@@ -58,7 +58,7 @@ TEST(ClientRestart, ACreateOfUnknownOutcomeSaysSo) {
                      [](Peer& peer) {
                        peer.welcome();
                        const auto request = peer.read();
-                       peer.reply(request.id, schema::error(schema::ErrorCode::exists, "a/b exists"));
+                       peer.reply(request.id, failure(ErrorCode::exists, "a/b exists"));
                        peer.until_closed();
                      }});
   auto client = Client::connect(to(broker));
@@ -71,7 +71,7 @@ TEST(ClientRestart, ACreateThatWasNotRepeatedIsNotAmbiguous) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
     const auto request = peer.read();
-    peer.reply(request.id, schema::error(schema::ErrorCode::exists, "a/b exists"));
+    peer.reply(request.id, failure(ErrorCode::exists, "a/b exists"));
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
@@ -86,7 +86,7 @@ TEST(ClientRestart, ARevokeThatTheRestartedBrokerFinishedSucceeds) {
                      [](Peer& peer) {
                        peer.welcome();
                        const auto request = peer.read();
-                       peer.reply(request.id, schema::error(schema::ErrorCode::not_found, "no a/b"));
+                       peer.reply(request.id, failure(ErrorCode::not_found, "no a/b"));
                        peer.until_closed();
                      }});
   auto client = Client::connect(to(broker));
@@ -111,7 +111,7 @@ TEST(ClientDeadline, ASilentBrokerTimesOutAndItsLateAnswerIsNotTakenForAnother) 
     const auto second = peer.read();
     const auto fd = memfd(4096);
     // The first answer, with its descriptor, comes while the client waits for the second.
-    peer.reply(first.id, granted("late", 4096, schema::Access::read_only), {fd.borrow()});
+    peer.reply(first.id, granted("late", 4096, Access::read_only), {fd.borrow()});
     late = true;
     peer.reply(second.id, schema::PoolList{{schema::PoolInfo{}}});
     peer.until_closed();

@@ -36,9 +36,8 @@ TEST(ClientConnect, AnotherProtocolVersionIsRefused) {
 // A broker that is full does not wait for the hello.
 TEST(ClientConnect, ARefusalThatComesBeforeTheHelloIsHeard) {
   for (int times = 0; times < 20; ++times) {
-    FakeBroker broker({[](Peer& peer) {
-      peer.reply(0, schema::error(schema::ErrorCode::exhausted, "too many connections"));
-    }});
+    FakeBroker broker(
+        {[](Peer& peer) { peer.reply(0, failure(ErrorCode::exhausted, "too many connections")); }});
     EXPECT_EQ(failure_of([&] { Client::connect(to(broker)); }).code(), ErrorCode::exhausted);
   }
 }
@@ -46,8 +45,7 @@ TEST(ClientConnect, ARefusalThatComesBeforeTheHelloIsHeard) {
 TEST(ClientConnect, ARefusedHelloKeepsItsCodeAndDetails) {
   FakeBroker broker({[](Peer& peer) {
     const auto hello = peer.read();
-    peer.reply(hello.id,
-               schema::error(schema::ErrorCode::exhausted, "too many connections", {{"limit", "64"}}));
+    peer.reply(hello.id, failure(ErrorCode::exhausted, "too many connections", {{"limit", "64"}}));
     peer.until_closed();
   }});
   const Error error = failure_of([&] { Client::connect(to(broker)); });
@@ -62,9 +60,9 @@ TEST(ClientCalls, ACreatedGrantMapsItsMemory) {
     const auto request = peer.read();
     const auto& create = std::get<schema::Create>(request.body);
     EXPECT_EQ(create.size.value, 4096U);
-    EXPECT_EQ(create.grant, schema::Access::read_write);
+    EXPECT_EQ(create.grant, Access::read_write);
     const auto fd = memfd(4096);
-    peer.reply(request.id, granted(create.name, 4096, schema::Access::read_write), {fd.borrow()});
+    peer.reply(request.id, granted(create.name, 4096, Access::read_write), {fd.borrow()});
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
@@ -118,9 +116,8 @@ TEST(ClientCalls, ARefusalKeepsItsSentenceAndDetails) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
     const auto request = peer.read();
-    peer.reply(request.id,
-               schema::error(schema::ErrorCode::over_quota, "user alice in pool dram would use 2 of 1",
-                             {{"slot", "user alice"}, {"limit", "1"}}));
+    peer.reply(request.id, failure(ErrorCode::over_quota, "user alice in pool dram would use 2 of 1",
+                                   {{"slot", "user alice"}, {"limit", "1"}}));
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
@@ -134,7 +131,7 @@ TEST(ClientDescriptors, AGrantWithoutItsDescriptorIsMalformed) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
     const auto request = peer.read();
-    peer.reply(request.id, granted("a/b", 4096, schema::Access::read_only));
+    peer.reply(request.id, granted("a/b", 4096, Access::read_only));
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
@@ -146,7 +143,7 @@ TEST(ClientDescriptors, OneDescriptorTooManyIsMalformedAndNothingStaysOpen) {
     peer.welcome();
     const auto request = peer.read();
     const auto fd = memfd(4096);
-    peer.reply(request.id, granted("a/b", 4096, schema::Access::read_only), {fd.borrow(), fd.borrow()});
+    peer.reply(request.id, granted("a/b", 4096, Access::read_only), {fd.borrow(), fd.borrow()});
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
@@ -172,9 +169,9 @@ TEST(ClientDescriptors, AnAnnouncedCloneIsSentWithItsFile) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
     const auto request = peer.read();
-    EXPECT_EQ(std::get<schema::CloneFd>(request.body).rights, schema::Access::read_only);
+    EXPECT_EQ(std::get<schema::CloneFd>(request.body).rights, Access::read_only);
     ASSERT_EQ(peer.fds.size(), 1U);
-    peer.reply(request.id, granted("clone", 4096, schema::Access::read_only), {peer.fds.front().borrow()});
+    peer.reply(request.id, granted("clone", 4096, Access::read_only), {peer.fds.front().borrow()});
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));

@@ -23,13 +23,13 @@ inline ConnectOptions to(const FakeBroker& broker) {
   return options;
 }
 
-inline schema::UniqueFd memfd(std::size_t size) {
-  schema::UniqueFd fd(::memfd_create("client-test", MFD_CLOEXEC));
+inline Fd memfd(std::size_t size) {
+  Fd fd(::memfd_create("client-test", MFD_CLOEXEC));
   EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size)), 0);
   return fd;
 }
 
-inline schema::Granted granted(const std::string& name, std::uint64_t size, schema::Access rights) {
+inline schema::Granted granted(const std::string& name, std::uint64_t size, Access rights) {
   schema::Granted body;
   body.region.id = {7};
   body.region.name = name;
@@ -44,7 +44,7 @@ inline schema::Granted granted(const std::string& name, std::uint64_t size, sche
 inline void grant_once(Peer& peer) {
   const auto request = peer.read();
   const auto fd = memfd(4096);
-  peer.reply(request.id, granted("a/b", 4096, schema::Access::read_write), {fd.borrow()});
+  peer.reply(request.id, granted("a/b", 4096, Access::read_write), {fd.borrow()});
 }
 
 template <typename Call>

@@ -8,17 +8,14 @@
 #include <cstring>
 #include <thread>
 
-#include "broker/confine/fuse_server.h"
-#include "broker/confine/keeper_wire.h"
+#include "broker/keeper/fuse/server.h"
+#include "broker/keeper/wire.h"
 #include "schema/channel.h"
 
-namespace mapcap::broker::confine {
+namespace mapcap::broker::keeper {
 namespace {
 
-using schema::Access;
-using schema::RegionId;
-
-constexpr GrantId kGrant = 0x7001'0000'0000'0002;
+constexpr confine::GrantId kGrant = 0x7001'0000'0000'0002;
 
 struct Answer {
   bool any = false;
@@ -46,8 +43,8 @@ class FuseServerTest : public testing::Test {
         ends_(std::move(schema::socket_pair().value())),
         server_(ends_.second.borrow(), page_) {}
 
-  static Opening opening(GrantId grant = kGrant, Access rights = Access::read_write) {
-    Label label{"bob/x", {8192}, rights, "uc", "wb", "page block-device", "clone", 1000};
+  static Opening opening(confine::GrantId grant = kGrant, Access rights = Access::read_write) {
+    confine::Label label{"bob/x", {8192}, rights, "uc", "wb", "page block-device", "clone", 1000};
     return {grant, RegionId{5}, 9, {8192}, rights, {1000, 100}, encode_label(label).value()};
   }
 
@@ -108,7 +105,7 @@ class FuseServerTest : public testing::Test {
   }
 
   IssuingPage page_;
-  std::pair<schema::UniqueFd, schema::UniqueFd> ends_;
+  std::pair<Fd, Fd> ends_;
   FuseServer server_;
   std::uint64_t unique_ = 0;
   const FuseServer::Time now_ = std::chrono::hours(1);
@@ -198,7 +195,7 @@ TEST_F(FuseServerTest, EveryOtherRequestIsRefused) {
 TEST_F(FuseServerTest, GrantIsReleasedWhenAllItsLookupsAreForgotten) {
   issue();
   ask(FUSE_FORGET, kGrant, {}, body_of(fuse_forget_in{1}));
-  EXPECT_EQ(server_.take_released(), std::vector<GrantId>{kGrant});
+  EXPECT_EQ(server_.take_released(), std::vector<confine::GrantId>{kGrant});
   EXPECT_TRUE(server_.nodes().empty());
   ask(FUSE_FORGET, kGrant, {}, body_of(fuse_forget_in{1}));
   EXPECT_TRUE(server_.take_released().empty()) << "once";
@@ -210,7 +207,7 @@ TEST_F(FuseServerTest, BatchThatEndsEarlyForgetsWhatItNames) {
   wire::Bytes batch = body_of(fuse_batch_forget_in{3, 0});
   wire::append(batch, fuse_forget_one{kGrant, 1});
   ask(FUSE_BATCH_FORGET, 0, {}, batch);
-  EXPECT_EQ(server_.take_released(), std::vector<GrantId>{kGrant});
+  EXPECT_EQ(server_.take_released(), std::vector<confine::GrantId>{kGrant});
 }
 
 TEST_F(FuseServerTest, AttributeNamesNeedNoNulAndUnknownOnesAreAbsent) {
@@ -261,7 +258,7 @@ TEST_F(FuseServerTest, AnswerThatNobodyTakesMakesNoNode) {
 }
 
 TEST_F(FuseServerTest, GrantsOfARegionShareOneLabel) {
-  for (GrantId grant = kGrant; grant < kGrant + 3; ++grant) {
+  for (confine::GrantId grant = kGrant; grant < kGrant + 3; ++grant) {
     page_.let_open(opening(grant, grant == kGrant ? Access::read_only : Access::read_write));
     ASSERT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
   }
@@ -269,13 +266,13 @@ TEST_F(FuseServerTest, GrantsOfARegionShareOneLabel) {
 }
 
 TEST(Label, TooLongTextsAreRefused) {
-  Label label;
+  confine::Label label;
   label.name = std::string(255, 'a');
   ASSERT_TRUE(encode_label(label));
   EXPECT_TRUE(valid_label(encode_label(label).value()));
   label.name.push_back('a');
   ASSERT_FALSE(encode_label(label));
-  EXPECT_EQ(encode_label(label).error().code, schema::ErrorCode::invalid);
+  EXPECT_EQ(encode_label(label).error().code, ErrorCode::invalid);
 }
 
 TEST(Label, EveryTruncationIsInvalid) {
@@ -288,4 +285,4 @@ TEST(Label, EveryTruncationIsInvalid) {
 }
 
 }  // namespace
-}  // namespace mapcap::broker::confine
+}  // namespace mapcap::broker::keeper

@@ -4,13 +4,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "broker/confine/holdings.h"
+#include "broker/keeper/holdings.h"
 
-namespace mapcap::broker::confine {
+namespace mapcap::broker::keeper {
 namespace {
 
-using schema::BorrowedFd;
-using schema::RegionId;
 using Regions = std::vector<std::uint64_t>;
 
 TEST(Holdings, EachIsGivenOnceInTheOrderThatItCame) {
@@ -69,4 +67,4 @@ TEST(Holdings, WhatAnEarlierBrokerGaveIsNotGivenAgainUntilThatKeeperEnds) {
 }
 
 }  // namespace
-}  // namespace mapcap::broker::confine
+}  // namespace mapcap::broker::keeper

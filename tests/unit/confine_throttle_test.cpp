@@ -1,9 +1,9 @@
 // Promise 12: what one uid asks too much, it waits for.
 #include <gtest/gtest.h>
 
-#include "broker/confine/throttle.h"
+#include "broker/keeper/fuse/throttle.h"
 
-namespace mapcap::broker::confine {
+namespace mapcap::broker::keeper {
 namespace {
 
 using Time = Throttle::Time;
@@ -45,4 +45,4 @@ TEST(Throttle, ManyUidsTakeBoundedMemory) {
 }
 
 }  // namespace
-}  // namespace mapcap::broker::confine
+}  // namespace mapcap::broker::keeper

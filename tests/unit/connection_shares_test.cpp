@@ -1,5 +1,5 @@
 // Who must give up a connection when the broker is full.
-#include "broker/connection_shares.h"
+#include "broker/door/connection_shares.h"
 
 #include <gtest/gtest.h>
 

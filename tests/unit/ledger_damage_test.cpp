@@ -7,15 +7,14 @@
 #include <cstring>
 #include <random>
 
-#include "broker/ledger/record_layout.h"
 #include "broker/ledger/recovery.h"
+#include "broker/ledger/table/record_layout.h"
 #include "tests/support/loop_harness.h"
 #include "tests/support/memory_medium.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 namespace {
 
-using schema::RegionId;
 using test::MemoryMedium;
 
 constexpr std::size_t kCapacity = 16;
@@ -38,7 +37,7 @@ RegionRecord region(RegionId id) {
 struct Sample {
   std::vector<std::byte> bytes;
   std::vector<RegionRecord> regions;
-  QuotaRecord quota{schema::SubjectKind::user, 7, "pool", {1, 2, 3, 4}};
+  QuotaRecord quota{SubjectKind::user, 7, "pool", {1, 2, 3, 4}};
 };
 
 /// Regions, a quota, superseded versions and an erased region, as a running broker leaves them.
@@ -69,7 +68,7 @@ std::optional<std::size_t> open_damaged(const Sample& intact, std::vector<std::b
   MemoryMedium medium(std::move(bytes));
   auto opened = recover(medium);
   if (!opened) {
-    EXPECT_EQ(opened.error().code, schema::ErrorCode::invalid);
+    EXPECT_EQ(opened.error().code, ErrorCode::invalid);
     EXPECT_NE(opened.error().sentence, "");
     return std::nullopt;
   }
@@ -143,7 +142,7 @@ TEST(LedgerDamage, AnotherLayoutVersionIsNamedAndRefused) {
   MemoryMedium medium(bytes);
   const auto refused = recover(medium);
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, schema::ErrorCode::invalid);
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid);
   EXPECT_THAT(refused.error().sentence, testing::HasSubstr("layout version 2"));
 }
 
@@ -220,4 +219,4 @@ TEST(LedgerDamage, IsCountedAtEachOpeningUntilItIsForgotten) {
 }
 
 }  // namespace
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -9,14 +9,12 @@
 #include <string>
 
 #include "broker/ledger/ledger.h"
-#include "broker/ledger/medium_file.h"
+#include "broker/ledger/medium/medium_file.h"
 #include "broker/ledger/recovery.h"
 #include "tests/support/loop_harness.h"
 
-namespace mapcap::ledger {
+namespace mapcap::broker::ledger {
 namespace {
-
-using schema::RegionId;
 
 RegionRecord region(RegionId id, std::string name) {
   RegionRecord record;
@@ -27,12 +25,12 @@ RegionRecord region(RegionId id, std::string name) {
   record.group = 100;
   record.mode = 0640;
   record.size = {1U << 20U};
-  record.cache = {schema::CacheMode::write_combining, true};
-  record.cache_effective = schema::CacheMode::uncached;
-  record.seal = schema::SealKind::revocable;
-  record.lifetime = schema::LifetimeKind::ttl;
+  record.cache = {CacheMode::write_combining, true};
+  record.cache_effective = CacheMode::uncached;
+  record.seal = SealKind::revocable;
+  record.lifetime = LifetimeKind::ttl;
   record.ttl_ns = 5'000'000'000;
-  record.state = schema::RegionState::draining;
+  record.state = RegionState::draining;
   record.volatile_memory = false;
   record.boot.fill(7);
   record.created_unix_ns = -5;
@@ -89,7 +87,7 @@ TEST_F(LedgerFile, AnUpdateReplacesAndAnEraseRemoves) {
     const RegionRecord gone = region(ledger->next_id(), "gone");
     put(*ledger, kept, Strength::power);
     put(*ledger, gone, Strength::power);
-    kept.state = schema::RegionState::scrubbing;
+    kept.state = RegionState::scrubbing;
     put(*ledger, kept, Strength::power);
     EXPECT_TRUE(harness_.run(ledger->erase(gone.id, Strength::power)));
     EXPECT_TRUE(harness_.run(ledger->erase(gone.id, Strength::power))) << "erasing what is not there is fine";
@@ -115,8 +113,8 @@ TEST_F(LedgerFile, ProcessStrengthSurvivesTheProcess) {
 
 // Promise 7
 TEST_F(LedgerFile, QuotaOverridesComeBackOnePerSlot) {
-  QuotaRecord alice{schema::SubjectKind::user, 1000, "dram", {{1U << 20U}, 5, std::nullopt, 0}};
-  const QuotaRecord everybody{schema::SubjectKind::any, 0, "", {std::nullopt, 3, std::nullopt, std::nullopt}};
+  QuotaRecord alice{SubjectKind::user, 1000, "dram", {{1U << 20U}, 5, std::nullopt, 0}};
+  const QuotaRecord everybody{SubjectKind::any, 0, "", {std::nullopt, 3, std::nullopt, std::nullopt}};
   {
     auto ledger = open();
     EXPECT_TRUE(harness_.run(ledger->put_quota(alice)));
@@ -127,7 +125,7 @@ TEST_F(LedgerFile, QuotaOverridesComeBackOnePerSlot) {
   {
     auto ledger = open();
     EXPECT_THAT(ledger->take_recovered().quotas, testing::UnorderedElementsAre(alice, everybody));
-    EXPECT_TRUE(harness_.run(ledger->erase_quota(schema::SubjectKind::any, 0, "")));
+    EXPECT_TRUE(harness_.run(ledger->erase_quota(SubjectKind::any, 0, "")));
   }
   EXPECT_THAT(open()->take_recovered().quotas, testing::ElementsAre(alice));
 }
@@ -142,10 +140,10 @@ TEST_F(LedgerFile, TwoBrokersCannotOpenOneLedger) {
   auto held = open();
   auto refused = Ledger::open(path_, harness_.loop, harness_.worker);
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, schema::ErrorCode::busy);
+  EXPECT_EQ(refused.error().code, ErrorCode::busy);
   auto checked = check(path_, stderr);
   ASSERT_FALSE(checked);
-  EXPECT_EQ(checked.error().code, schema::ErrorCode::busy);
+  EXPECT_EQ(checked.error().code, ErrorCode::busy);
   held.reset();
   EXPECT_TRUE(Ledger::open(path_, harness_.loop, harness_.worker));
 }
@@ -202,7 +200,7 @@ TEST_F(LedgerFile, ARecordThatDoesNotFitIsRefused) {
   RegionRecord record = region(ledger->next_id(), std::string(113, 'x'));
   auto refused = harness_.run(ledger->put(record, Strength::power));
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, schema::ErrorCode::invalid);
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid);
   record.name = "fits";
   record.pool = std::string(24, 'p');
   EXPECT_FALSE(harness_.run(ledger->put(record, Strength::power)));
@@ -213,4 +211,4 @@ TEST_F(LedgerFile, ARecordThatDoesNotFitIsRefused) {
 }
 
 }  // namespace
-}  // namespace mapcap::ledger
+}  // namespace mapcap::broker::ledger

@@ -2,17 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "broker/fair_gate.h"
-#include "broker/lifetime/clock.h"
-#include "broker/lifetime/connections.h"
-#include "broker/lifetime/expiry.h"
+#include "broker/books/connections.h"
+#include "broker/regions/clock.h"
+#include "broker/regions/expiry.h"
+#include "broker/turns/fair_gate.h"
 #include "tests/support/loop_harness.h"
 
-namespace mapcap::broker::lifetime {
+namespace mapcap::broker {
 namespace {
 
 using namespace std::chrono_literals;
-using schema::RegionId;
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 
@@ -260,4 +259,4 @@ TEST_F(FairGateTest, AFloodersQueueDelaysAnotherUserByOneRequestOnly) {
 }
 
 }  // namespace
-}  // namespace mapcap::broker::lifetime
+}  // namespace mapcap::broker

@@ -7,8 +7,6 @@
 namespace mapcap::broker::confine {
 namespace {
 
-using schema::ErrorCode;
-
 // Promise 1: a machine that cannot enforce is refused with the reason.
 TEST(Lsm, SaysInOneSentenceWhyAMachineCannotConfine) {
   const std::string why = lsm_unavailable();

@@ -1,5 +1,5 @@
 // Promise 12: what a request costs is its user's, whatever it waits for.
-#include "broker/meter.h"
+#include "broker/wait/meter.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "broker/event.h"
-#include "broker/fair_gate.h"
-#include "broker/ledger/key_locks.h"
+#include "broker/ledger/table/key_locks.h"
+#include "broker/turns/fair_gate.h"
+#include "broker/wait/event.h"
 #include "schema/channel.h"
 #include "tests/support/loop_harness.h"
 

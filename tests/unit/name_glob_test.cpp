@@ -5,8 +5,8 @@
 
 #include <vector>
 
+#include "base/units.h"
 #include "schema/region_name.h"
-#include "schema/units.h"
 
 namespace mapcap::schema {
 namespace {

@@ -6,14 +6,7 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::Access;
-using schema::CacheMode;
-using schema::ErrorCode;
-using schema::Lifetime;
-using schema::LifetimeKind;
-using schema::SealKind;
 using testing::HasSubstr;
-using namespace schema;  // _MiB
 
 std::string refusal(const Policy& policy, const Subject& subject, const Action& action) {
   const auto result = policy.authorize(subject, action);

@@ -1,5 +1,5 @@
 // Every mistake in a policy file is an error with its position, and nothing else is.
-#include "policy/loader.h"
+#include "policy/load/loader.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -8,19 +8,14 @@
 
 #include <cstdio>
 
-#include "schema/unique_fd.h"
+#include "mapcap/fd.h"
 #include "tests/unit/policy_test_support.h"
 
 namespace mapcap::policy {
 namespace {
 
-using schema::CacheMode;
-using schema::Confinement;
-using schema::ErrorCode;
-using schema::SealKind;
 using testing::HasSubstr;
 using testing::StartsWith;
-using namespace schema;  // _MiB
 
 TEST(Loader, ReadsEveryKey) {
   const auto loaded = try_load(R"(
@@ -352,7 +347,7 @@ TEST(Loader, SharesOfMemoryAboveTheWholeAreImpossible) {
 TEST(Loader, TellsEveryProblemInTheFilesOrder) {
   const auto loaded = try_load("[pool.x]\nbacking=\"disk\"\n[broker]\ngrace=true\nsoket=1\n");
   ASSERT_FALSE(loaded);
-  const schema::Error& error = loaded.error();
+  const Failure& error = loaded.error();
   EXPECT_EQ(error.code, ErrorCode::invalid);
   EXPECT_THAT(error.sentence, StartsWith("p.toml:2:9: "));
   EXPECT_THAT(error.sentence, HasSubstr("(and 2 more)"));
@@ -376,7 +371,7 @@ TEST(Loader, MoreThanSixtyFourPoolsAreAnError) {
 class PolicyFile : public testing::Test {
  protected:
   PolicyFile() {
-    schema::UniqueFd file(::mkostemp(path_.data(), O_CLOEXEC));
+    Fd file(::mkostemp(path_.data(), O_CLOEXEC));
     EXPECT_TRUE(file.valid());
     EXPECT_EQ(::write(file.get(), kOnePool.data(), kOnePool.size()), static_cast<ssize_t>(kOnePool.size()));
   }

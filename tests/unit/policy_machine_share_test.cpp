@@ -7,7 +7,6 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::ByteCount;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -26,7 +25,7 @@ TEST(MachineShare, TwoPoolsThatTogetherAreMoreThanTheMachineAreRefusedWithTheSum
   const auto refused =
       check_machine({pool("a", ByteCount{20ULL << 30U}), pool("bb", ByteCount{20ULL << 30U})}, kMachine);
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, schema::ErrorCode::invalid);
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid);
   EXPECT_THAT(refused.error().sentence,
               AllOf(HasSubstr("p.toml:2: the memory pools together take 40G (a 20G + bb 20G)"),
                     HasSubstr("more than this machine's memory of 23G")));

@@ -8,23 +8,17 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::Access;
-using schema::ByteCount;
-using schema::CacheMode;
-using schema::ErrorCode;
-using schema::LifetimeKind;
-using schema::SealKind;
 using testing::EndsWith;
 using testing::HasSubstr;
 using namespace std::chrono_literals;
-using namespace schema;  // _MiB
+using namespace schema;
 
 constexpr const char* kAllow = "[[rule]]\nany=true\n";
 
 /// dram: 4 KiB granules, sealed by default. huge: 2 MiB, revocable. bar: uncached by nature.
 std::vector<Offer> three_pools() {
   const auto rounded = [](std::uint64_t granule) {
-    return [granule](ByteCount asked, CacheMode) -> schema::Result<ByteCount> {
+    return [granule](ByteCount asked, CacheMode) -> Result<ByteCount> {
       return ByteCount{(asked.value + granule - 1) / granule * granule};
     };
   };

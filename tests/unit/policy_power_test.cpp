@@ -83,13 +83,13 @@ TEST(Power, OfWhatCannotBeReadIsNone) {
 TEST(Power, OfAProcessThatEndedIsNone) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(0);
-  const schema::UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   ASSERT_TRUE(pidfd.valid());
   siginfo_t ended{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
   // Another process's number: what a peer that ended would leave to somebody with power.
   EXPECT_EQ(why_powerless(::getpid(), pidfd.borrow()), "its process has ended");
-  EXPECT_NE(why_powerless(::getpid(), schema::BorrowedFd(-1)), "");
+  EXPECT_NE(why_powerless(::getpid(), BorrowedFd(-1)), "");
   ::waitpid(child, nullptr, 0);
 }
 

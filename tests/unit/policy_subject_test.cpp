@@ -51,8 +51,8 @@ TEST(Subject, OfAPeerWithManyGroupsHasAllOfThem) {
 }
 
 TEST(Subject, OfSomethingThatIsNoConnectedSocketIsAnError) {
-  EXPECT_FALSE(Subject::of_peer(schema::BorrowedFd(-1)));
-  const schema::UniqueFd lonely(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  EXPECT_FALSE(Subject::of_peer(BorrowedFd(-1)));
+  const Fd lonely(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   EXPECT_FALSE(Subject::of_peer(lonely.borrow()));
 }
 
@@ -67,9 +67,9 @@ TEST(Subject, ForAnExplanationTakesNamesAndNumbers) {
   const auto without_account = Subject::for_explanation("3999999999");
   ASSERT_TRUE(without_account);
   EXPECT_EQ(without_account.value().user(), "3999999999");
-  EXPECT_EQ(Subject::for_explanation("no-such-user").error().code, schema::ErrorCode::not_found);
-  EXPECT_EQ(Subject::for_explanation("").error().code, schema::ErrorCode::not_found);
-  EXPECT_EQ(Subject::for_explanation("4294967296").error().code, schema::ErrorCode::not_found);
+  EXPECT_EQ(Subject::for_explanation("no-such-user").error().code, ErrorCode::not_found);
+  EXPECT_EQ(Subject::for_explanation("").error().code, ErrorCode::not_found);
+  EXPECT_EQ(Subject::for_explanation("4294967296").error().code, ErrorCode::not_found);
 }
 
 TEST(Accounts, KnowRootAndNobodyElsesNames) {

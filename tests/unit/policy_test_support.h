@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "policy/loader.h"
+#include "policy/load/loader.h"
 
 namespace mapcap::policy {
 
@@ -42,7 +42,7 @@ inline Subject bob() {
 
 inline constexpr std::string_view kOnePool = "[pool.dram]\nbacking=\"memory\"\ncapacity=\"1G\"\n";
 
-inline schema::Result<std::shared_ptr<const Policy>> try_load(std::string_view text) {
+inline Result<std::shared_ptr<const Policy>> try_load(std::string_view text) {
   return load_text(text, "p.toml", fake_accounts());
 }
 /// kOnePool's three lines, then `rest`: its first line is line 4.

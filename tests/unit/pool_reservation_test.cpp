@@ -9,18 +9,14 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/machine/machine.h"
+#include "base/machine/memory.h"
 #include "broker/pool/memory.h"
-#include "schema/machine.h"
-#include "schema/memory.h"
 #include "tests/support/places.h"
 
 namespace mapcap::broker::pool {
 namespace {
 
-using schema::BorrowedFd;
-using schema::ByteCount;
-using schema::ErrorCode;
-using schema::SealKind;
 using testing::HasSubstr;
 
 constexpr ByteCount kSize{1U << 20U};
@@ -39,7 +35,7 @@ class ReservationTest : public testing::Test {
     return std::move(opened.value());
   }
   static Carving carving(SealKind seal = SealKind::sealed, ByteCount size = kSize) {
-    return {schema::RegionId{1}, size, seal, schema::CacheMode::write_back};
+    return {RegionId{1}, size, seal, CacheMode::write_back};
   }
   static std::uint64_t allocated(BorrowedFd fd) {
     struct stat status {};
@@ -50,8 +46,8 @@ class ReservationTest : public testing::Test {
     return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
                                                   std::filesystem::directory_iterator{}));
   }
-  static std::string detail(const schema::Error& error, const std::string& key) {
-    for (const schema::Detail& each : error.details) {
+  static std::string detail(const Failure& error, const std::string& key) {
+    for (const Detail& each : error.details) {
       if (each.key == key) return each.value;
     }
     return {};
@@ -147,23 +143,23 @@ TEST_F(ReservationTest, APopulatedRegionThatTheMachineHasNoMemoryForIsRefusedBef
 }
 
 TEST_F(ReservationTest, DoctorTellsWhatTheCommitLimitHasLeftWhereItBinds) {
-  using schema::machine::Presence;
-  EXPECT_THAT(schema::machine::memory_accounting(places.proc()).found, HasSubstr("not strict"));
+  using machine::Presence;
+  EXPECT_THAT(machine::memory_accounting(places.proc()).found, HasSubstr("not strict"));
   places.write("proc/sys/vm/overcommit_memory", "2\n");
-  const schema::machine::Fact strict = schema::machine::memory_accounting(places.proc());
+  const machine::Fact strict = machine::memory_accounting(places.proc());
   EXPECT_EQ(strict.presence, Presence::present);
   EXPECT_THAT(strict.found, HasSubstr("7G of the commit limit of 8G are left"));
   places.write("proc/meminfo", "CommitLimit: 1024 kB\nCommitted_AS: 2048 kB\n");
-  EXPECT_EQ(schema::machine::memory_accounting(places.proc()).presence, Presence::missing);
+  EXPECT_EQ(machine::memory_accounting(places.proc()).presence, Presence::missing);
 }
 
 TEST(FreeHugePages, AreCountedInTheBlocksOfTwoMebibytesAndMore) {
   const test::FakePlaces places;
-  EXPECT_FALSE(schema::machine::free_huge_pages(places.proc()));
+  EXPECT_FALSE(machine::free_huge_pages(places.proc()));
   places.write("proc/buddyinfo",
                "Node 0, zone      DMA      1 0 0 0 0 0 0 0 9 0 3\n"
                "Node 0, zone   Normal      7 7 7 7 7 7 7 7 7 5 1\n");
-  EXPECT_EQ(schema::machine::free_huge_pages(places.proc()), 3U * 2 + 5 + 2);
+  EXPECT_EQ(machine::free_huge_pages(places.proc()), 3U * 2 + 5 + 2);
 }
 
 // Needs no root: a file on a detached tmpfs does, and is left out where none can be had.
@@ -184,7 +180,7 @@ TEST_F(ReservationTest, APopulatedRegionOfHugePagesHasThemAllOrIsRefusedByThatNa
     EXPECT_EQ(detail(extent.error(), "limit_name"), "huge pages") << extent.error().sentence;
   }
   // A memfd has small pages where the machine does not say otherwise: not what was asked for.
-  const schema::UniqueFd small(::memfd_create("small", MFD_CLOEXEC));
+  const Fd small(::memfd_create("small", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(small.get(), 4096), 0);
   const auto refused = Reservation().make_huge(small.borrow(), ByteCount{4096});
   ASSERT_FALSE(refused);

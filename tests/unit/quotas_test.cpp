@@ -1,5 +1,5 @@
 // Promise 7: quotas are never exceeded.
-#include "broker/quotas.h"
+#include "broker/books/quotas.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +8,6 @@ namespace mapcap::broker {
 namespace {
 
 using ledger::QuotaRecord;
-using schema::ErrorCode;
-using schema::Limits;
-using schema::Result;
-using schema::SubjectKind;
 
 constexpr std::uint32_t kAlice = 1001;
 constexpr std::uint32_t kBob = 1002;
@@ -27,8 +23,8 @@ QuotaRecord limit_bytes(SubjectKind subject, std::uint32_t id, const std::string
   return {subject, id, pool, limits};
 }
 
-std::string detail(const schema::Error& error, const std::string& key) {
-  for (const schema::Detail& each : error.details) {
+std::string detail(const Failure& error, const std::string& key) {
+  for (const Detail& each : error.details) {
     if (each.key == key) return each.value;
   }
   return "(no " + key + ")";

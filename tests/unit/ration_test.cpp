@@ -1,7 +1,7 @@
 // Promise 12: who keeps the loop busy leaves the rest of its time to the others.
 #include <gtest/gtest.h>
 
-#include "broker/ration.h"
+#include "broker/turns/ration.h"
 
 namespace mapcap::broker {
 namespace {

@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "broker/directory.h"
+#include "broker/books/directory.h"
 #include "tests/support/loop_harness.h"
 
 namespace mapcap::broker {
@@ -60,15 +60,15 @@ TEST_F(ReleasesTest, EachIsOnItsHoldersAccount) {
 TEST(Grants, HoldersAreCountedAsTheyComeAndGo) {
   Grants grants;
   using Holders = std::map<Grants::Holder, std::uint32_t>;
-  grants.add({1, schema::Access::read_only, 5, {}});
-  grants.add({2, schema::Access::read_only, 5, {}});
-  grants.add({3, schema::Access::read_write, 5, {}});
-  grants.add({4, schema::Access::read_only, 6, {}});
-  EXPECT_EQ(grants.holders(), (Holders{{{5, schema::Access::read_only}, 2},
-                                       {{5, schema::Access::read_write}, 1},
-                                       {{6, schema::Access::read_only}, 1}}));
+  grants.add({1, Access::read_only, 5, {}});
+  grants.add({2, Access::read_only, 5, {}});
+  grants.add({3, Access::read_write, 5, {}});
+  grants.add({4, Access::read_only, 6, {}});
+  EXPECT_EQ(
+      grants.holders(),
+      (Holders{{{5, Access::read_only}, 2}, {{5, Access::read_write}, 1}, {{6, Access::read_only}, 1}}));
   for (const confine::GrantId id : {2U, 4U, 3U}) grants.remove(id);
-  EXPECT_EQ(grants.holders(), (Holders{{{5, schema::Access::read_only}, 1}}));
+  EXPECT_EQ(grants.holders(), (Holders{{{5, Access::read_only}, 1}}));
   grants.remove(1);
   EXPECT_TRUE(grants.empty());
   EXPECT_TRUE(grants.holders().empty());
@@ -82,8 +82,7 @@ TEST(Grants, WhoWaitsForTheLastIsNotWokenForEach) {
   made->record.name = "a/shared";
   Region& region = directory.add(std::move(made));
   constexpr confine::GrantId kMany = 4000;
-  for (confine::GrantId id = 1; id <= kMany; ++id)
-    directory.track(region, {id, schema::Access::read_only, 5, {}});
+  for (confine::GrantId id = 1; id <= kMany; ++id) directory.track(region, {id, Access::read_only, 5, {}});
   int woken = 0;
   struct Wait {
     static Task<void> of(Region& one, int& count) {

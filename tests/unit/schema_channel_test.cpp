@@ -26,8 +26,8 @@ std::size_t open_fds() {
   const auto entries = std::filesystem::directory_iterator("/proc/self/fd");
   return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
 }
-UniqueFd some_fd() {
-  return UniqueFd(::memfd_create("test", MFD_CLOEXEC));
+Fd some_fd() {
+  return Fd(::memfd_create("test", MFD_CLOEXEC));
 }
 std::vector<std::byte> bytes_of(std::size_t size) {
   return std::vector<std::byte>(size, std::byte{0x5a});
@@ -48,8 +48,8 @@ class Channel : public testing::Test {
     const Result<bool> sent = send(near_.borrow(), bytes, fds);
     return sent && sent.value();
   }
-  UniqueFd near_;
-  UniqueFd far_;
+  Fd near_;
+  Fd far_;
 };
 
 TEST_F(Channel, APacketArrivesWhole) {
@@ -85,7 +85,7 @@ TEST_F(Channel, WhatAPeerSentBeforeItClosedArrivesEvenIfItHadNotReadEverything) 
 }
 
 TEST_F(Channel, APacketOfNoBytesIsClosedWhateverItCarries) {
-  const UniqueFd fd = some_fd();
+  const Fd fd = some_fd();
   const std::size_t before = open_fds();
   iovec nothing{nullptr, 0};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
@@ -123,7 +123,7 @@ TEST_F(Channel, APacketOfExactlyTheLimitArrivesAndALongerOneIsMalformed) {
 
 // Promise 12: a client cannot fill the broker's descriptor table.
 TEST_F(Channel, UnwantedDescriptorsAreNeverInstalled) {
-  const UniqueFd fd = some_fd();
+  const Fd fd = some_fd();
   const std::vector<BorrowedFd> many(kMaxFdsPerPacket, fd.borrow());
   ASSERT_TRUE(send_near(bytes_of(8), many));
   const std::size_t before = open_fds();
@@ -135,8 +135,8 @@ TEST_F(Channel, UnwantedDescriptorsAreNeverInstalled) {
 }
 
 TEST_F(Channel, WantedDescriptorsArriveCloexecAndInOrder) {
-  const UniqueFd first = some_fd();
-  const UniqueFd second = some_fd();
+  const Fd first = some_fd();
+  const Fd second = some_fd();
   ASSERT_EQ(::ftruncate(second.get(), 77), 0);
   const std::array<BorrowedFd, 2> fds{first.borrow(), second.borrow()};
   ASSERT_TRUE(send_near(bytes_of(8), fds));
@@ -144,7 +144,7 @@ TEST_F(Channel, WantedDescriptorsArriveCloexecAndInOrder) {
   ASSERT_TRUE(result);
   const Incoming& packet = std::get<Incoming>(result.value());
   ASSERT_EQ(packet.fds.size(), 2U);
-  for (const UniqueFd& fd : packet.fds) EXPECT_EQ(::fcntl(fd.get(), F_GETFD), FD_CLOEXEC);
+  for (const Fd& fd : packet.fds) EXPECT_EQ(::fcntl(fd.get(), F_GETFD), FD_CLOEXEC);
   struct stat status {};
   ASSERT_EQ(::fstat(packet.fds[1].get(), &status), 0);
   EXPECT_EQ(status.st_size, 77);
@@ -153,7 +153,7 @@ TEST_F(Channel, WantedDescriptorsArriveCloexecAndInOrder) {
 
 // CMSG_SPACE(sizeof(int)) holds two: one too many is found out by counting, several by MSG_CTRUNC.
 TEST_F(Channel, MoreDescriptorsThanWantedAreMalformedAndAllClosed) {
-  const UniqueFd fd = some_fd();
+  const Fd fd = some_fd();
   for (const std::size_t sent : {2U, 3U, 253U}) {
     const std::vector<BorrowedFd> fds(sent, fd.borrow());
     ASSERT_TRUE(send_near(bytes_of(8), fds));
@@ -166,7 +166,7 @@ TEST_F(Channel, MoreDescriptorsThanWantedAreMalformedAndAllClosed) {
 }
 
 TEST_F(Channel, TheMostDescriptorsOfAPacketArriveAndOneMoreIsInvalid) {
-  const UniqueFd fd = some_fd();
+  const Fd fd = some_fd();
   std::vector<BorrowedFd> fds(kMaxFdsPerPacket, fd.borrow());
   ASSERT_TRUE(send_near(bytes_of(8), fds));
   const auto received = receive_far(4096, kMaxFdsPerPacket);
@@ -177,7 +177,7 @@ TEST_F(Channel, TheMostDescriptorsOfAPacketArriveAndOneMoreIsInvalid) {
 }
 
 TEST_F(Channel, ADescriptorThatFindsNoNumberIsExhausted) {
-  const UniqueFd fd = some_fd();
+  const Fd fd = some_fd();
   const std::array<BorrowedFd, 1> fds{fd.borrow()};
   ASSERT_TRUE(send_near(bytes_of(8), fds));
   rlimit old{};
@@ -217,8 +217,8 @@ TEST_F(Channel, ASendToAClosedPeerIsAnErrorAndNoSignal) {
 std::string path_for(const char* name) {
   return testing::TempDir() + "mapcap-" + std::to_string(::getpid()) + "-" + name;
 }
-UniqueFd listen_at(const std::string& path, int type, int backlog) {
-  UniqueFd listener(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+Fd listen_at(const std::string& path, int type, int backlog) {
+  Fd listener(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
@@ -230,7 +230,7 @@ UniqueFd listen_at(const std::string& path, int type, int backlog) {
 
 TEST(Connect, GivesACloexecNonBlockingSocket) {
   const std::string path = path_for("connect");
-  const UniqueFd listener = listen_at(path, SOCK_SEQPACKET, 1);
+  const Fd listener = listen_at(path, SOCK_SEQPACKET, 1);
   const auto socket = connect_to(path);
   ::unlink(path.c_str());
   ASSERT_TRUE(socket) << socket.error().sentence;
@@ -240,7 +240,7 @@ TEST(Connect, GivesACloexecNonBlockingSocket) {
 
 TEST(Connect, WhereNobodyListensIsUnavailableAndSaysWhatToDo) {
   const std::string path = path_for("stale");
-  { const UniqueFd listener = listen_at(path, SOCK_SEQPACKET, 1); }
+  { const Fd listener = listen_at(path, SOCK_SEQPACKET, 1); }
   for (const std::string& where : {path, std::string("/nonexistent/socket")}) {
     const auto socket = connect_to(where);
     ASSERT_FALSE(socket);
@@ -253,7 +253,7 @@ TEST(Connect, WhereNobodyListensIsUnavailableAndSaysWhatToDo) {
 
 TEST(Connect, ToASocketOfAnotherKindIsUnavailable) {
   const std::string path = path_for("stream");
-  const UniqueFd listener = listen_at(path, SOCK_STREAM, 1);
+  const Fd listener = listen_at(path, SOCK_STREAM, 1);
   EXPECT_EQ(connect_to(path).error().code, ErrorCode::unavailable);
   ::unlink(path.c_str());
 }
@@ -268,28 +268,28 @@ TEST(Connect, APathThatFitsNoSocketAddressIsInvalid) {
 // ---- descriptors
 // ---------------------------------------------------------------------------------------------
 
-TEST(UniqueFd, ClosesWhatItOwns) {
+TEST(Fd, ClosesWhatItOwns) {
   int number = -1;
   {
-    const UniqueFd fd = some_fd();
+    const Fd fd = some_fd();
     number = fd.get();
     EXPECT_TRUE(is_open(number));
   }
   EXPECT_FALSE(is_open(number));
 }
 
-TEST(UniqueFd, AMoveLeavesTheSourceEmptyAndClosesNothing) {
-  UniqueFd source = some_fd();
+TEST(Fd, AMoveLeavesTheSourceEmptyAndClosesNothing) {
+  Fd source = some_fd();
   const int number = source.get();
-  const UniqueFd target(std::move(source));
+  const Fd target(std::move(source));
   EXPECT_FALSE(source.valid());  // NOLINT(bugprone-use-after-move): what is tested
   EXPECT_EQ(target.get(), number);
   EXPECT_TRUE(is_open(number));
 }
 
-TEST(UniqueFd, AMoveAssignmentClosesTheOldOne) {
-  UniqueFd target = some_fd();
-  UniqueFd source = some_fd();
+TEST(Fd, AMoveAssignmentClosesTheOldOne) {
+  Fd target = some_fd();
+  Fd source = some_fd();
   const int old = target.get();
   const int taken = source.get();
   target = std::move(source);
@@ -298,15 +298,15 @@ TEST(UniqueFd, AMoveAssignmentClosesTheOldOne) {
   EXPECT_TRUE(is_open(taken));
 }
 
-TEST(UniqueFd, AnAssignmentToItselfKeepsIt) {
-  UniqueFd fd = some_fd();
-  UniqueFd& same = fd;
+TEST(Fd, AnAssignmentToItselfKeepsIt) {
+  Fd fd = some_fd();
+  Fd& same = fd;
   fd = std::move(same);
   EXPECT_TRUE(is_open(fd.get()));
 }
 
-TEST(UniqueFd, AReleasedOneIsTheCallers) {
-  UniqueFd fd = some_fd();
+TEST(Fd, AReleasedOneIsTheCallers) {
+  Fd fd = some_fd();
   const int number = fd.release();
   EXPECT_FALSE(fd.valid());
   EXPECT_TRUE(is_open(number));

@@ -38,7 +38,7 @@ TEST(Codec, EveryAnswerSurvivesTheTrip) {
 
 TEST(Codec, EveryErrorCodeSurvivesTheTrip) {
   for (int code = 1; code <= static_cast<int>(ErrorCode::unavailable); ++code) {
-    const FromBroker answer = Reply{1, error(static_cast<ErrorCode>(code), "x")};
+    const FromBroker answer = Reply{1, failure(static_cast<ErrorCode>(code), "x")};
     const Result<FromBroker> back = decode_from_broker(encode(answer));
     ASSERT_TRUE(back);
     EXPECT_EQ(back.value(), answer);
@@ -209,20 +209,20 @@ TEST(Codec, AnUnknownEnumerantIsMalformed) {
 
 TEST(Codec, AnErrorWithUnprintableBytesStillReachesTheClient) {
   const FromBroker answer =
-      Reply{1, error(ErrorCode::io, "open /tmp/\xff\n: no", {{"path", std::string("a\0b", 3)}})};
+      Reply{1, failure(ErrorCode::io, "open /tmp/\xff\n: no", {{"path", std::string("a\0b", 3)}})};
   const Result<FromBroker> back = decode_from_broker(encode(answer));
   ASSERT_TRUE(back) << back.error().sentence;
-  const Error& told = std::get<Error>(std::get<Reply>(back.value()).body);
+  const Failure& told = std::get<Failure>(std::get<Reply>(back.value()).body);
   EXPECT_EQ(told.sentence, "open /tmp/??: no");
   EXPECT_EQ(told.details.at(0).value, "a?b");
 }
 
 TEST(Codec, AnErrorLongerThanItsLimitIsCut) {
-  const FromBroker answer = Reply{1, error(ErrorCode::io, std::string(5000, 'x'),
-                                           std::vector<Detail>(100, Detail{"k", std::string(600, 'v')}))};
+  const FromBroker answer = Reply{1, failure(ErrorCode::io, std::string(5000, 'x'),
+                                             std::vector<Detail>(100, Detail{"k", std::string(600, 'v')}))};
   const Result<FromBroker> back = decode_from_broker(encode(answer));
   ASSERT_TRUE(back) << back.error().sentence;
-  const Error& told = std::get<Error>(std::get<Reply>(back.value()).body);
+  const Failure& told = std::get<Failure>(std::get<Reply>(back.value()).body);
   EXPECT_EQ(told.sentence.size(), kMaxSentence);
   EXPECT_TRUE(told.sentence.ends_with("x..."));
   EXPECT_EQ(told.details.size(), 32U);
@@ -260,7 +260,7 @@ TEST(Codec, AnAnswerThatFitsNoPacketBecomesAnErrorWithTheSameId) {
   ASSERT_TRUE(back);
   const Reply& reply = std::get<Reply>(back.value());
   EXPECT_EQ(reply.id, 42U);
-  EXPECT_EQ(std::get<Error>(reply.body).code, ErrorCode::exhausted);
+  EXPECT_EQ(std::get<Failure>(reply.body).code, ErrorCode::exhausted);
 }
 
 // Promise 12: a list that claims more elements than its packet has bytes.

@@ -79,7 +79,7 @@ inline std::vector<FromBroker> all_answers() {
                       {Granularity::byte, PersistenceDomain::cpu_cache, true}};
   const QuotaInfo quota{SubjectKind::user, 1000, "dram", {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true};
   return {
-      Reply{1, error(ErrorCode::over_quota, "too much", {{"asked", "2"}, {"limit", "1"}})},
+      Reply{1, failure(ErrorCode::over_quota, "too much", {{"asked", "2"}, {"limit", "1"}})},
       Reply{2, Welcome{1, 3, "mapcapd 0.1.0", std::string(16, '\0'), std::chrono::seconds(5), true}},
       Reply{3, Granted{full_region(), Access::read_write, true}},
       Reply{4, Listing{{full_region(), RegionInfo{}, full_region()}, "alice/c"}},

@@ -1,5 +1,5 @@
 // Bytes, durations, modes and globs as people write them.
-#include "schema/units.h"
+#include "base/units.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,9 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/text.h"
+#include "base/words.h"
 #include "schema/region_name.h"
 #include "schema/request.h"
-#include "schema/text.h"
 
 namespace mapcap::schema {
 namespace {

@@ -1,5 +1,5 @@
 // Promise 12: what the machine's accounts are slow about, one user waits for and not the broker.
-#include "broker/user_names.h"
+#include "broker/door/user_names.h"
 
 #include <gmock/gmock.h>
 

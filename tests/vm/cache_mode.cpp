@@ -4,14 +4,14 @@
 #include <cstdlib>
 #include <string>
 
-#include "broker/page_attribute/page_attribute.h"
+#include "broker/bpf/page_attribute/page_attribute.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) {
     std::fputs("usage: mapcap_cache_mode FD\n", stderr);
     return 2;
   }
-  const mapcap::schema::BorrowedFd file(std::atoi(argv[1]));
+  const mapcap::BorrowedFd file(std::atoi(argv[1]));
   const auto mode = mapcap::broker::page_attribute::mapped_from(file);
   if (!mode) {
     std::fprintf(stderr, "mapcap_cache_mode: %s\n", mode.error().sentence.c_str());

@@ -7,8 +7,8 @@ std::string lsm_unavailable() {
   return "not built in: no " MAPCAP_LSM_MISSING " when mapcapd was built";
 }
 
-schema::Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions&) {
-  return schema::error(schema::ErrorCode::unsupported, lsm_unavailable());
+Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions&) {
+  return failure(ErrorCode::unsupported, lsm_unavailable());
 }
 
 }  // namespace mapcap::broker::confine

@@ -6,7 +6,7 @@
 #include <sstream>
 #include <utility>
 
-#include "schema/machine.h"
+#include "base/machine/machine.h"
 
 namespace mapcap::broker::confine::lsm {
 namespace {
@@ -45,8 +45,8 @@ bool may_preempt(const utsname& name) {
 }  // namespace
 
 std::string kernel_lacks() {
-  const schema::machine::Fact fact = schema::machine::bpf_lsm();
-  if (fact.presence == schema::machine::Presence::missing) return fact.found + "; " + fact.remedy;
+  const machine::Fact fact = machine::bpf_lsm();
+  if (fact.presence == machine::Presence::missing) return fact.found + "; " + fact.remedy;
   utsname name{};
   ::uname(&name);
   // Before 6.2 the kernel skips an LSM program, and lets the operation pass, when the same program was

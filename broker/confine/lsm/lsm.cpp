@@ -13,43 +13,37 @@
 namespace mapcap::broker::confine {
 namespace {
 
-using schema::ErrorCode;
-using schema::Result;
-
 class LsmConfiner final : public UntrackedConfiner {
  public:
   explicit LsmConfiner(lsm::Maps maps) : maps_(std::move(maps)) {}
 
-  [[nodiscard]] schema::Confinement kind() const override { return schema::Confinement::lsm; }
+  [[nodiscard]] Confinement kind() const override { return Confinement::lsm; }
   /// MADV_REMOVE is a fallocate of the file, which file_permission refuses.
-  [[nodiscard]] bool guards_holes(schema::RegionId region) const override { return attached(region); }
+  [[nodiscard]] bool guards_holes(RegionId region) const override { return attached(region); }
 
  protected:
-  Result<void> admit(schema::BorrowedFd fd, Backing backing) override {
+  Result<void> admit(BorrowedFd fd, Backing backing) override {
     if (backing == Backing::foreign) {
-      return schema::error(ErrorCode::unsupported,
-                           "confinement lsm would take a file away from its owner: use a clone of it");
+      return failure(ErrorCode::unsupported,
+                     "confinement lsm would take a file away from its owner: use a clone of it");
     }
     struct stat status {};
-    if (::fstat(fd.get(), &status) != 0) return schema::io_error("fstat of a region's memory", errno);
+    if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
     if (!S_ISREG(status.st_mode)) {
-      return schema::error(ErrorCode::unsupported, "only memory and files can be confined by lsm");
+      return failure(ErrorCode::unsupported, "only memory and files can be confined by lsm");
     }
     if (status.st_uid != 0) {
-      return schema::error(ErrorCode::unsupported,
-                           "only files of root can be confined by lsm, not one of user " +
-                               std::to_string(status.st_uid) + ": give it to root");
+      return failure(ErrorCode::unsupported, "only files of root can be confined by lsm, not one of user " +
+                                                 std::to_string(status.st_uid) + ": give it to root");
     }
     // The programs look for marks only on files with exactly this mode.
     if ((status.st_mode & 07777U) != 0600U && ::fchmod(fd.get(), 0600) != 0) {
-      return schema::io_error("fchmod of a region's memory", errno);
+      return io_error("fchmod of a region's memory", errno);
     }
     return lsm::mark(maps_, fd);
   }
 
-  Result<schema::UniqueFd> open(schema::BorrowedFd fd, schema::Access rights) override {
-    return reopen(fd, rights);
-  }
+  Result<Fd> open(BorrowedFd fd, Access rights) override { return reopen(fd, rights); }
 
  private:
   lsm::Maps maps_;
@@ -65,7 +59,7 @@ std::string lsm_unavailable() {
 
 Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options) {
   if (std::string why = lsm::kernel_lacks(); !why.empty()) {
-    return schema::error(ErrorCode::unsupported, std::move(why));
+    return failure(ErrorCode::unsupported, std::move(why));
   }
   MAPCAP_TRY(lsm::Maps maps, lsm::find_or_attach(options.pins));
   MAPCAP_TRY_VOID(lsm::test(maps));

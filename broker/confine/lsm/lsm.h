@@ -28,6 +28,6 @@ std::string lsm_unavailable();
 /// Attaches the programs unless they are, tries on a file of its own that they refuse what they should, and
 /// makes this process one that may still open, truncate and punch marked files. Loop only. Errors:
 /// `unsupported` with the sentence of lsm_unavailable, `io`.
-schema::Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options = {});
+Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options = {});
 
 }  // namespace mapcap::broker::confine

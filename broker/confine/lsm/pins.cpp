@@ -14,37 +14,33 @@
 
 namespace mapcap::broker::confine::lsm {
 
-using schema::ErrorCode;
-using schema::Result;
-using schema::UniqueFd;
-
-Result<UniqueFd> claim_pins(const std::string& path) {
+Result<Fd> claim_pins(const std::string& path) {
   const std::string parent = std::filesystem::path(path).parent_path();
   struct statfs filesystem {};
   if (::statfs(parent.c_str(), &filesystem) != 0 ||
       static_cast<unsigned long>(filesystem.f_type) != BPF_FS_MAGIC) {
-    return schema::error(ErrorCode::unsupported,
-                         "no BPF filesystem is mounted at " + parent + "; mount -t bpf bpf " + parent);
+    return failure(ErrorCode::unsupported,
+                   "no BPF filesystem is mounted at " + parent + "; mount -t bpf bpf " + parent);
   }
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return schema::io_error("making " + path, errno);
-  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory.valid()) return schema::io_error("opening " + path, errno);
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return io_error("making " + path, errno);
+  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) return io_error("opening " + path, errno);
   struct stat status {};
-  if (::fstat(directory.get(), &status) != 0) return schema::io_error("fstat of " + path, errno);
+  if (::fstat(directory.get(), &status) != 0) return io_error("fstat of " + path, errno);
   // /sys/fs/bpf itself is open to everybody who may make BPF objects.
   if (status.st_uid != 0 || (status.st_mode & 0077U) != 0) {
-    return schema::error(ErrorCode::denied,
-                         path +
-                             " must be root's with mode 0700, or others could end the confinement of "
-                             "grants: find out who made it, and remove it");
+    return failure(ErrorCode::denied,
+                   path +
+                       " must be root's with mode 0700, or others could end the confinement of "
+                       "grants: find out who made it, and remove it");
   }
-  if (::flock(directory.get(), LOCK_EX) != 0) return schema::io_error("locking " + path, errno);
+  if (::flock(directory.get(), LOCK_EX) != 0) return io_error("locking " + path, errno);
   return directory;
 }
 
-Result<UniqueFd> find_pin(const std::string& path) {
-  UniqueFd found(bpf_obj_get(path.c_str()));
-  if (!found.valid() && errno != ENOENT) return schema::io_error("opening " + path, errno);
+Result<Fd> find_pin(const std::string& path) {
+  Fd found(bpf_obj_get(path.c_str()));
+  if (!found.valid() && errno != ENOENT) return io_error("opening " + path, errno);
   return found;
 }
 
@@ -61,10 +57,10 @@ std::vector<std::string> names_in(const std::string& path) {
 Result<void> remove_pins(const std::string& path) {
   for (const std::string& name : names_in(path)) {
     const std::string pin = path + "/" + name;
-    if (::unlink(pin.c_str()) != 0) return schema::io_error("removing " + pin, errno);
+    if (::unlink(pin.c_str()) != 0) return io_error("removing " + pin, errno);
   }
-  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) return schema::io_error("removing " + path, errno);
-  return schema::ok();
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) return io_error("removing " + path, errno);
+  return ok();
 }
 
 }  // namespace mapcap::broker::confine::lsm

@@ -19,11 +19,6 @@
 
 namespace mapcap::broker::confine::lsm {
 
-using schema::BorrowedFd;
-using schema::ErrorCode;
-using schema::Result;
-using schema::UniqueFd;
-
 namespace {
 
 constexpr const char* kMarks = "marks";
@@ -68,16 +63,15 @@ struct LetGo {
 };
 using Link = std::unique_ptr<bpf_link, LetGo>;
 
-schema::Error refused(const std::string& what, int failed) {
+Failure refused(const std::string& what, int failed) {
   if (failed == EPERM || failed == EACCES) {
-    return schema::error(ErrorCode::unsupported,
-                         "the kernel does not permit " + what +
-                             ": mapcapd needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and a kernel that is "
-                             "not locked down; else use another confinement");
+    return failure(ErrorCode::unsupported,
+                   "the kernel does not permit " + what +
+                       ": mapcapd needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and a kernel that is "
+                       "not locked down; else use another confinement");
   }
-  return schema::error(ErrorCode::unsupported, "the kernel refuses " + what + " (errno " +
-                                                   std::to_string(failed) +
-                                                   "); use another confinement, or another kernel");
+  return failure(ErrorCode::unsupported, "the kernel refuses " + what + " (errno " + std::to_string(failed) +
+                                             "); use another confinement, or another kernel");
 }
 
 std::string program_name(const Hook& hook) {
@@ -94,8 +88,8 @@ Result<std::vector<Hook>> present_hooks() {
     if (btf__find_by_name_kind(types.get(), function.c_str(), BTF_KIND_FUNC) >= 0) {
       present.push_back(hook);
     } else if (hook.every_kernel) {
-      return schema::error(ErrorCode::unsupported, std::string("this kernel has no LSM hook ") + hook.name +
-                                                       ": boot one with CONFIG_SECURITY_PATH=y");
+      return failure(ErrorCode::unsupported, std::string("this kernel has no LSM hook ") + hook.name +
+                                                 ": boot one with CONFIG_SECURITY_PATH=y");
     }
   }
   return present;
@@ -138,7 +132,7 @@ Result<Maps> pinned_maps(const std::string& pins) {
 Result<std::uint32_t> map_id(BorrowedFd map) {
   bpf_map_info info{};
   std::uint32_t length = sizeof info;
-  if (bpf_obj_get_info_by_fd(map.get(), &info, &length) != 0) return schema::io_error("asking a map", errno);
+  if (bpf_obj_get_info_by_fd(map.get(), &info, &length) != 0) return io_error("asking a map", errno);
   return info.id;
 }
 
@@ -147,10 +141,10 @@ Result<bool> link_uses(BorrowedFd link, std::uint32_t marks, std::uint32_t broke
   bpf_link_info of_link{};
   std::uint32_t length = sizeof of_link;
   if (bpf_obj_get_info_by_fd(link.get(), &of_link, &length) != 0) {
-    return schema::io_error("asking a pinned link", errno);
+    return io_error("asking a pinned link", errno);
   }
-  const UniqueFd program(bpf_prog_get_fd_by_id(of_link.prog_id));
-  if (!program.valid()) return schema::io_error("opening a pinned link's program", errno);
+  const Fd program(bpf_prog_get_fd_by_id(of_link.prog_id));
+  if (!program.valid()) return io_error("opening a pinned link's program", errno);
   std::array<std::uint32_t, 8> ids{};
   bpf_prog_info of_program{};
   of_program.nr_map_ids = ids.size();
@@ -158,7 +152,7 @@ Result<bool> link_uses(BorrowedFd link, std::uint32_t marks, std::uint32_t broke
   of_program.map_ids = reinterpret_cast<std::uintptr_t>(ids.data());
   length = sizeof of_program;
   if (bpf_obj_get_info_by_fd(program.get(), &of_program, &length) != 0) {
-    return schema::io_error("asking a pinned program", errno);
+    return io_error("asking a pinned program", errno);
   }
   const auto uses = [&](std::uint32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); };
   return uses(marks) && uses(brokers);
@@ -170,7 +164,7 @@ Result<bool> all_attached(const std::string& links, const std::vector<Hook>& hoo
   MAPCAP_TRY(const std::uint32_t marks, map_id(maps.marks.borrow()));
   MAPCAP_TRY(const std::uint32_t brokers, map_id(maps.brokers.borrow()));
   for (const Hook& hook : hooks) {
-    MAPCAP_TRY(const UniqueFd link, find_pin(links + "/" + hook.name));
+    MAPCAP_TRY(const Fd link, find_pin(links + "/" + hook.name));
     if (!link.valid()) return false;
     MAPCAP_TRY(const bool uses, link_uses(link.borrow(), marks, brokers));
     if (!uses) return false;
@@ -180,16 +174,16 @@ Result<bool> all_attached(const std::string& links, const std::vector<Hook>& hoo
 
 Result<void> attach_and_pin(bpf_object* loaded, const std::vector<Hook>& hooks, const std::string& into) {
   MAPCAP_TRY_VOID(remove_pins(into));
-  if (::mkdir(into.c_str(), 0700) != 0) return schema::io_error("making " + into, errno);
+  if (::mkdir(into.c_str(), 0700) != 0) return io_error("making " + into, errno);
   for (const Hook& hook : hooks) {
     bpf_program* program = bpf_object__find_program_by_name(loaded, program_name(hook).c_str());
     MAPCAP_INVARIANT(program != nullptr, "a hook without a program in mapcap_lsm.bpf.c");
     const Link link(bpf_program__attach_lsm(program));
     if (!link) return refused(std::string("to attach a program to the LSM hook ") + hook.name, errno);
     const std::string pin = into + "/" + hook.name;
-    if (bpf_link__pin(link.get(), pin.c_str()) != 0) return schema::io_error("pinning " + pin, errno);
+    if (bpf_link__pin(link.get(), pin.c_str()) != 0) return io_error("pinning " + pin, errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 /// Loads this build's programs on the pinned maps (making those that are missing), and replaces what is
@@ -201,7 +195,7 @@ Result<void> attach_afresh(const std::string& pins, const std::string& links,
     bpf_map* map = bpf_object__find_map_by_name(opened.get(), name);
     MAPCAP_INVARIANT(map != nullptr, "a map is missing in mapcap_lsm.bpf.c");
     const std::string pin = pins + "/" + name + kLayout;
-    if (bpf_map__set_pin_path(map, pin.c_str()) != 0) return schema::io_error("pinning " + pin, errno);
+    if (bpf_map__set_pin_path(map, pin.c_str()) != 0) return io_error("pinning " + pin, errno);
   }
   if (bpf_object__load(opened.get()) != 0) return refused("to load BPF LSM programs", errno);
   const std::string fresh = pins + "/new";
@@ -210,8 +204,8 @@ Result<void> attach_afresh(const std::string& pins, const std::string& links,
     return attached;
   }
   MAPCAP_TRY_VOID(remove_pins(links));
-  if (::rename(fresh.c_str(), links.c_str()) != 0) return schema::io_error("renaming " + fresh, errno);
-  return schema::ok();
+  if (::rename(fresh.c_str(), links.c_str()) != 0) return io_error("renaming " + fresh, errno);
+  return ok();
 }
 
 Result<void> remove_others(const std::string& pins, const std::string& kept) {
@@ -219,7 +213,7 @@ Result<void> remove_others(const std::string& pins, const std::string& kept) {
     if (!name.starts_with("links-") || name == kept) continue;
     MAPCAP_TRY_VOID(remove_pins(pins + "/" + name));
   }
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace
@@ -228,12 +222,12 @@ Result<void> try_programs() {
   MAPCAP_TRY(const std::vector<Hook> hooks, present_hooks());
   MAPCAP_TRY(const Object opened, open_object(hooks));
   if (bpf_object__load(opened.get()) != 0) return refused("to load BPF LSM programs", errno);
-  return schema::ok();
+  return ok();
 }
 
 Result<Maps> find_or_attach(const std::string& pins) {
   MAPCAP_TRY(const std::vector<Hook> hooks, present_hooks());
-  MAPCAP_TRY(const UniqueFd lock, claim_pins(pins));
+  MAPCAP_TRY(const Fd lock, claim_pins(pins));
   const std::string name = "links-" + fingerprint();
   const std::string links = pins + "/" + name;
   MAPCAP_TRY(Maps maps, pinned_maps(pins));
@@ -250,20 +244,20 @@ Result<void> mark(const Maps& maps, BorrowedFd file) {
   const int key = file.get();
   const std::uint32_t value = 1;
   if (bpf_map_update_elem(maps.marks.get(), &key, &value, BPF_ANY) != 0) {
-    return schema::io_error("marking a region's memory for the LSM programs", errno);
+    return io_error("marking a region's memory for the LSM programs", errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 Result<void> exempt_this_process(const Maps& maps) {
-  const UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  if (!self.valid()) return schema::io_error("pidfd_open of this process", errno);
+  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!self.valid()) return io_error("pidfd_open of this process", errno);
   const int key = self.get();
   const std::uint32_t value = 1;
   if (bpf_map_update_elem(maps.brokers.get(), &key, &value, BPF_ANY) != 0) {
-    return schema::io_error("exempting the broker from the LSM programs", errno);
+    return io_error("exempting the broker from the LSM programs", errno);
   }
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace mapcap::broker::confine::lsm

@@ -9,26 +9,26 @@
 
 #include <string>
 
-#include "schema/result.h"
-#include "schema/unique_fd.h"
+#include "base/result.h"
+#include "mapcap/fd.h"
 
 namespace mapcap::broker::confine::lsm {
 
 struct Maps {
-  schema::UniqueFd marks;    ///< Inode storage: a file with an entry is confined.
-  schema::UniqueFd brokers;  ///< Task storage: a process whose leader has an entry is exempt.
+  Fd marks;    ///< Inode storage: a file with an entry is confined.
+  Fd brokers;  ///< Task storage: a process whose leader has an entry is exempt.
 };
 
 /// Loads every program that this kernel has a hook for, and lets go of them again. Errors: `unsupported`.
-schema::Result<void> try_programs();
+Result<void> try_programs();
 
 /// Errors: `unsupported` where the kernel refuses, `denied` where `pins` is not root's own, `io`.
-schema::Result<Maps> find_or_attach(const std::string& pins);
+Result<Maps> find_or_attach(const std::string& pins);
 
 /// Confines the file. Idempotent. Errors: `io`.
-schema::Result<void> mark(const Maps& maps, schema::BorrowedFd file);
+Result<void> mark(const Maps& maps, BorrowedFd file);
 
 /// Exempts the calling process, all its threads, until it ends. Errors: `io`.
-schema::Result<void> exempt_this_process(const Maps& maps);
+Result<void> exempt_this_process(const Maps& maps);
 
 }  // namespace mapcap::broker::confine::lsm

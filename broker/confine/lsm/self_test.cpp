@@ -15,10 +15,6 @@
 
 namespace mapcap::broker::confine::lsm {
 
-using schema::ErrorCode;
-using schema::Result;
-using schema::UniqueFd;
-
 namespace {
 
 constexpr std::size_t kSize = 4096;
@@ -44,7 +40,7 @@ int make_executable(int fd) {
 }
 
 int open_again(int fd) {
-  const UniqueFd fresh(::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR | O_CLOEXEC));
+  const Fd fresh(::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR | O_CLOEXEC));
   return failure(fresh.get());
 }
 
@@ -78,19 +74,19 @@ constexpr std::array<Trial, 12> kTrials{{
     {"F_GET_SEALS", false, [](int fd) { return failure(::fcntl(fd, F_GET_SEALS)); }},
 }};
 
-schema::Error wrong(const std::string& operation, const char* outcome) {
-  return schema::error(ErrorCode::unsupported, "the LSM programs are attached, but " + operation +
-                                                   " of a marked file was " + outcome +
-                                                   "; boot with bpf in the lsm= list, on Linux 6.1 or newer");
+Failure wrong(const std::string& operation, const char* outcome) {
+  return failure(ErrorCode::unsupported, "the LSM programs are attached, but " + operation +
+                                             " of a marked file was " + outcome +
+                                             "; boot with bpf in the lsm= list, on Linux 6.1 or newer");
 }
 
 }  // namespace
 
 Result<void> test(const Maps& maps) {
-  const UniqueFd file(::memfd_create("mapcap-lsm-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid()) return schema::io_error("memfd_create", errno);
+  const Fd file(::memfd_create("mapcap-lsm-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file.valid()) return io_error("memfd_create", errno);
   if (::fchmod(file.get(), 0600) != 0 || ::ftruncate(file.get(), kSize) != 0) {
-    return schema::io_error("preparing a memfd", errno);
+    return io_error("preparing a memfd", errno);
   }
   MAPCAP_TRY_VOID(mark(maps, file.borrow()));
   for (const Trial& trial : kTrials) {
@@ -101,7 +97,7 @@ Result<void> test(const Maps& maps) {
   MAPCAP_TRY_VOID(exempt_this_process(maps));
   if (open_again(file.get()) != 0) return wrong("the broker's own open", "refused");
   if (::ftruncate(file.get(), 0) != 0) return wrong("the broker's own ftruncate", "refused");
-  return schema::ok();
+  return ok();
 }
 
 }  // namespace mapcap::broker::confine::lsm

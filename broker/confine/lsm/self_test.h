@@ -1,8 +1,8 @@
 // Whether the attached programs do what they are for.
 #pragma once
 
+#include "base/result.h"
 #include "broker/confine/lsm/programs.h"
-#include "schema/result.h"
 
 namespace mapcap::broker::confine::lsm {
 
@@ -10,6 +10,6 @@ namespace mapcap::broker::confine::lsm {
 /// this process and tries that it may again. A kernel whose list of LSMs lacks bpf loads and attaches
 /// programs as any other, and never asks them. Errors: `unsupported`, naming the first operation that was
 /// not answered as it should be; `io`.
-schema::Result<void> test(const Maps& maps);
+Result<void> test(const Maps& maps);
 
 }  // namespace mapcap::broker::confine::lsm

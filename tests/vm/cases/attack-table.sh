@@ -8,7 +8,7 @@
 
 # Promises 1, 2 and 3, for clones where there are any, and for DAX files that BPF LSM confines; for memory that it
 # confines see confine-lsm.sh, for devices dax-device.sh, dax-region.sh, dax-dynamic.sh and pci-table.sh.
-attack=$(built client/cli/attack/mapcap-attack)
+attack=$(built client/attack/mapcap-attack)
 confinement=clone
 "$probe" passthrough 2> /dev/null || confinement=lsm
 need_fsdax ext4

@@ -8,7 +8,7 @@
 # Promises 1 and 2, for confinement = "lsm".
 mapcapd=$(built broker/mapcapd)
 mapcap=$(built client/cli/mapcap)
-attack=$(built client/cli/attack/mapcap-attack)
+attack=$(built client/attack/mapcap-attack)
 work=/run/confine-lsm
 mkdir -m 755 "$work"
 export MAPCAP_SOCKET=$work/socket

@@ -1,0 +1,148 @@
+// The directory: every region the broker knows, by id and by name.
+//
+// A name belongs to at most one region that is live or being revoked. As soon as a region is cut its name is
+// free again, while the region itself stays here, listed and charged, until its memory is really free.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "broker/books/quotas.h"
+#include "broker/confine/confiner.h"
+#include "broker/ledger/table/record.h"
+#include "broker/pool/pool.h"
+#include "broker/wait/event.h"
+
+namespace mapcap::broker {
+
+struct ServedPool;
+using SessionId = std::uint64_t;
+
+/// A descriptor that was handed out and is, as far as the kernel tells, still open or mapped.
+struct Grant {
+  confine::GrantId id = 0;
+  Access rights = Access::read_only;
+  std::uint32_t holder = 0;  ///< uid
+  Charge charge;
+};
+
+/// The grants of one region. Thousands may come and go: nothing but a look at all holders takes longer for
+/// it.
+class Grants {
+ public:
+  using Holder = std::pair<std::uint32_t, Access>;  ///< A uid, and with which rights.
+
+  [[nodiscard]] bool empty() const { return by_id_.empty(); }
+  [[nodiscard]] std::size_t size() const { return by_id_.size(); }
+  /// How many grants each holder has.
+  [[nodiscard]] const std::map<Holder, std::uint32_t>& holders() const { return holders_; }
+  [[nodiscard]] const std::unordered_map<confine::GrantId, Grant>& by_id() const { return by_id_; }
+
+  void add(Grant grant);
+  /// The grant must be one of them.
+  void remove(confine::GrantId id);
+
+ private:
+  std::unordered_map<confine::GrantId, Grant> by_id_;
+  std::map<Holder, std::uint32_t> holders_;
+};
+
+struct Region {
+  explicit Region(Loop& loop) : changed(std::make_shared<Event>(loop)) {}
+
+  ledger::RegionRecord record;
+  ServedPool* pool = nullptr;  ///< Null only for lost regions of a pool that the policy no longer has.
+  pool::Extent extent;         ///< Empty for lost regions.
+  Charge charge;
+  Grants grants;
+  bool untracked = false;     ///< Grants may live of which the kernel sends no word: reclaim must probe.
+  std::uint32_t issuing = 0;  ///< Grants on their way; the memory must not go before they have arrived.
+  bool hurry = false;         ///< A drain that is under way is to end now.
+  bool cut = false;           ///< Promise 5 holds.
+  /// Somebody may have had a descriptor: from then on holders choose what cutting and freeing cost, whatever
+  /// the region's size (a mapping each, tens of thousands of them; pages that were empty before).
+  bool touched = false;
+  std::vector<SessionId> watchers;  ///< Sessions to be told of expiry and revocation.
+  /// The state changed, or the last grant is gone. Shared: waiters may outlive the region.
+  std::shared_ptr<Event> changed;
+
+  [[nodiscard]] RegionId id() const { return record.id; }
+  /// Lost, but its device, its filesystem or its pool may only be missing.
+  [[nodiscard]] bool may_return() const;
+  [[nodiscard]] bool holds_name() const {
+    return record.state == RegionState::live || record.state == RegionState::lost ||
+           (record.state == RegionState::revoking && !cut);
+  }
+};
+
+class Directory {
+ public:
+  /// A name that a create is working on. Move-only; ends when destroyed.
+  class [[nodiscard]] Reservation {
+   public:
+    Reservation(Directory& directory, std::string name) : directory_(&directory), name_(std::move(name)) {}
+    Reservation(Reservation&& other) noexcept
+        : directory_(std::exchange(other.directory_, nullptr)), name_(std::move(other.name_)) {}
+    Reservation& operator=(Reservation&&) = delete;
+    ~Reservation() {
+      if (directory_ != nullptr) directory_->reserved_.erase(name_);
+    }
+
+   private:
+    Directory* directory_;
+    std::string name_;
+  };
+
+  /// Errors: `exists` when a live region, one that may return, or another create has the name.
+  Result<Reservation> reserve(const std::string& name);
+
+  Region& add(std::unique_ptr<Region> region);
+  /// The region must be idle: no grants, nothing on its way.
+  void remove(RegionId id);
+
+  [[nodiscard]] Region* find(RegionId id);
+  /// The region that holds the name, or null.
+  [[nodiscard]] Region* find(const std::string& name);
+  /// The region that holds the name, else the newest that had it and is not gone yet, else null.
+  [[nodiscard]] Region* find_or_latest(const std::string& name);
+  [[nodiscard]] std::size_t size() const { return regions_.size(); }
+
+  /// Calls `visit` for regions in the order of (name, id), beginning after the given position, until it
+  /// returns false.
+  struct Position {
+    std::string name;
+    std::uint64_t id = 0;
+    auto operator<=>(const Position&) const = default;
+  };
+  template <typename Visit>
+  void visit_from(const Position& after, Visit visit) {
+    for (auto at = by_name_.upper_bound(after); at != by_name_.end(); ++at) {
+      if (!visit(*at->second)) return;
+    }
+  }
+  template <typename Visit>
+  void visit_all(Visit visit) {
+    for (auto& [id, region] : regions_) visit(*region);
+  }
+
+  void track(Region& region, Grant grant);
+  /// The kernel says that nothing of the grant is left. Returns its region, or null when it is unknown.
+  Region* release(confine::GrantId grant);
+  /// The uid that the grant was issued to; empty when it is unknown.
+  [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant);
+
+ private:
+  std::unordered_map<std::uint64_t, std::unique_ptr<Region>> regions_;
+  std::map<Position, Region*> by_name_;
+  std::set<std::string> reserved_;
+  std::unordered_map<confine::GrantId, std::uint64_t> grants_;
+};
+
+}  // namespace mapcap::broker

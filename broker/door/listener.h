@@ -1,0 +1,74 @@
+// The public socket: accepts, asks the kernel who it is, charges the connection, starts a session.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "broker/door/connection_shares.h"
+#include "broker/door/session.h"
+#include "broker/regions/notifier.h"
+
+namespace mapcap::broker {
+
+/// Binds and listens on a SOCK_SEQPACKET socket at `path`, mode 0666: who may do what is the policy's
+/// business. A stale socket file of a dead broker is replaced. Errors: `busy` when somebody listens there
+/// already, `invalid` for a path that is too long or names something that is no socket, `io`.
+Result<Fd> listen_on(const std::string& path);
+
+class Listener final : public Notifier {
+ public:
+  struct Limits {
+    std::size_t connections = 4096;  ///< Of all users; administrators may have kReserved more.
+    std::size_t per_user = 64;
+  };
+  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names, Fd socket,
+           Limits limits);
+
+  /// Before start(): the handler needs the listener, so it comes later.
+  void set_handler(Handler& handler) { handler_ = &handler; }
+
+  void start();
+  /// Stops accepting and closes every session.
+  void stop();
+
+  /// The handler calls it when a session has ended.
+  void forget(Session& session);
+  [[nodiscard]] Session* find(SessionId id);
+  void set_limits(Limits limits) { limits_ = limits; }
+
+  [[nodiscard]] bool connected(SessionId session) const override { return sessions_.contains(session); }
+  void notify(const Region& region, const schema::Notice& notice) override;
+  void notify(SessionId session, const schema::Notice& notice) override;
+
+ private:
+  Task<void> accept_all();
+  /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
+  Ration::Time admit(Fd socket, Meter::Time before);
+  /// Takes the socket when it admits.
+  Result<void> admit(Fd& socket, policy::Subject::Ids peer, std::uint32_t account);
+  /// Of an administrator: for whom no limit of the user root holds, which containers may use up.
+  Result<void> admit(Fd& socket, policy::Subject administrator);
+  void begin(Fd& socket, policy::Subject subject, std::uint32_t account, Charge charge);
+  Result<void> find_room(std::uint32_t account);
+  /// Ends the least missed connection of whoever has most. False when that were unfair.
+  bool make_room(std::uint32_t account);
+  void refuse(const Fd& socket, uid_t uid, Failure error);
+
+  Loop& loop_;
+  FairGate& gate_;
+  Report& report_;
+  Handler* handler_ = nullptr;
+  Quotas& quotas_;
+  UserNames& names_;
+  Fd socket_;
+  Limits limits_;
+  Loop::Watch watch_;
+  SessionId next_ = 1;
+  ConnectionShares shares_;
+  Ration::Time refusing_{0};  ///< What refusals have cost since it last paused for their sake.
+  std::size_t ending_ = 0;    ///< Sessions that made room and are not gone yet.
+  std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
+};
+
+}  // namespace mapcap::broker

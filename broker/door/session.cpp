@@ -1,0 +1,168 @@
+#include "broker/door/session.h"
+
+#include <sys/socket.h>
+
+#include <variant>
+
+#include "schema/channel.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16
+#endif
+
+namespace mapcap::broker {
+
+using schema::Incoming;
+using schema::Packet;
+
+namespace {
+
+/// What a packet that no client library sends is charged, beyond what it cost: the second in a row means a
+/// rest. Who lives by such packets does not need half of the loop.
+constexpr Ration::Time kNonsense = Ration::kBurst;
+
+}  // namespace
+
+Session::Session(Parts parts, SessionId id, Fd socket, policy::Subject subject, std::uint32_t account,
+                 Charge connection)
+    : parts_(parts),
+      id_(id),
+      socket_(std::move(socket)),
+      subject_(std::move(subject)),
+      account_(account),
+      connection_(std::move(connection)),
+      watch_(parts_.loop, socket_.borrow()) {}
+
+void Session::start() {
+  spawn(serve(shared_from_this()));
+}
+
+void Session::close() {
+  closed_ = true;
+  watch_.cancel();
+}
+
+void Session::greet(const Greeting& greeting) {
+  greeting_ = greeting;
+  const int pass = greeting.sends_fds ? 1 : 0;
+  // Kernels before 6.16 do not know the option; there, receiving without a control buffer drops descriptors.
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_PASSRIGHTS, &pass, sizeof pass);
+}
+
+Task<void> Session::serve(std::shared_ptr<Session> self) {
+  subject_.set_name(co_await parts_.names.of(subject_.uid()));
+  // Not in the condition: g++ 12 drops a co_await behind &&.
+  for (bool more = true; more && !closed_;) more = co_await answer_next();
+  closed_ = true;
+  watch_.cancel();
+  parts_.handler.ended(*this);
+  self.reset();
+}
+
+Task<bool> Session::answer_next() {
+  busy_ = false;
+  const bool ready = co_await watch_.readable();
+  if (!ready) co_return false;
+  // From here on the loop works for this user: receiving and refusing nonsense costs time too.
+  busy_ = true;
+  FairGate::Turn turn = co_await parts_.gate.turn(account_);
+  if (closed_) co_return false;
+  if (!greeting_.done) subject_.look_again();
+  // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for
+  // ever.
+  auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)
+                                      : schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
+  if (!received) co_return co_await misbehaved(received.error());
+  if (const auto* nothing = std::get_if<schema::Wait>(&received.value()))
+    co_return *nothing == schema::Wait::would_block;
+
+  Incoming& packet = std::get<Incoming>(received.value());
+  Result<schema::Request> request = schema::decode_request(packet.bytes);
+  if (!request) co_return co_await misbehaved(request.error());
+  const bool wants_fd = std::holds_alternative<schema::CloneFd>(request.value().body);
+  if (packet.dropped_fds != wants_fd || (wants_fd && !greeting_.sends_fds)) {
+    const char* why = wants_fd ? "a clone request needs exactly one descriptor, announced in the hello"
+                               : "a descriptor rides on a request that takes none";
+    Failure wrong = failure(ErrorCode::malformed, why);
+    co_return co_await misbehaved(std::move(wrong));
+  }
+  if (greeting_.sends_fds && !wants_fd) drop_packet();
+
+  const std::uint64_t id = request.value().id;
+  // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
+  const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
+  draining_ = revoke != nullptr && revoke->drain;
+  if (draining_) turn.end();
+  Delivery delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
+  turn.end();
+  draining_ = false;
+  if (wants_fd) drop_packet();
+  const bool delivered = co_await deliver(id, std::move(delivery));
+  quiet_since_ = std::chrono::steady_clock::now();
+  co_return delivered;
+}
+
+/// Takes the packet that was peeked at off the socket. What rides on it goes without being installed.
+void Session::drop_packet() {
+  [[maybe_unused]] const auto dropped = schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
+}
+
+Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {
+  Packet packet = schema::encode(schema::FromBroker(schema::Reply{request, std::move(delivery.body)}));
+  const bool sent = co_await send_packet(std::move(packet), delivery.fd.borrow());
+  if (sent) delivery.undo.disarm();
+  co_return sent;
+}
+
+Task<bool> Session::send_packet(Packet packet, BorrowedFd fd) {
+  Loop::Timer deadline;
+  const std::span<const BorrowedFd> fds(&fd, fd.valid() ? 1 : 0);
+  for (bool first = true; !closed_; first = false) {
+    Result<bool> sent = schema::send(socket_.borrow(), packet, fds);
+    if (!sent) co_return false;
+    if (sent.value()) co_return true;
+    if (first) deadline = parts_.loop.after(kSendDeadline, [this] { close(); });
+    const bool writable = co_await watch_.writable();
+    if (!writable) co_return false;
+  }
+  co_return false;
+}
+
+Task<bool> Session::misbehaved(Failure error) {
+  parts_.gate.charge(account_, kNonsense);
+  parts_.report.client_misbehaved(subject_.uid(), subject_.pid(), error);
+  // One clear error, if the peer has room for it, and the end.
+  const Packet packet = schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)}));
+  (void)schema::send(socket_.borrow(), packet);
+  co_return false;
+}
+
+void Session::notify(const schema::Notice& notice) {
+  if (closed_ || !greeting_.wants_notices) return;
+  const Meter::Scope scope(parts_.loop.meter(), account_);  // Whoever caused it need not pay for its reader.
+  Packet packet = schema::encode(schema::FromBroker(notice));
+  if (notices_.empty()) {
+    Result<bool> sent = schema::send(socket_.borrow(), packet);
+    if (!sent || sent.value()) return;
+  }
+  if (notices_.size() >= kNotices) notices_.pop_front();
+  notices_.push_back(std::move(packet));
+  if (!flushing_) {
+    flushing_ = true;
+    spawn(flush_notices(shared_from_this()));
+  }
+}
+
+Task<void> Session::flush_notices(std::shared_ptr<Session> self) {
+  while (!closed_ && !notices_.empty()) {
+    const bool writable = co_await watch_.writable();
+    if (!writable || closed_ || notices_.empty()) break;
+    Result<bool> sent = schema::send(socket_.borrow(), notices_.front());
+    if (!sent) break;
+    if (sent.value()) notices_.pop_front();
+  }
+  flushing_ = false;
+  self.reset();
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,123 @@
+// One connection: receives a request, waits for its turn, has it handled, sends the reply, and only then
+// receives the next one. What a client sends ahead waits in its own socket; what it does not read fills its
+// own socket. So a connection costs the broker one request, one reply and a few notices, whatever its peer
+// does.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+#include <tuple>
+
+#include "broker/books/connections.h"
+#include "broker/books/directory.h"
+#include "broker/door/user_names.h"
+#include "broker/regions/delivery.h"
+#include "broker/report/report.h"
+#include "broker/turns/fair_gate.h"
+#include "broker/wait/loop.h"
+#include "broker/wait/task.h"
+#include "policy/subject.h"
+#include "schema/codec.h"
+
+namespace mapcap::broker {
+
+class Session;
+
+/// Where requests go (dispatch.h). The session outlives each call.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  virtual Task<Delivery> handle(Session& session, schema::Request request) = 0;
+  virtual void ended(Session& session) = 0;
+};
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  struct Parts {
+    Loop& loop;
+    FairGate& gate;
+    Handler& handler;
+    Report& report;
+    UserNames& names;
+  };
+  Session(Parts parts, SessionId id, Fd socket, policy::Subject subject, std::uint32_t account,
+          Charge connection);
+
+  /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
+  /// itself alive meanwhile.
+  void start();
+  void close();
+
+  /// Ends in favour of somebody who has fewer connections. As after a broker's death the client may connect
+  /// again, if there is room.
+  void yield() {
+    yielded_ = true;
+    close();
+  }
+  [[nodiscard]] bool yielded() const { return yielded_; }
+  /// Not while it waits for a drain, which close() does not end.
+  [[nodiscard]] bool may_yield() const { return !closed_ && !draining_; }
+  /// How much a session is missed, in order: one that never said hello least, one with a request under way
+  /// most, and of idle ones that which was quiet for longer less.
+  [[nodiscard]] std::tuple<bool, bool, std::chrono::steady_clock::time_point> missed() const {
+    return {greeting_.done, busy_, quiet_since_};
+  }
+
+  /// A clone request stays in it until the verb has ended, for the sake of the descriptor that rides on it.
+  [[nodiscard]] BorrowedFd socket() const { return socket_.borrow(); }
+
+  /// Sends at once or queues; the oldest of more than kNotices is dropped.
+  void notify(const schema::Notice& notice);
+
+  [[nodiscard]] SessionId id() const { return id_; }
+  [[nodiscard]] const policy::Subject& subject() const { return subject_; }
+  /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
+  [[nodiscard]] std::uint32_t account() const { return account_; }
+
+  /// Set by hello.
+  struct Greeting {
+    bool done = false;
+    bool wants_notices = false;
+    bool sends_fds = false;
+    Token token{};
+  };
+  [[nodiscard]] const Greeting& greeting() const { return greeting_; }
+  void greet(const Greeting& greeting);
+  /// The regions that this session is to be told about.
+  std::set<RegionId>& watched() { return watched_; }
+
+ private:
+  static constexpr std::size_t kNotices = 64;
+  /// A peer that does not read its reply for so long is gone: its grant must not wait in the queue for ever.
+  static constexpr std::chrono::seconds kSendDeadline{30};
+
+  Task<void> serve(std::shared_ptr<Session> self);
+  Task<bool> answer_next();
+  void drop_packet();
+  Task<bool> deliver(std::uint64_t request, Delivery delivery);
+  Task<bool> send_packet(schema::Packet packet, BorrowedFd fd);
+  Task<void> flush_notices(std::shared_ptr<Session> self);
+  Task<bool> misbehaved(Failure error);
+
+  Parts parts_;
+  SessionId id_;
+  Fd socket_;
+  policy::Subject subject_;
+  std::uint32_t account_;
+  Charge connection_;
+  Loop::Watch watch_;
+  Greeting greeting_;
+  std::set<RegionId> watched_;
+  std::deque<schema::Packet> notices_;
+  bool flushing_ = false;
+  bool closed_ = false;
+  bool yielded_ = false;
+  bool busy_ = false;      ///< A request is under way.
+  bool draining_ = false;  ///< It is a revoke that waits for holders.
+  std::chrono::steady_clock::time_point quiet_since_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,292 @@
+#include "broker/keeper/fuse/server.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <string_view>
+
+#include "broker/keeper/label_blob.h"
+#include "broker/keeper/wire.h"
+
+namespace mapcap::broker::keeper {
+namespace {
+
+// Direct I/O overrides passthrough for read and write, which therefore come here and are refused; mmap goes
+// to the backing. Leaving it out of a single open would give that descriptor read and write.
+constexpr std::uint32_t kOpenFlags = fuse::kDirectIo | fuse::kNoFlush | fuse::kOpenPassthrough;
+
+/// Attributes never change while a grant lives.
+constexpr std::uint64_t kForEverSeconds = 1ULL << 30U;
+
+template <typename T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+/// Large enough for what arrives, small enough for a listing.
+constexpr std::size_t kMostHeldBody = 512;
+
+}  // namespace
+
+FuseServer::Time FuseServer::now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+FuseServer::Served FuseServer::serve(std::size_t limit, Time now) {
+  for (std::size_t i = 0; i < limit; ++i) {
+    const ssize_t got = ::read(device_.get(), buffer_.data(), buffer_.size());
+    if (got < 0) {
+      if (errno == EAGAIN) return Served::drained;
+      // ENOENT: the request was interrupted before it was read. Others end the connection: ENODEV after an
+      // abort.
+      if (errno == EINTR || errno == ENOENT) continue;
+      return Served::ended;
+    }
+    std::span<const std::byte> request(buffer_.data(), static_cast<std::size_t>(got));
+    const auto header = wire::take<fuse_in_header>(request);
+    if (!header || header->len != static_cast<std::size_t>(got)) return Served::ended;
+    handle(*header, request, now);
+    if (ended_) return Served::ended;
+  }
+  return Served::more;
+}
+
+void FuseServer::handle(const fuse_in_header& header, Payload body, Time now) {
+  switch (header.opcode) {
+    case FUSE_FORGET:
+      if (const auto in = wire::take<fuse_forget_in>(body)) forget(header.nodeid, in->nlookup);
+      return;  // The kernel expects no answer.
+    case FUSE_BATCH_FORGET:
+      forget_batch(body);
+      return;
+    case FUSE_INTERRUPT:
+      // Everything is answered soon, at the latest after Throttle::kLongest. Answering earlier would let a
+      // flooder out of its wait by signals.
+      return;
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_DESTROY:
+      reply(header.unique, 0);
+      return;
+    default:
+      break;
+  }
+  // Uid and thread id: the uid alone would let every process of root's in, the thread id alone a recycled
+  // one.
+  const bool issuing = header.uid == 0 && page_.is_issuer(static_cast<pid_t>(header.pid));
+  if (issuing) {
+    if (header.opcode == FUSE_TMPFILE) return open_tmpfile(header);
+    if (header.opcode == FUSE_OPEN) return open_node(header, body);
+    if (header.opcode == FUSE_GETATTR) return get_attributes(header);
+  }
+  const Time hold = throttle_.charge(header.uid, now);
+  if (hold == Time::zero()) return handle_holder(header, body);
+  const std::size_t keep = std::min(body.size(), kMostHeldBody);
+  held_.emplace(now + hold, Held{header, {body.begin(), body.begin() + static_cast<std::ptrdiff_t>(keep)}});
+}
+
+void FuseServer::handle_holder(const fuse_in_header& header, Payload body) {
+  switch (header.opcode) {
+    case FUSE_GETATTR:
+      return get_attributes(header);
+    case FUSE_GETXATTR:
+      return get_xattr(header, body);
+    case FUSE_LISTXATTR:
+      return list_xattr(header, body);
+    case FUSE_STATFS:
+      return stat_filesystem(header);
+    // The kernel remembers ENOSYS and does not ask again. With EPERM one io_uring read makes some 255
+    // requests.
+    case FUSE_POLL:
+    case FUSE_LSEEK:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+    case FUSE_FLUSH:
+    case fuse::kStatxOpcode:
+      reply(header.unique, ENOSYS);
+      return;
+    default:
+      reply(header.unique, EPERM);
+      return;
+  }
+}
+
+void FuseServer::open_tmpfile(const fuse_in_header& header) {
+  std::optional<Opening> opening = page_.opening();
+  if (!opening || opening->grant <= FUSE_ROOT_ID || nodes_.contains(opening->grant)) {
+    reply(header.unique, EPERM);
+    return;
+  }
+  std::weak_ptr<const std::string>& shared = labels_[opening->region.value];
+  std::shared_ptr<const std::string> label = shared.lock();
+  if (!label || *label != opening->label) {
+    label = std::make_shared<const std::string>(std::move(opening->label));
+    shared = label;
+  }
+  nodes_.emplace(opening->grant, Node{opening->region, opening->size, std::move(label), 1,
+                                      opening->backing_id, opening->holder, opening->rights});
+  last_grant_ = std::max(last_grant_, opening->grant);
+
+  struct {
+    fuse_entry_out entry;
+    fuse::OpenOut open;
+  } out{};
+  static_assert(sizeof out == sizeof(fuse_entry_out) + sizeof(fuse::OpenOut));
+  out.entry.nodeid = opening->grant;
+  out.entry.attr_valid = kForEverSeconds;
+  out.entry.attr = attributes_of(opening->grant);
+  out.open.open_flags = kOpenFlags;
+  out.open.backing_id = opening->backing_id;
+  // An answer that nobody takes made no inode: there will be no FORGET.
+  if (!reply(header.unique, 0, bytes_of(out))) forget(opening->grant, 1);
+}
+
+void FuseServer::open_node(const fuse_in_header& header, Payload body) {
+  const auto in = wire::take<fuse_open_in>(body);
+  const std::optional<Opening> opening = page_.opening();
+  const auto node = nodes_.find(header.nodeid);
+  if (!in || !opening || opening->grant != header.nodeid || node == nodes_.end() ||
+      (in->flags & O_ACCMODE) != O_RDONLY) {
+    reply(header.unique, EPERM);
+    return;
+  }
+  fuse::OpenOut out{};
+  out.open_flags = kOpenFlags;
+  out.backing_id = node->second.backing_id;  // A node takes exactly one backing while it is open.
+  reply(header.unique, 0, bytes_of(out));
+}
+
+fuse_attr FuseServer::attributes_of(std::uint64_t node) const {
+  fuse_attr attr{};
+  attr.ino = node;
+  attr.blksize = kPageSize;
+  if (node == FUSE_ROOT_ID) {
+    attr.mode = S_IFDIR | 0700;
+    attr.nlink = 2;
+    return attr;
+  }
+  // Owned by root with no rights for others: no holder can reopen it, whatever its own descriptor's rights.
+  attr.mode = S_IFREG | 0600;
+  if (const auto found = nodes_.find(node); found != nodes_.end()) {
+    attr.size = found->second.size.value;
+    attr.blocks = found->second.size.value / 512;
+  }
+  return attr;
+}
+
+void FuseServer::get_attributes(const fuse_in_header& header) {
+  if (header.nodeid != FUSE_ROOT_ID && !nodes_.contains(header.nodeid)) {
+    reply(header.unique, ESTALE);
+    return;
+  }
+  fuse_attr_out out{};
+  out.attr_valid = kForEverSeconds;
+  out.attr = attributes_of(header.nodeid);
+  reply(header.unique, 0, bytes_of(out));
+}
+
+void FuseServer::get_xattr(const fuse_in_header& header, Payload body) {
+  const auto in = wire::take<fuse_getxattr_in>(body);
+  const auto node = nodes_.find(header.nodeid);
+  if (!in || node == nodes_.end()) {
+    reply(header.unique, ENODATA);
+    return;
+  }
+  // SAFETY: the bytes are looked at as characters, up to the first NUL or the end of the request.
+  const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
+  const auto value =
+      attribute(text.substr(0, text.find('\0')), *node->second.label, node->second.size, node->second.rights);
+  if (!value) {
+    reply(header.unique, ENODATA);
+  } else if (in->size == 0) {
+    fuse_getxattr_out out{};
+    out.size = static_cast<std::uint32_t>(value->size());
+    reply(header.unique, 0, bytes_of(out));
+  } else if (in->size < value->size()) {
+    reply(header.unique, ERANGE);
+  } else {
+    reply(header.unique, 0, std::as_bytes(std::span(*value)));
+  }
+}
+
+void FuseServer::list_xattr(const fuse_in_header& header, Payload body) {
+  const auto in = wire::take<fuse_getxattr_in>(body);
+  const std::string_view names = nodes_.contains(header.nodeid) ? attribute_names() : std::string_view();
+  if (!in || in->size == 0) {
+    fuse_getxattr_out out{};
+    out.size = static_cast<std::uint32_t>(names.size());
+    reply(header.unique, 0, bytes_of(out));
+  } else if (in->size < names.size()) {
+    reply(header.unique, ERANGE);
+  } else {
+    reply(header.unique, 0, std::as_bytes(std::span(names)));
+  }
+}
+
+void FuseServer::stat_filesystem(const fuse_in_header& header) {
+  fuse_statfs_out out{};
+  out.st.bsize = kPageSize;
+  out.st.frsize = kPageSize;
+  out.st.namelen = 255;
+  reply(header.unique, 0, bytes_of(out));
+}
+
+void FuseServer::forget(std::uint64_t node, std::uint64_t lookups) {
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) return;
+  if (lookups < found->second.lookups) {
+    found->second.lookups -= lookups;
+    return;
+  }
+  const std::uint64_t region = found->second.region.value;
+  nodes_.erase(found);
+  if (const auto label = labels_.find(region); label != labels_.end() && label->second.expired()) {
+    labels_.erase(label);
+  }
+  released_.push_back(node);
+}
+
+void FuseServer::forget_batch(Payload body) {
+  const auto in = wire::take<fuse_batch_forget_in>(body);
+  if (!in) return;
+  for (std::uint32_t i = 0; i < in->count; ++i) {
+    const auto one = wire::take<fuse_forget_one>(body);
+    if (!one) return;
+    forget(one->nodeid, one->nlookup);
+  }
+}
+
+void FuseServer::answer_held(Time now) {
+  while (!held_.empty() && held_.begin()->first <= now) {
+    const auto due = held_.extract(held_.begin());
+    handle_holder(due.mapped().header, due.mapped().body);
+  }
+}
+
+std::optional<FuseServer::Time> FuseServer::next_due() const {
+  if (held_.empty()) return std::nullopt;
+  return held_.begin()->first;
+}
+
+bool FuseServer::reply(std::uint64_t unique, int error_number, Payload payload) {
+  fuse_out_header out{};
+  out.unique = unique;
+  out.error = -error_number;
+  out.len = static_cast<std::uint32_t>(sizeof out + payload.size());
+  // SAFETY: writev only reads the parts; iovec has no const form.
+  std::array<iovec, 2> parts = {
+      {{&out, sizeof out}, {const_cast<std::byte*>(payload.data()), payload.size()}}};
+  const ssize_t written = ::writev(device_.get(), parts.data(), payload.empty() ? 1 : 2);
+  if (written >= 0) return true;
+  if (errno == ENODEV || errno == EPERM) ended_ = true;
+  return false;
+}
+
+}  // namespace mapcap::broker::keeper

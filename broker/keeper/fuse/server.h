@@ -1,0 +1,101 @@
+// Answers FUSE for the clones: opens for the issuing thread, attributes for holders, a refusal for everything
+// else.
+//
+// Single-threaded, never blocks, opens nothing. One node is one grant; it lives until the kernel forgets it,
+// which is when its last descriptor and its last mapping are gone.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/keeper/fuse/abi.h"
+#include "broker/keeper/fuse/throttle.h"
+#include "broker/keeper/issuing_page.h"
+#include "mapcap/fd.h"
+
+namespace mapcap::broker::keeper {
+
+class FuseServer {
+ public:
+  using Time = Throttle::Time;
+
+  struct Node {
+    RegionId region;
+    ByteCount size;
+    std::shared_ptr<const std::string> label;  ///< Shared by the grants of a region.
+    std::uint64_t lookups = 0;                 ///< What the kernel will forget.
+    std::int32_t backing_id = 0;
+    confine::Holder holder;
+    Access rights = Access::read_only;
+  };
+
+  enum class Served : std::uint8_t {
+    drained,  ///< No request is waiting.
+    more,     ///< The limit was reached.
+    ended,    ///< The connection is gone.
+  };
+
+  /// Both outlive the server. `device` is non-blocking and INIT has been answered on its connection.
+  FuseServer(BorrowedFd device, const IssuingPage& page) : device_(device), page_(page) {}
+
+  /// Answers at most `limit` requests, charging them at `now`.
+  Served serve(std::size_t limit, Time now);
+
+  /// Sends the answers that were held back until now.
+  void answer_held(Time now);
+  /// When the next of those is due.
+  [[nodiscard]] std::optional<Time> next_due() const;
+
+  [[nodiscard]] const std::unordered_map<confine::GrantId, Node>& nodes() const { return nodes_; }
+  /// The highest grant ever opened.
+  [[nodiscard]] confine::GrantId last_grant() const { return last_grant_; }
+  /// Grants that the kernel forgot since the last call.
+  std::vector<confine::GrantId> take_released() { return std::exchange(released_, {}); }
+
+  static Time now();
+
+ private:
+  using Payload = std::span<const std::byte>;
+
+  void handle(const fuse_in_header& header, Payload body, Time now);
+  void handle_holder(const fuse_in_header& header, Payload body);
+  void open_tmpfile(const fuse_in_header& header);
+  void open_node(const fuse_in_header& header, Payload body);
+  void get_attributes(const fuse_in_header& header);
+  void get_xattr(const fuse_in_header& header, Payload body);
+  void list_xattr(const fuse_in_header& header, Payload body);
+  void stat_filesystem(const fuse_in_header& header);
+  void forget(std::uint64_t node, std::uint64_t lookups);
+  void forget_batch(Payload body);
+
+  /// False when the kernel no longer wants the answer: the caller was interrupted, or the connection ended.
+  bool reply(std::uint64_t unique, int error_number, Payload payload = {});
+  [[nodiscard]] fuse_attr attributes_of(std::uint64_t node) const;
+
+  BorrowedFd device_;
+  const IssuingPage& page_;
+  std::unordered_map<confine::GrantId, Node> nodes_;
+  confine::GrantId last_grant_ = 0;
+  std::unordered_map<std::uint64_t, std::weak_ptr<const std::string>> labels_;  ///< By region.
+  std::vector<confine::GrantId> released_;
+
+  Throttle throttle_;
+  /// A request whose answer is held back, as it was read.
+  struct Held {
+    fuse_in_header header{};
+    std::vector<std::byte> body;
+  };
+  std::multimap<Time, Held> held_;
+  alignas(8) std::array<std::byte, fuse::kReadBuffer> buffer_{};
+  bool ended_ = false;
+};
+
+}  // namespace mapcap::broker::keeper

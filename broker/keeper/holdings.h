@@ -1,0 +1,107 @@
+// What the keeper must hold, and how much of that it has been given so far. Loop only.
+//
+// The descriptors are their owners', who keep each open until drop(): so nothing has to be asked for again,
+// or duplicated, when a keeper dies and the next one must be given everything.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "mapcap/fd.h"
+#include "schema/request.h"
+
+namespace mapcap::broker::keeper {
+
+class Holdings {
+ public:
+  /// What is to be given next. Descriptors and regions correspond.
+  struct Batch {
+    std::vector<std::uint64_t> regions;
+    std::vector<BorrowedFd> fds;
+  };
+
+  /// The region is to be held from now on. What is held already stays so.
+  void add(RegionId region, BorrowedFd fd) {
+    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{fd, false});
+    known->second.fd = fd;
+    if (fresh) waiting_.push_back(region.value);
+  }
+
+  /// The keeper has it since an earlier broker's days; nobody here vouches for it before add().
+  void adopt(RegionId region) {
+    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{{}, true});
+    if (fresh || !known->second.given) ++given_;
+    known->second.given = true;
+  }
+
+  /// True when the keeper was given it, and must be told.
+  bool drop(RegionId region) {
+    const auto known = regions_.find(region.value);
+    if (known == regions_.end()) return false;
+    const bool given = known->second.given;
+    if (given) --given_;
+    regions_.erase(known);
+    return given;
+  }
+
+  /// A new keeper: it holds nothing.
+  void begin_anew() {
+    waiting_.clear();
+    given_ = 0;
+    for (auto at = regions_.begin(); at != regions_.end();) {
+      at->second.given = false;
+      // Without a descriptor there is nothing to give: the old keeper's was the last word on it.
+      if (!at->second.fd.valid()) {
+        at = regions_.erase(at);
+        continue;
+      }
+      waiting_.push_back(at->first);
+      ++at;
+    }
+  }
+
+  /// Up to `most` that were not given yet; empty when there are none.
+  Batch next(std::size_t most) {
+    Batch batch;
+    while (!waiting_.empty() && !is_waiting(waiting_.front())) waiting_.pop_front();
+    for (auto at = waiting_.begin(); at != waiting_.end() && batch.regions.size() < most; ++at) {
+      if (!is_waiting(*at)) continue;
+      batch.regions.push_back(*at);
+      batch.fds.push_back(regions_.at(*at).fd);
+    }
+    return batch;
+  }
+
+  /// What next() returned has been sent.
+  void sent(const Batch& batch) {
+    for (const std::uint64_t region : batch.regions) regions_.at(region).given = true;
+    given_ += batch.regions.size();
+    while (!waiting_.empty() && !is_waiting(waiting_.front())) waiting_.pop_front();
+  }
+
+  [[nodiscard]] bool held(RegionId region) const {
+    const auto known = regions_.find(region.value);
+    return known != regions_.end() && known->second.given;
+  }
+  [[nodiscard]] std::size_t size() const { return regions_.size(); }
+  [[nodiscard]] std::size_t given() const { return given_; }
+
+ private:
+  struct Holding {
+    BorrowedFd fd;
+    bool given = false;
+  };
+  [[nodiscard]] bool is_waiting(std::uint64_t region) const {
+    const auto known = regions_.find(region);
+    return known != regions_.end() && !known->second.given;
+  }
+
+  std::unordered_map<std::uint64_t, Holding> regions_;
+  std::deque<std::uint64_t> waiting_;  ///< In the order that they came; those that were dropped stay inside.
+  std::size_t given_ = 0;
+};
+
+}  // namespace mapcap::broker::keeper

@@ -1,0 +1,26 @@
+// The keeper's own side: what runs in the forked child.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "mapcap/fd.h"
+
+namespace mapcap::broker::keeper {
+
+/// What a new keeper is given. All owned.
+struct KeeperStart {
+  Fd device;    ///< A clone of the FUSE connection, non-blocking; invalid: hold memory only.
+  Fd root;      ///< The mount, until a broker sends a better descriptor; invalid with the device.
+  Fd page;      ///< The issuing page.
+  Fd listener;  ///< The adoption socket, bound; the keeper itself listens, so that peers see its pid.
+  Fd broker;    ///< The end of a socket pair with the broker that forked it.
+  std::uint64_t first_grant = 0;
+  std::chrono::nanoseconds idle{0};  ///< How long it stays with neither a broker nor anything to keep.
+};
+
+/// Runs in the forked child until told to end, or until there is neither broker nor anything to keep for a
+/// minute. Never returns to the caller's stack.
+[[noreturn]] void run_keeper(KeeperStart start);
+
+}  // namespace mapcap::broker::keeper

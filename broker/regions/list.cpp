@@ -1,0 +1,121 @@
+// List and show: what a caller may see of regions.
+#include <algorithm>
+
+#include "base/text.h"
+#include "broker/regions/regions.h"
+#include "schema/codec.h"
+#include "schema/name_glob.h"
+
+namespace mapcap::broker {
+
+using ledger::RegionRecord;
+using policy::Verb;
+
+namespace {
+
+constexpr std::size_t kShownHolders = 1000;
+
+std::string cursor_of(const Region& region) {
+  return std::to_string(region.id().value) + ":" + region.record.name;
+}
+
+Result<Directory::Position> position_of(const std::string& cursor) {
+  if (cursor.empty()) return Directory::Position{};
+  const std::size_t colon = cursor.find(':');
+  if (colon == 0 || colon == std::string::npos || colon > 20 ||
+      cursor.find_first_not_of("0123456789") != colon) {
+    return failure(ErrorCode::invalid, "the list cursor is not one that this broker gave");
+  }
+  return Directory::Position{cursor.substr(colon + 1), std::strtoull(cursor.c_str(), nullptr, 10)};
+}
+
+}  // namespace
+
+Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
+  MAPCAP_CO_TRY(Directory::Position position, position_of(ask.cursor));
+  if (!ask.glob.empty()) {
+    const std::string fault = schema::why_no_name_matches(ask.glob, schema::Placeholders::none);
+    if (!fault.empty())
+      co_return failure(ErrorCode::invalid, "\"" + presentable(ask.glob, 300) + "\" " + fault);
+  }
+  // Names lie in order: all that match begin with what stands before the glob's first wildcard.
+  const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
+  position = std::max(position, Directory::Position{prefix, 0});
+  constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
+  constexpr std::uint32_t kLookAt = 4096;  // Regions looked at before others get their turn.
+  const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);
+  schema::Listing listing;
+  // A page ends with a region that the caller may see: the cursor must not name another.
+  for (bool more = true; more;) {
+    std::uint32_t looked_at = 0;
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      if (!region.record.name.starts_with(prefix)) return false;
+      position = {region.record.name, region.id().value};
+      if ((ask.glob.empty() || glob_match(ask.glob, region.record.name)) &&
+          visible_to(region, caller.subject)) {
+        listing.regions.push_back(describe(region));
+        if (listing.regions.size() == limit) {
+          listing.next = cursor_of(region);
+          return false;
+        }
+      }
+      more = ++looked_at == kLookAt;
+      return !more;
+    });
+    if (more) co_await parts_.loop.yield();
+  }
+  Delivery delivery;
+  delivery.body = std::move(listing);
+  co_return delivery;
+}
+
+Result<Delivery> Regions::show(Caller caller, const schema::Show& ask) {
+  MAPCAP_TRY(Region * region, find_for(caller, Verb::show, ask.name));
+  schema::Shown shown;
+  shown.region = describe(*region);
+  for (const auto& [holder, count] : region->grants.holders()) {
+    if (shown.holders.size() == kShownHolders) break;
+    shown.holders.push_back({holder.first, holder.second, count});
+  }
+  Delivery delivery;
+  delivery.body = std::move(shown);
+  return delivery;
+}
+
+schema::RegionInfo Regions::describe(const Region& region) const {
+  const RegionRecord& record = region.record;
+  schema::RegionInfo info;
+  info.id = record.id;
+  info.name = record.name;
+  info.pool = record.pool;
+  info.owner = record.owner;
+  info.group = record.group;
+  info.mode = record.mode;
+  info.size = record.size;
+  info.seal = record.seal;
+  info.lifetime = {record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
+  info.created_unix_ns = record.created_unix_ns;
+  info.state = record.state;
+  info.grants = static_cast<std::uint32_t>(region.grants.size());
+  info.held = {region.charge.amount().bytes};
+  info.cache = {record.cache.mode, record.cache.required, record.cache_effective,
+                CacheMechanism::page_attribute, false};
+  if (region.pool != nullptr) {
+    const pool::Facts& facts = region.pool->facts();
+    info.cache.effective = region.pool->cache_of(record);
+    info.cache.mechanism = facts.cache_mechanism;
+    info.durability = facts.durability;
+    info.confinement = region.pool->confiner->kind();
+    if (!region.extent.empty()) {
+      info.cache.verified = region.pool->cache_verified(region.extent);
+      info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
+    }
+  }
+  if (record.lifetime == LifetimeKind::ttl) {
+    info.remaining_ns = std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0);
+  }
+  return info;
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,359 @@
+#include "broker/regions/reclaim.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "broker/books/pools.h"
+#include "broker/ledger/strength.h"
+#include "broker/regions/custody.h"
+
+namespace mapcap::broker {
+
+using namespace std::chrono_literals;
+using schema::Notice;
+using schema::NoticeKind;
+using schema::Revoked;
+
+namespace {
+
+/// How often untracked memory is asked whether it is still held; the charge must end within 100 ms of the
+/// last exit.
+constexpr std::chrono::nanoseconds kProbeEvery = 50ms;
+/// And how much of that for each region that is asked about: thousands of them must not fill the loop's time.
+constexpr std::chrono::nanoseconds kProbeShare = 100us;
+constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
+/// What the keeper gets to close a descriptor that it was told to drop.
+constexpr std::chrono::nanoseconds kKeeperGoesFirst = 20ms;
+/// How often holders are asked for that may yet be ended, and how long the kernel may take to end them.
+constexpr std::chrono::nanoseconds kHolderPause = 100ms;
+constexpr std::chrono::nanoseconds kDying = 5s;
+
+ledger::Strength strength_of(const Region& region) {
+  return ledger::strength_of(region.record);
+}
+
+ByteCount held_bytes(const Region& region) {
+  return {region.charge.amount().bytes};
+}
+
+/// To cut and to free: nobody but the broker has ever had it, so there is neither a mapping nor a page.
+bool costs_nothing(const Region& region) {
+  return region.pool->pool->quick() && !region.touched;
+}
+
+Failure gone(RegionId id) {
+  return failure(ErrorCode::not_found, "region number " + std::to_string(id.value) + " is gone");
+}
+
+/// Counts a region that is asked about.
+class Probing {
+ public:
+  explicit Probing(std::size_t& count) : count_(count) { ++count_; }
+  Probing(const Probing&) = delete;
+  Probing& operator=(const Probing&) = delete;
+  ~Probing() { --count_; }
+
+ private:
+  std::size_t& count_;
+};
+
+}  // namespace
+
+std::chrono::nanoseconds Reclaim::between_probes() const {
+  return std::max(kProbeEvery, kProbeShare * static_cast<std::int64_t>(probing_));
+}
+
+void Reclaim::revoke_in_background(RegionId id) {
+  spawn([](Reclaim& self, RegionId region) -> Task<void> {
+    for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
+      Result<Revoked> done = co_await self.revoke(region, {});
+      // A quarantined region is in finish()'s hands; a ledger that refuses is asked again.
+      if (done.has_value() || done.error().code != ErrorCode::io) co_return;
+      Region* still = self.parts_.directory.find(region);
+      if (still == nullptr) co_return;
+      self.parts_.report.reclaim_failed(still->record.name, done.error());
+      co_await self.parts_.loop.sleep(pause);
+    }
+  }(*this, id));
+}
+
+void Reclaim::resume(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  if (region->record.state == RegionState::revoking) {
+    // The revoke was under way when the broker died: whether the memory was cut is not known, and cutting
+    // repeats.
+    region->record.state = RegionState::live;
+    revoke_in_background(id);
+    return;
+  }
+  region->cut = region->record.state != RegionState::quarantined;
+  spawn(finish(id));
+}
+
+Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
+  Region* region = parts_.directory.find(id);
+  if (region == nullptr) co_return gone(id);
+  if (region->record.state == RegionState::lost) co_return co_await forget_lost(id);
+  if (region->record.state != RegionState::live) co_return co_await join(id, drain);
+  if (drain.wanted && drain.within == 0ns && region->pool->pool->shares_description()) {
+    co_return failure(ErrorCode::unsupported,
+                      "nobody can tell when the holders of region " + region->record.name +
+                          " have finished while it is served: give them a time (--within), or none");
+  }
+
+  MAPCAP_CO_TRY_VOID(co_await mark(id, RegionState::revoking));
+  if (drain.wanted) co_await drain_holders(id, drain);
+  parts_.ended(*parts_.directory.find(id));
+  Result<void> cut_done = co_await cut(id);
+  if (!cut_done) {
+    spawn(finish(id));
+    co_return cut_done.error();
+  }
+  region = parts_.directory.find(id);
+  Notice notice;
+  notice.kind = NoticeKind::revoked;
+  notice.id = id;
+  notice.name = region->record.name;
+  parts_.notifier.notify(*region, notice);
+  const Revoked revoked{region->grants.empty() && !region->untracked ? ByteCount{} : held_bytes(*region),
+                        static_cast<std::uint32_t>(region->grants.size())};
+  spawn(finish(id));
+  co_return revoked;
+}
+
+Task<Result<void>> Reclaim::mark(RegionId id, RegionState state) {
+  Region* region = parts_.directory.find(id);
+  const RegionState before = region->record.state;
+  region->record.state = state;  // At once, so that nobody gets a grant while the ledger writes.
+  Result<void> written = co_await parts_.ledger.put(region->record, strength_of(*region));
+  region = parts_.directory.find(id);
+  if (!written) {
+    region->record.state = before;
+    region->changed->notify();
+  }
+  co_return written;
+}
+
+Task<void> Reclaim::drain_holders(RegionId id, Drain drain) {
+  Region* region = parts_.directory.find(id);
+  Notice notice;
+  notice.kind = NoticeKind::revoking;
+  notice.id = id;
+  notice.name = region->record.name;
+  notice.within = drain.within;
+  parts_.notifier.notify(*region, notice);
+
+  const Probing one(probing_);
+  bool late = false;
+  Loop::Timer deadline;
+  if (drain.within > 0ns) {
+    deadline = parts_.loop.after(drain.within, [&late, changed = region->changed] {
+      late = true;
+      changed->notify();
+    });
+  }
+  while (!late) {
+    region = parts_.directory.find(id);
+    if (region->hurry) co_return;
+    if (region->grants.empty() && region->issuing == 0) {
+      if (!region->untracked) co_return;
+      if (region->pool->pool->shares_description()) {
+        // Its holders get the whole time: they cannot be told from the broker.
+        std::shared_ptr<Event> later = region->changed;
+        co_await later->wait();
+        continue;
+      }
+      region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
+      const Result<bool> still = co_await held(id);
+      if (still && !still.value()) co_return;
+      co_await parts_.loop.sleep(between_probes());
+      continue;
+    }
+    std::shared_ptr<Event> changed = region->changed;
+    co_await changed->wait();
+  }
+}
+
+Task<Result<void>> Reclaim::cut(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  pool::Pool& pool = *region->pool->pool;
+  auto take = [&pool, &extent = region->extent, seal = region->record.seal] {
+    return pool.cut(extent, seal);
+  };
+  Result<void> done = ok();
+  if (costs_nothing(*region)) {
+    done = take();
+  } else {
+    done = co_await parts_.worker.run(take);
+  }
+  if (!done && pool.facts().end_holders_after) done = co_await outlast_holders(id);
+  region = parts_.directory.find(id);
+  if (done) {
+    region->cut = true;
+    Result<void> marked = co_await mark(id, RegionState::draining);
+    if (!marked) {
+      // The memory is cut whatever the record says, and a restart would cut it again. Go on.
+      region = parts_.directory.find(id);
+      region->record.state = RegionState::draining;
+      parts_.report.reclaim_failed(region->record.name, marked.error());
+    }
+  } else if (region->record.state != RegionState::quarantined) {  // Once: finish() tries again and again.
+    Result<void> marked = co_await mark(id, RegionState::quarantined);
+    region = parts_.directory.find(id);
+    region->record.state = RegionState::quarantined;
+    parts_.report.quarantined(region->record.name, done.error());
+    if (!marked) parts_.report.reclaim_failed(region->record.name, marked.error());
+  }
+  region->changed->notify();
+  co_return done;
+}
+
+Task<Result<void>> Reclaim::outlast_holders(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  pool::Pool& pool = *region->pool->pool;
+  const std::string name = region->record.name;
+  const std::chrono::nanoseconds patience = *pool.facts().end_holders_after;
+  auto take = [&pool, &extent = region->extent, seal = region->record.seal] {
+    return pool.cut(extent, seal);
+  };
+  auto end = [&pool, &extent = region->extent] { return pool.end_holders(extent); };
+  bool ended = false;
+  for (std::chrono::nanoseconds waited{0};; waited += kHolderPause) {
+    if (waited >= patience && !ended) {
+      ended = true;
+      Result<std::size_t> killed = co_await parts_.worker.run(end);
+      if (killed) parts_.report.holders_ended(name, killed.value());
+      if (!killed) parts_.report.reclaim_failed(name, killed.error());
+    }
+    co_await parts_.loop.sleep(kHolderPause);
+    Result<void> done = co_await parts_.worker.run(take);
+    if (done || waited >= patience + kDying) co_return done;
+  }
+}
+
+Task<Result<Revoked>> Reclaim::join(RegionId id, Drain drain) {
+  // Who does not want to wait for the holders, or not so long, need not because somebody else does.
+  Loop::Timer deadline;
+  auto hurry = [this, id] {
+    Region* drained = parts_.directory.find(id);
+    if (drained == nullptr) return;
+    drained->hurry = true;
+    drained->changed->notify();
+  };
+  if (!drain.wanted) {
+    hurry();
+  } else if (drain.within > 0ns) {
+    deadline = parts_.loop.after(drain.within, hurry);
+  }
+  for (;;) {
+    Region* region = parts_.directory.find(id);
+    if (region == nullptr) co_return Revoked{};
+    if (region->cut) {
+      co_return Revoked{held_bytes(*region), static_cast<std::uint32_t>(region->grants.size())};
+    }
+    if (region->record.state == RegionState::quarantined) {
+      co_return failure(ErrorCode::timed_out,
+                        "region " + region->record.name +
+                            " is quarantined: somebody pins its memory; it goes when they let go");
+    }
+    if (region->record.state == RegionState::live) {
+      co_return failure(ErrorCode::io, "the revoke that was under way failed; try again");
+    }
+    std::shared_ptr<Event> changed = region->changed;
+    co_await changed->wait();
+  }
+}
+
+Task<Result<Revoked>> Reclaim::forget_lost(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  MAPCAP_CO_TRY_VOID(co_await parts_.ledger.erase(id, strength_of(*region)));
+  region = parts_.directory.find(id);
+  if (region == nullptr) co_return Revoked{};
+  parts_.ended(*region);
+  // A keeper that was adopted may still have its backing.
+  if (region->pool != nullptr) region->pool->confiner->detach(id);
+  parts_.directory.remove(id);
+  co_return Revoked{};
+}
+
+Task<void> Reclaim::finish(RegionId id) {
+  for (auto pause = std::chrono::nanoseconds(100ms); !parts_.directory.find(id)->cut;
+       pause = std::min(pause * 2, kRetryAtMost)) {
+    co_await parts_.loop.sleep(pause);
+    Result<void> done = co_await cut(id);
+    if (done) break;
+  }
+  co_await wait_until_unheld(id);
+  (void)co_await mark(id, RegionState::scrubbing);
+  for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
+    const bool freed = co_await free(id);
+    if (freed) co_return;
+    co_await parts_.loop.sleep(pause);
+  }
+}
+
+Task<void> Reclaim::wait_until_unheld(RegionId id) {
+  if (Region* shared = parts_.directory.find(id); shared->pool->pool->shares_description()) {
+    parts_.custody.drop(id);
+    // Whoever closes last frees the pages: not the keeper, for whom others wait, so it goes first.
+    co_await parts_.loop.sleep(kKeeperGoesFirst);
+    auto last = std::make_shared<Fd>(parts_.directory.find(id)->extent.take_fd());
+    auto let_go = [last] {
+      last->reset();
+      return true;
+    };
+    (void)co_await parts_.scrubber.run(let_go);
+  }
+  const Probing one(probing_);
+  // After the kernel's last FORGET the backing file is put away a moment later: ask again soon, then calmly.
+  for (std::chrono::nanoseconds pause = 1ms;; pause = std::min(pause * 2, between_probes())) {
+    Region* region = parts_.directory.find(id);
+    while (!region->grants.empty() || region->issuing > 0) {
+      std::shared_ptr<Event> changed = region->changed;
+      co_await changed->wait();
+      region = parts_.directory.find(id);
+    }
+    region->pool->confiner->detach(id);
+    const Result<bool> still = co_await held(id);
+    if (still && !still.value()) co_return;
+    if (!still) parts_.report.reclaim_failed(parts_.directory.find(id)->record.name, still.error());
+    co_await parts_.loop.sleep(pause);
+  }
+}
+
+/// Where that is one cheap system call, the loop asks. Who has a device is found among all open files of the
+/// machine, who has memory that shares its description among all its locks, and users can make both long.
+Task<Result<bool>> Reclaim::held(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  pool::Pool& pool = *region->pool->pool;
+  if (pool.quick() && !pool.shares_description()) co_return pool.held(region->extent);
+  auto ask = [&pool, &extent = region->extent] { return pool.held(extent); };
+  co_return co_await parts_.prober.run(ask);
+}
+
+Task<bool> Reclaim::free(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  if (region->record.volatile_memory) parts_.custody.drop(id);
+  pool::Pool& pool = *region->pool->pool;
+  // The thread's alone meanwhile: a region without an extent is one that nobody asks for its memory.
+  auto extent = std::make_shared<pool::Extent>(std::move(region->extent));
+  auto scrub = [&pool, extent] { return pool.free(*extent, nullptr); };
+  Result<void> freed = ok();
+  if (costs_nothing(*region)) {
+    freed = scrub();
+  } else {
+    freed = co_await parts_.scrubber.run(scrub);
+  }
+  region = parts_.directory.find(id);
+  region->extent = std::move(*extent);
+  if (freed) freed = co_await parts_.ledger.erase(id, strength_of(*region));
+  region = parts_.directory.find(id);
+  if (!freed) {
+    parts_.report.reclaim_failed(region->record.name, freed.error());
+    co_return false;
+  }
+  parts_.directory.remove(id);  // Ends the charge.
+  co_return true;
+}
+
+}  // namespace mapcap::broker

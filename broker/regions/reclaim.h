@@ -1,0 +1,85 @@
+// Taking a region away, and giving its memory back.
+//
+//     live --revoke--> revoking --cut--> draining --last holder gone--> scrubbing --freed--> (gone)
+//                         |                                                 ^
+//                         +-- cut passes its deadline --> quarantined ------+   (tried again until it
+//                         succeeds)
+//
+// Irrevocable memory is not cut: what stands for it is that nobody has it any more, for which a revoke waits
+// or, where the pool's policy says so, at last ends those who do.
+//
+// Each arrow is recorded before what it stands for is undone-able, so a broker that dies anywhere repeats the
+// step it was in: cut and free are restartable. The charge ends with the record, after the memory is really
+// free.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+
+#include "broker/books/directory.h"
+#include "broker/ledger/ledger.h"
+#include "broker/regions/notifier.h"
+#include "broker/report/report.h"
+#include "broker/wait/task.h"
+#include "broker/wait/worker.h"
+
+namespace mapcap::broker {
+class Custody;
+}
+
+namespace mapcap::broker {
+
+/// How long holders may finish before the memory is taken. Not draining: not at all. `within` 0: without
+/// limit.
+struct Drain {
+  bool wanted = false;
+  std::chrono::nanoseconds within{0};
+};
+
+class Reclaim {
+ public:
+  struct Parts {
+    Loop& loop;
+    Worker& worker;    ///< Cuts, which a revoke waits for.
+    Worker& scrubber;  ///< Frees, which may take as long as a terabyte takes.
+    Worker& prober;    ///< Questions whose answer takes as long as the machine has locks; one thread.
+    Directory& directory;
+    ledger::Ledger& ledger;
+    Custody& custody;
+    Notifier& notifier;
+    Report& report;
+    std::function<void(const Region&)> ended;  ///< Neither a ttl nor a connection need end it any more.
+  };
+  explicit Reclaim(Parts parts) : parts_(std::move(parts)) {}
+
+  /// Returns once promise 5 holds; the memory is freed in the background when its last holder lets go. A
+  /// second revoke of the same region joins the first, and ends its drain when it has no patience itself.
+  /// Errors: `not_found`, `io` from the ledger (then nothing has changed), `timed_out` when the region was
+  /// quarantined instead.
+  Task<Result<schema::Revoked>> revoke(RegionId id, Drain drain);
+
+  /// The same without anybody to answer: expiry, an abandoned create.
+  void revoke_in_background(RegionId id);
+
+  /// After a restart: takes a region that was on its way further on it.
+  void resume(RegionId id);
+
+ private:
+  Task<Result<void>> mark(RegionId id, RegionState state);
+  Task<void> drain_holders(RegionId id, Drain drain);
+  Task<Result<void>> cut(RegionId id);
+  Task<Result<void>> outlast_holders(RegionId id);
+  Task<void> finish(RegionId id);
+  Task<void> wait_until_unheld(RegionId id);
+  Task<Result<bool>> held(RegionId id);
+  [[nodiscard]] std::chrono::nanoseconds between_probes() const;
+  Task<bool> free(RegionId id);
+  Task<Result<schema::Revoked>> join(RegionId id, Drain drain);
+  Task<Result<schema::Revoked>> forget_lost(RegionId id);
+
+  Parts parts_;
+  std::size_t probing_ = 0;  ///< Regions that may have to be asked about.
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,113 @@
+// The verbs on regions: each a straight line of owned steps.
+//
+//     authorize -> charge -> carve -> hold -> record -> confine -> reply
+//
+// Every step returns an owner that undoes it when a later step fails. After the reply has left, memory goes
+// back only through reclaim.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "broker/books/connections.h"
+#include "broker/books/directory.h"
+#include "broker/books/pools.h"
+#include "broker/keeper/keeper.h"
+#include "broker/ledger/ledger.h"
+#include "broker/regions/clock.h"
+#include "broker/regions/custody.h"
+#include "broker/regions/delivery.h"
+#include "broker/regions/expiry.h"
+#include "broker/regions/notifier.h"
+#include "broker/regions/reclaim.h"
+#include "broker/wait/task.h"
+#include "broker/wait/worker.h"
+#include "policy/policy.h"
+
+namespace mapcap::broker {
+
+/// Who asks, on which connection.
+struct Caller {
+  const policy::Subject& subject;
+  SessionId session = 0;
+  Token token{};
+  std::uint64_t request = 0;  ///< For progress notices.
+};
+
+class Regions {
+ public:
+  struct Parts {
+    Loop& loop;
+    Worker& worker;    ///< For what a client waits for.
+    Worker& scrubber;  ///< For what nobody waits for.
+    Worker& prober;    ///< For questions that take long; one thread.
+    Directory& directory;
+    Quotas& quotas;
+    ledger::Ledger& ledger;
+    keeper::Keeper& keeper;
+    Custody& custody;
+    Notifier& notifier;
+    Report& report;
+    const Clock& clock;
+    const ledger::BootId& boot;
+    const ServedPools& pools;
+  };
+  Regions(Parts parts, std::shared_ptr<const policy::Policy> policy);
+
+  /// Takes effect with the next request; what exists is not touched.
+  void set_policy(std::shared_ptr<const policy::Policy> policy);
+  [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
+
+  Task<Result<Delivery>> create(Caller caller, schema::Create ask);
+  Task<Result<Delivery>> open(Caller caller, schema::Open ask);
+  Task<Result<Delivery>> list(Caller caller, schema::List ask);
+  Result<Delivery> show(Caller caller, const schema::Show& ask);
+  Task<Result<Delivery>> renew(Caller caller, schema::Renew ask);
+  Task<Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
+
+  /// Before the first request: what the ledger, the keeper and the fd store brought over.
+  struct Inheritance {
+    std::vector<ledger::RegionRecord> records;
+    std::vector<keeper::HeldMemory> memory;
+    std::vector<confine::LiveGrant> grants;
+    std::uint64_t damaged = 0;
+  };
+  void recover(Inheritance inheritance);
+  /// The kernel says that nothing of a grant is left. False when it is no region's.
+  bool released(confine::GrantId grant) { return parts_.directory.release(grant) != nullptr; }
+  /// The uid that a grant of a region was issued to; empty when it is no region's.
+  [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
+    return parts_.directory.holder_of(grant);
+  }
+  /// A new keeper serves: it must hold every volatile region again, and knows none of the old grants.
+  void keeper_replaced();
+
+  Connections& connections() { return connections_; }
+  [[nodiscard]] const Expiry& expiry() const { return expiry_; }
+
+ private:
+  struct Plan;
+  class Carved;
+  Result<Plan> plan_create(const Caller& caller, const schema::Create& ask) const;
+  Result<Region*> find_for(const Caller& caller, policy::Verb verb, const std::string& name);
+  Task<Result<confine::Issued>> issue(RegionId id, const policy::Subject& holder, Access rights);
+  static policy::Action action_on(const Region& region, policy::Verb verb);
+  Undo undo_create(RegionId id);
+  void begin_lifetime(Region& region, const Caller& caller);
+  void watch(Region& region, SessionId session);
+  void end_lifetime(const Region& region);
+  [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
+  [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
+  void recover_one(ledger::RegionRecord record, Fd memory);
+  void end(RegionId id);
+  bool reattach(Region& region, Fd memory);
+
+  Parts parts_;
+  std::shared_ptr<const policy::Policy> policy_;
+  Reclaim reclaim_;
+  Expiry expiry_;
+  Connections connections_;
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,194 @@
+#include "broker/wait/loop.h"
+
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <boost/asio/basic_signal_set.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <ctime>
+#include <map>
+
+#include "base/result.h"
+
+namespace asio = boost::asio;
+
+namespace mapcap::broker {
+
+namespace {
+
+// Bound to the one context, not to any_io_executor: no type erasure on the way of each wake-up.
+using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
+using SignalSet = asio::basic_signal_set<asio::io_context::executor_type>;
+
+std::int64_t boottime_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace
+
+/// By CLOCK_BOOTTIME, in nanoseconds.
+using TimerQueue = std::multimap<std::int64_t, std::weak_ptr<Loop::Timer::State>>;
+
+struct Loop::Timer::State {
+  std::function<void()> work;
+  std::weak_ptr<TimerQueue> queue;
+  TimerQueue::iterator at;  ///< Valid until it has fired: `queued`.
+  bool queued = false;
+
+  explicit State(std::function<void()> one) : work(std::move(one)) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  /// A timer that is dropped leaves at once: it may not be due for years.
+  ~State() {
+    if (!queued) return;
+    if (const std::shared_ptr<TimerQueue> still = queue.lock()) still->erase(at);
+  }
+};
+
+// One timerfd on CLOCK_BOOTTIME carries all timers: Asio's own timers stop while the machine is suspended.
+struct Loop::Implementation {
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
+  SignalSet signals{context};
+  std::function<void(int)> on_signal;
+  std::shared_ptr<TimerQueue> due = std::make_shared<TimerQueue>();
+  Descriptor clock{context};
+
+  Implementation() {
+    int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    MAPCAP_INVARIANT(fd >= 0, "timerfd_create failed");
+    clock.assign(fd);
+    watch_clock();
+  }
+
+  void watch_clock() {
+    clock.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failed) {
+      if (failed) return;
+      std::uint64_t expirations = 0;
+      [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
+      fire();
+      watch_clock();
+    });
+  }
+
+  void fire() {
+    const std::int64_t now = boottime_ns();
+    while (!due->empty() && due->begin()->first <= now) {
+      std::shared_ptr<Timer::State> state = due->begin()->second.lock();
+      due->erase(due->begin());
+      if (state) {
+        state->queued = false;
+        auto work = std::exchange(state->work, nullptr);
+        state.reset();
+        if (work) work();
+      }
+    }
+    arm();
+  }
+
+  void arm() {
+    itimerspec spec{};
+    if (!due->empty()) {
+      const std::int64_t at = std::max<std::int64_t>(due->begin()->first, 1);
+      spec.it_value.tv_sec = at / 1'000'000'000;
+      spec.it_value.tv_nsec = at % 1'000'000'000;
+    }
+    ::timerfd_settime(clock.native_handle(), TFD_TIMER_ABSTIME, &spec, nullptr);
+  }
+
+  void wait_signals() {
+    signals.async_wait([this](const boost::system::error_code& failed, int number) {
+      if (failed) return;
+      on_signal(number);
+      wait_signals();
+    });
+  }
+};
+
+Loop::Loop() : implementation_(std::make_unique<Implementation>()) {}
+Loop::~Loop() = default;
+
+void Loop::run() {
+  implementation_->context.run();
+  // A stop() ends one run; the next one goes on.
+  implementation_->context.restart();
+}
+void Loop::stop() {
+  implementation_->context.stop();
+}
+void Loop::post(std::function<void()> work) {
+  asio::post(implementation_->context, std::move(work));
+}
+
+void Loop::post(Waiter waiter) {
+  asio::post(implementation_->context, [waiter] { waiter.resume(); });
+}
+
+Loop::Timer::Timer() = default;
+Loop::Timer::~Timer() = default;
+Loop::Timer::Timer(Timer&&) noexcept = default;
+Loop::Timer& Loop::Timer::operator=(Timer&&) noexcept = default;
+Loop::Timer::Timer(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+Loop::Timer Loop::after(std::chrono::nanoseconds delay, std::function<void()> work) {
+  auto state = std::make_shared<Timer::State>(std::move(work));
+  const std::int64_t at = boottime_ns() + std::max<std::int64_t>(delay.count(), 0);
+  state->queue = implementation_->due;
+  state->at = implementation_->due->emplace(at, state);
+  state->queued = true;
+  if (state->at == implementation_->due->begin()) implementation_->arm();
+  return Timer(std::move(state));
+}
+
+struct Loop::Watch::State {
+  explicit State(asio::io_context& context) : descriptor(context) {}
+  Descriptor descriptor;
+  bool cancelled = false;
+};
+
+Loop::Watch::Watch(Loop& loop, BorrowedFd fd)
+    : loop_(&loop), state_(std::make_shared<State>(loop.implementation_->context)) {
+  boost::system::error_code failed;
+  state_->descriptor.assign(fd.get(), failed);
+  MAPCAP_INVARIANT(!failed, "a descriptor cannot be watched");
+}
+
+Loop::Watch::~Watch() {
+  if (!state_) return;
+  cancel();
+  // Ownership of the descriptor never was Asio's: take it back so that Asio does not close it.
+  state_->descriptor.release();
+}
+
+Loop::Watch::Watch(Watch&&) noexcept = default;
+
+void Loop::Watch::cancel() {
+  state_->cancelled = true;
+  boost::system::error_code ignored;
+  state_->descriptor.cancel(ignored);
+}
+
+void Loop::Watch::wait(Direction direction, Waiter waiter, bool* ready) {
+  auto done = [state = state_, waiter, ready](const boost::system::error_code& failed) {
+    *ready = !failed && !state->cancelled;
+    waiter.resume();
+  };
+  if (state_->cancelled) {
+    asio::post(state_->descriptor.get_executor(), [done] { done({}); });
+    return;
+  }
+  state_->descriptor.async_wait(direction == Direction::read ? Descriptor::wait_read : Descriptor::wait_write,
+                                done);
+}
+
+void Loop::on_signal(std::initializer_list<int> signals, std::function<void(int)> work) {
+  implementation_->on_signal = std::move(work);
+  for (int number : signals) implementation_->signals.add(number);
+  implementation_->wait_signals();
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,23 @@
+// Inside the loader: the parts of a file.
+#pragma once
+
+#include "policy/accounts.h"
+#include "policy/load/document.h"
+#include "policy/load/section.h"
+#include "policy/model.h"
+
+namespace mapcap::policy {
+
+BrokerSettings load_broker(const Table& table, Position at, Problems& problems);
+
+/// Every [pool.NAME]; also what two pools must not do together, and against the broker's own directory.
+std::vector<PoolSettings> load_pools(const Table& pools, Position at, const BrokerSettings& broker,
+                                     Problems& problems);
+
+/// Every [[rule]] and [[quota]]; pools is for the names that they may use.
+std::vector<Rule> load_rules(const Array& rules, const std::vector<PoolSettings>& pools,
+                             const Accounts& accounts, Problems& problems);
+std::vector<QuotaRule> load_quotas(const Array& quotas, const std::vector<PoolSettings>& pools,
+                                   const Accounts& accounts, Problems& problems);
+
+}  // namespace mapcap::policy
