@@ -6,6 +6,7 @@
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "broker/assembly.h"
@@ -18,6 +19,7 @@
 #include "broker/foreign/file_clones.h"
 #include "broker/parts.h"
 #include "broker/regions/custody.h"
+#include "broker/regions/fd_store.h"
 #include "broker/regions/regions.h"
 #include "broker/releases.h"
 #include "broker/reload.h"
@@ -94,7 +96,10 @@ Result<void> serve(const Config& config) {
   MAPCAP_TRY(Fd socket, listen_on(config.socket));
 
   Regions::Inheritance inheritance;
-  inheritance.memory = Custody::take_stored();
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+  const bool has_store = std::getenv("NOTIFY_SOCKET") != nullptr;
+  FdStore store(has_store ? FdStore::most_of_this_service() : std::nullopt, report);
+  inheritance.memory = take_stored(store);
   keeper::KeeperOptions keeper_options;
   keeper_options.state_directory = config.state;
   keeper_options.issue_deadline =
@@ -112,6 +117,10 @@ Result<void> serve(const Config& config) {
   Worker accounts(loop, kAccountLookups, Worker::Pace::patient);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
+  ledger->on_trouble([&report](const Failure* error) {
+    if (error != nullptr) return report.ledger_refuses(*error);
+    report.ledger_recovered();
+  });
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
 
   Confiners confiners{keeper->clone(),
@@ -125,6 +134,7 @@ Result<void> serve(const Config& config) {
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
   Directory directory;
   Custody custody(*keeper, worker);
+  if (has_store) custody.use(store);
   FileClones clones(*keeper, quotas, loop, worker);
   SystemClock clock;
   FairGate gate(loop);

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "broker/ledger/commit.h"
+#include "broker/ledger/health.h"
 #include "broker/ledger/medium/medium_file.h"
 #include "broker/ledger/recovery.h"
 #include "broker/ledger/table/key_locks.h"
@@ -70,13 +71,17 @@ class TableLedger final : public Ledger {
       co_return failure(ErrorCode::invalid, "a region's id must come from the ledger");
     }
     const KeyLocks::Guard held = co_await locks_.lock(record.id.value);
-    co_return co_await write(image, SlotKind::region, record.id.value, strength);
+    Result<void> written = co_await write(image, SlotKind::region, record.id.value, strength);
+    health_.changed(record.id.value, written);
+    co_return written;
   }
 
   Task<Result<void>> erase(RegionId id, Strength strength) override {
     if (id.value == 0 || id.value > kHighestId) co_return ok();
     const KeyLocks::Guard held = co_await locks_.lock(id.value);
-    co_return co_await remove(id.value, strength);
+    Result<void> removed = co_await remove(id.value, strength);
+    health_.changed(id.value, removed);
+    co_return removed;
   }
 
   Task<Result<void>> put_quota(QuotaRecord record) override {
@@ -86,7 +91,9 @@ class TableLedger final : public Ledger {
     if (known == 0) known = next_id().value;
     const std::uint64_t id = known;
     const KeyLocks::Guard held = co_await locks_.lock(id);
-    co_return co_await write(image, SlotKind::quota, id, Strength::power);
+    Result<void> written = co_await write(image, SlotKind::quota, id, Strength::power);
+    health_.changed(id, written);
+    co_return written;
   }
 
   Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t subject_id, std::string pool) override {
@@ -95,8 +102,13 @@ class TableLedger final : public Ledger {
     // The slot of the quotas keeps its id, so that no two records can ever stand for one.
     const std::uint64_t id = known->second;
     const KeyLocks::Guard held = co_await locks_.lock(id);
-    co_return co_await remove(id, Strength::power);
+    Result<void> removed = co_await remove(id, Strength::power);
+    health_.changed(id, removed);
+    co_return removed;
   }
+
+  void on_trouble(std::function<void(const Failure*)> told) override { health_.tell(std::move(told)); }
+  [[nodiscard]] const std::optional<Failure>& trouble() const override { return health_.trouble(); }
 
   Task<Result<void>> close() override {
     closing_ = true;
@@ -236,6 +248,7 @@ class TableLedger final : public Ledger {
   std::unique_ptr<Table> table_;
   Commit commit_;
   KeyLocks locks_;
+  Health health_;
   Recovered recovered_;
   std::uint64_t next_id_;
   std::map<QuotaKey, std::uint64_t> quota_ids_;

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +59,12 @@ class Ledger {
 
   virtual broker::Task<Result<void>> put_quota(QuotaRecord record) = 0;
   virtual broker::Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) = 0;
+
+  /// Told when a change was refused by the medium, once, and with nothing when changes are taken again: those
+  /// that need what was missing, so that a full disk is over when a new record found its room.
+  virtual void on_trouble(std::function<void(const Failure*)> told) = 0;
+  /// What on_trouble() told last.
+  [[nodiscard]] virtual const std::optional<Failure>& trouble() const = 0;
 
   /// For an orderly end: waits for what runs in the background and makes everything durable, process strength
   /// too, so that after a reboot volatile regions are told as lost. Changes that are

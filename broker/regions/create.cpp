@@ -1,4 +1,6 @@
 // Create: what the policy allows, filled in and carried out step by step.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -31,6 +33,25 @@ Result<ByteCount> size_in(const ServedPool& served, ByteCount asked, CacheMode m
          {"asked", std::to_string(asked.value)}});
   }
   return served.pool->size_for(asked, mode);
+}
+
+/// Connections, grants on their way and what the broker opens for a moment need descriptors too, or nobody
+/// could revoke what has taken them all. The kernel gives the lowest number that is free: a high one says how
+/// many are in use.
+Result<void> leaves_descriptors(BorrowedFd memory, std::uint32_t connections) {
+  constexpr rlim_t kForTheMoment = 128;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return ok();
+  const rlim_t kept = std::min<rlim_t>(connections + kForTheMoment, limit.rlim_cur / 4);
+  if (!memory.valid() || static_cast<rlim_t>(memory.get()) < limit.rlim_cur - kept) return ok();
+  return failure(ErrorCode::exhausted,
+                 "the broker has no descriptor left for another region: it may have " +
+                     std::to_string(limit.rlim_cur) +
+                     " (RLIMIT_NOFILE, LimitNOFILE= of its unit), of which " + std::to_string(kept) +
+                     " are kept for connections; revoke regions, or raise the limit",
+                 {{"limit_name", "RLIMIT_NOFILE"},
+                  {"limit", std::to_string(limit.rlim_cur)},
+                  {"used", std::to_string(memory.get())}});
 }
 
 }  // namespace
@@ -131,6 +152,7 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
     carved = co_await parts_.worker.run(carve);
   }
   MAPCAP_CO_TRY(pool::Extent extent, std::move(carved));
+  MAPCAP_CO_TRY_VOID(leaves_descriptors(extent.fd(), policy_->broker().max_connections));
   record.extent = extent.word();
   Carved made(parts_, std::move(extent), std::move(charge));
 

@@ -3,70 +3,81 @@
 #include <fcntl.h>
 #include <systemd/sd-daemon.h>
 
-#include <charconv>
+#include <algorithm>
 #include <cstdlib>
-#include <memory>
+#include <optional>
 #include <string>
-#include <string_view>
 
 namespace mapcap::broker {
 
 using keeper::HeldMemory;
 
-namespace {
-
-constexpr std::string_view kPrefix = "mapcap-";
-
-std::string stored_name(RegionId region) {
-  return std::string(kPrefix) + std::to_string(region.value);
-}
-
-bool parse_stored_name(std::string_view name, RegionId& region) {
-  if (!name.starts_with(kPrefix)) return false;
-  name.remove_prefix(kPrefix.size());
-  const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), region.value);
-  return failed == std::errc{} && end == name.data() + name.size() && region.value != 0;
-}
-
-}  // namespace
-
-Custody::Custody(keeper::Keeper& keeper, Worker& worker)
-    : keeper_(keeper),
-      worker_(worker),
-      // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
-      has_store_(std::getenv("NOTIFY_SOCKET") != nullptr) {}
+Custody::Custody(keeper::Keeper& keeper, Worker& worker) : keeper_(keeper), worker_(worker) {}
 
 Task<Result<void>> Custody::hold(RegionId region, BorrowedFd fd) {
   MAPCAP_CO_TRY_VOID(co_await keeper_.hold(region, fd));
-  if (has_store_) {
-    // On the worker: the service manager's socket may be full, and it waits.
-    (void)co_await worker_.run([region, fd] {
-      const std::string message = "FDSTORE=1\nFDNAME=" + stored_name(region);
-      const int number = fd.get();
-      return sd_pid_notify_with_fds(0, 0, message.c_str(), &number, 1);
-    });
+  std::optional<std::string> name = store_ != nullptr ? store_->take(region) : std::nullopt;
+  if (name) {
+    const bool stored = co_await store(std::move(*name), fd);
+    if (!stored) (void)store_->drop(region);
   }
   co_return ok();
 }
 
-void Custody::drop(RegionId region) {
-  keeper_.drop(region);
-  if (!has_store_) return;
-  worker_.submit([region] {
-    const std::string message = "FDSTOREREMOVE=1\nFDNAME=" + stored_name(region);
-    sd_notify(0, message.c_str());
-  });
+/// On the worker: the service manager's socket may be full, and it waits.
+Task<bool> Custody::store(std::string name, BorrowedFd fd) {
+  auto send = [message = "FDSTORE=1\nFDNAME=" + name, fd] {
+    const int number = fd.get();
+    return sd_pid_notify_with_fds(0, 0, message.c_str(), &number, 1) >= 0;
+  };
+  const bool sent = co_await worker_.run(send);
+  co_return sent;
 }
 
-std::vector<HeldMemory> Custody::take_stored() {
+void Custody::drop(RegionId region) {
+  keeper_.drop(region);
+  std::erase_if(guarded_, [&](const auto& waiting) { return waiting.first == region; });
+  const std::optional<std::string> name = store_ != nullptr ? store_->drop(region) : std::nullopt;
+  if (!name) return;
+  worker_.submit([message = "FDSTOREREMOVE=1\nFDNAME=" + *name] { sd_notify(0, message.c_str()); });
+}
+
+void Custody::guard(RegionId region, BorrowedFd fd) {
+  keeper_.guard(region, fd);
+  if (store_ == nullptr || store_->has(region)) return;
+  guarded_.emplace_back(region, fd);
+  if (storing_) return;
+  storing_ = true;
+  spawn(store_guarded());
+}
+
+Task<void> Custody::store_guarded() {
+  while (!guarded_.empty()) {
+    const RegionId region = guarded_.front().first;
+    // Of its own: the region may be revoked and its descriptor closed meanwhile.
+    const Fd memory(::fcntl(guarded_.front().second.get(), F_DUPFD_CLOEXEC, 3));
+    guarded_.pop_front();
+    std::optional<std::string> name = memory.valid() ? store_->take(region) : std::nullopt;
+    if (!name) continue;
+    const std::string removal = "FDSTOREREMOVE=1\nFDNAME=" + *name;
+    (void)co_await store(std::move(*name), memory.borrow());
+    // Dropped meanwhile: its removal may have come before it was stored.
+    if (!store_->has(region)) worker_.submit([removal] { sd_notify(0, removal.c_str()); });
+  }
+  storing_ = false;
+}
+
+std::vector<HeldMemory> take_stored(FdStore& store) {
   char** names = nullptr;
   const int count = sd_listen_fds_with_names(1, &names);
   std::vector<HeldMemory> stored;
   for (int i = 0; i < count; ++i) {
     Fd fd(SD_LISTEN_FDS_START + i);
     ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    RegionId region;
-    if (parse_stored_name(names[i], region)) stored.push_back({region, std::move(fd)});
+    if (const std::optional<RegionId> region = FdStore::region_of(names[i])) {
+      store.found(*region, names[i]);
+      stored.push_back({*region, std::move(fd)});
+    }
     std::free(names[i]);
   }
   std::free(names);

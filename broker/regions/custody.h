@@ -1,11 +1,14 @@
 // Who else holds the memory of volatile regions: the keeper, over the broker's own death; and the service
-// manager's fd store, over a restart of the whole service (sd_pid_notify_with_fds(3), FDSTORE=1; systemd >=
-// 219).
+// manager's fd store (fd_store.h), over the death of both.
 #pragma once
 
+#include <deque>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/keeper/keeper.h"
+#include "broker/regions/fd_store.h"
 #include "broker/wait/task.h"
 #include "broker/wait/worker.h"
 
@@ -15,24 +18,33 @@ class Custody {
  public:
   Custody(keeper::Keeper& keeper, Worker& worker);
 
-  /// When it returns, the memory outlives the broker; `fd` stays open until drop(). The fd store is used
-  /// where a service manager listens ($NOTIFY_SOCKET); its refusal is no error, since it sends none. Errors:
-  /// of Keeper::hold.
+  /// When it returns, the memory outlives the broker; `fd` stays open until drop(). A fd store that has no
+  /// place for it is no error. Errors: of Keeper::hold.
   Task<Result<void>> hold(RegionId region, BorrowedFd fd);
   void drop(RegionId region);
 
-  /// For a region that an earlier broker left: the keeper gets it, unless it has it. The fd store has it
-  /// already.
-  void guard(RegionId region, BorrowedFd fd) { keeper_.guard(region, fd); }
+  /// For a region that an earlier broker left: keeper and fd store get it, unless they have it. A stop of the
+  /// service empties the store, and what was made while it was full may have a place by now.
+  void guard(RegionId region, BorrowedFd fd);
 
-  /// What the service manager passed at start ($LISTEN_FDS), by the names that hold() gave; once, before
-  /// threads. Descriptors under other names are closed.
-  static std::vector<keeper::HeldMemory> take_stored();
+  /// Where a service manager listens: what its store has place for goes there too. Before anything is held;
+  /// the store outlives this.
+  void use(FdStore& store) { store_ = &store; }
 
  private:
+  Task<bool> store(std::string name, BorrowedFd fd);
+  Task<void> store_guarded();
+
   keeper::Keeper& keeper_;
   Worker& worker_;
-  bool has_store_;
+  FdStore* store_ = nullptr;
+  /// What guard() was given and the store has not yet: one after the other, since a start may have thousands.
+  std::deque<std::pair<RegionId, BorrowedFd>> guarded_;
+  bool storing_ = false;
 };
+
+/// What the service manager passed at start ($LISTEN_FDS), by the names that the store gave; once, before
+/// threads. Descriptors under other names are closed.
+std::vector<keeper::HeldMemory> take_stored(FdStore& store);
 
 }  // namespace mapcap::broker

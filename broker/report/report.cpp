@@ -98,6 +98,23 @@ void LogReport::leftovers_stay(std::string_view pool, const Failure& error) {
   line(SD_WARNING, "leftovers of pool " + std::string(pool) + " stay: " + error.sentence);
 }
 
+void LogReport::ledger_refuses(const Failure& error) {
+  line(SD_ERR, "changes are refused until this is mended: " + error.sentence);
+}
+
+void LogReport::ledger_recovered() {
+  line(SD_NOTICE, "the ledger takes changes again");
+}
+
+void LogReport::store_full(std::uint64_t stored, std::optional<std::uint64_t> most) {
+  const std::string limit = most ? "FileDescriptorStoreMax=" + std::to_string(*most)
+                                 : "the kernel's limit on one environment variable";
+  line(SD_WARNING,
+       "the service manager's store is full with " + std::to_string(stored) + " regions (" + limit +
+           "): those made from now on outlive a restart, a stop and the death of the broker or of the "
+           "keeper, but not of both at once");
+}
+
 void LogReport::holders_ended(std::string_view name, std::uint64_t processes) {
   line(SD_WARNING, "revoking region " + std::string(name) + " ended " + std::to_string(processes) +
                        (processes == 1 ? " process that had it" : " processes that had it"));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,12 +37,18 @@ class Report {
   virtual void reclaim_failed(std::string_view name, const Failure& error) = 0;
   /// Memory of a pool that is in nobody's record and stays.
   virtual void leftovers_stay(std::string_view pool, const Failure& error) = 0;
+  /// The ledger's medium refuses changes: once; and that it takes them again.
+  virtual void ledger_refuses(const Failure& error) = 0;
+  virtual void ledger_recovered() = 0;
+  /// The service manager's fd store took `stored` descriptors and no more; `most`: what it says that it
+  /// takes.
+  virtual void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) = 0;
   /// A revoke ended processes, as the pool's policy says.
   virtual void holders_ended(std::string_view name, std::uint64_t processes) = 0;
 };
 
 /// One line an event on stderr, as journald wants it (sd-daemon(3) priority prefixes).
-class LogReport final : public Report {
+class LogReport : public Report {
  public:
   void started(std::string_view socket, std::string_view state, bool adopted_keeper) override;
   void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
@@ -59,6 +66,9 @@ class LogReport final : public Report {
   void quarantined(std::string_view name, const Failure& error) override;
   void reclaim_failed(std::string_view name, const Failure& error) override;
   void leftovers_stay(std::string_view pool, const Failure& error) override;
+  void ledger_refuses(const Failure& error) override;
+  void ledger_recovered() override;
+  void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
  private:

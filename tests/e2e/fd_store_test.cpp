@@ -185,6 +185,42 @@ TEST_F(FdStoreTest, RegionsComeBackWithTheirContentsAfterARestartOfTheWholeServi
   }
 }
 
+TEST_F(FdStoreTest, WhatTheStoreHasNoPlaceForIsToldOfAndStaysWithTheKeeper) {
+  ServiceManager manager(place_.directory() + "/notify");
+  ::setenv("FDSTORE", "2", 1);  // As systemd 254 says it.
+  serve(
+      manager,
+      [&](Client& client) {
+        for (int i = 0; i < 3; ++i) {
+          RegionSpec wanted;
+          wanted.name = "root/" + std::to_string(i);
+          wanted.size = 4096;
+          wanted.lifetime = Lifetime::persistent();
+          Mapping mapping(client.create(wanted, Access::read_write));
+          *mapping.writable_at<int>(0) = i + 1;
+        }
+        EXPECT_TRUE(soon([&] { return manager.stored() == 2; }));
+        client.revoke("root/0");
+        EXPECT_TRUE(soon([&] { return manager.stored() == 1; }));
+        RegionSpec wanted;
+        wanted.name = "root/again";
+        wanted.size = 4096;
+        wanted.lifetime = Lifetime::persistent();
+        client.create(wanted);
+        EXPECT_TRUE(soon([&] { return manager.stored() == 2; })) << "the place that became free";
+      },
+      SIGKILL);
+  ::unsetenv("FDSTORE");
+  serve(
+      manager,
+      [&](Client& client) {
+        EXPECT_EQ(*Mapping(client.open("root/1", Access::read_only)).at<int>(0), 2);
+        EXPECT_NO_THROW(client.open("root/again", Access::read_only));
+        EXPECT_EQ(client.show("root/2").region.state, RegionState::lost);
+      },
+      SIGKILL);
+}
+
 TEST_F(FdStoreTest, WhatNeitherKeeperNorStoreHoldsIsReportedLostAndItsChargeEnds) {
   BrokerProcess broker;
   broker.start();

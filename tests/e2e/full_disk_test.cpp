@@ -108,6 +108,15 @@ TEST_F(FullDiskTest, ALedgerThatCannotGrowRefusesCreatesAndGoesOn) {
   EXPECT_GT(acknowledged.size(), 4000U);
   EXPECT_EQ(listed(client), acknowledged);
   EXPECT_EQ(used_of(client, "dram"), acknowledged.size() * 4096) << "a refused create is not charged";
+  for (std::size_t i = 0; i < 20; ++i) EXPECT_TRUE(refused(client, name_of(5000 + i), "dram", 4096));
+  const auto times = [&broker](const std::string& words) {
+    const std::string log = broker.log();
+    std::size_t count = 0;
+    for (std::size_t at = log.find(words); at != std::string::npos; at = log.find(words, at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(times("changes are refused until this is mended"), 1U) << broker.log();
+  EXPECT_THAT(broker.log(), HasSubstr("free space on its file system"));
 
   for (std::size_t i = 0; i < 100; ++i) {
     client.revoke(name_of(i));
@@ -118,6 +127,7 @@ TEST_F(FullDiskTest, ALedgerThatCannotGrowRefusesCreatesAndGoesOn) {
     EXPECT_FALSE(again) << again->what();
     acknowledged.insert(name_of(i));
   }
+  EXPECT_EQ(times("takes changes again"), 1U) << broker.log();
   broker.kill_broker();
   broker.start();
   EXPECT_EQ(listed(client), acknowledged);

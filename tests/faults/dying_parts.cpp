@@ -125,6 +125,8 @@ class DyingLedger final : public ledger::Ledger {
   Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) override {
     return real_->erase_quota(subject, id, std::move(pool));
   }
+  void on_trouble(std::function<void(const Failure*)> told) override { real_->on_trouble(std::move(told)); }
+  [[nodiscard]] const std::optional<Failure>& trouble() const override { return real_->trouble(); }
   Task<Result<void>> close() override { return real_->close(); }
   [[nodiscard]] Granularity granularity() const override { return real_->granularity(); }
 

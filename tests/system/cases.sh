@@ -139,6 +139,27 @@ case_kill_of_all_is_what_the_store_is_for() {
   within 20 another_main "$before" && within 20 answers || fail "was not started again"
   check_regions root/all 5
 }
+# systemd empties the store when the service is stopped (before 254).
+case_what_a_stop_took_from_the_store_is_stored_again() {
+  make_regions root/again 5
+  systemctl stop mapcapd && systemctl start mapcapd || fail "stop and start"
+  within 20 stores 5 || fail "the store has $(systemctl show -P NFileDescriptorStore mapcapd) descriptors"
+  local before
+  before=$(main_pid)
+  systemctl kill --kill-who=all --signal=KILL mapcapd
+  within 20 another_main "$before" && within 20 answers || fail "was not started again"
+  check_regions root/again 5
+}
+stores() { [ "$(systemctl show -P NFileDescriptorStore mapcapd)" -ge "$1" ]; }
+# `cmake --install --prefix /usr` of a build for another prefix.
+case_what_is_installed_names_its_prefix() {
+  local file
+  for file in /usr/lib/systemd/system/mapcapd.service $(find /usr/lib -name mapcap.pc); do
+    grep -q /usr/local "$file" && fail "$file names the prefix of the build"
+  done
+  [ -e /etc/mapcap/policy.toml ] || fail "no policy was installed"
+  [ -z "$(find /usr/local -name '*mapcap*')" ] || fail "something was installed outside the prefix"
+}
 case_sigterm_to_all_is_a_stop() {
   make_regions root/term 5
   systemctl kill --kill-who=all --signal=TERM mapcapd

@@ -17,6 +17,9 @@
 //   probe fd-map-sync FD            the inherited FD can be mapped with MAP_SYNC, and keeps what is stored so
 //   probe fd-no-map-sync FD         a MAP_SYNC mapping of the inherited FD is refused with EOPNOTSUPP
 //   probe fd-attribute FD NAME      prints an extended attribute of the inherited FD
+//   probe fd-touch FD               every page of the inherited FD can be stored to
+//   probe hold-touch FD READY UNTIL the same, once mapped and again after UNTIL is there
+//   probe commit BYTES READY UNTIL  has the kernel promise so much memory, and touches none of it
 //   probe passthrough               the kernel knows FUSE_DEV_IOC_BACKING_OPEN
 //
 // Exit status 0 when it is so, 1 with one sentence on stderr when not, 2 on wrong usage.
@@ -278,6 +281,41 @@ int fd_attribute(const std::string& number, const std::string& name) {
   return 0;
 }
 
+/// Waits for somebody to make the file.
+void await(const std::string& file) {
+  while (access(file.c_str(), F_OK) != 0) usleep(20000);
+}
+
+int fd_touch(const std::string& number, const std::string& ready, const std::string& until) {
+  const int fd = std::stoi(number);
+  struct stat status {};
+  if (fstat(fd, &status) != 0) fail("has no size", "descriptor " + number, errno);
+  const auto size = static_cast<std::size_t>(status.st_size);
+  // SAFETY: a new mapping at an address of the kernel's choice, used within its size.
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) fail("cannot be mapped", "descriptor " + number, errno);
+  const auto touch = [&] {
+    for (std::size_t at = 0; at < size; at += 4096) static_cast<volatile char*>(mapped)[at] = 1;
+  };
+  if (!ready.empty()) {
+    touch();
+    std::ofstream(ready).flush();
+    await(until);
+  }
+  touch();
+  return 0;
+}
+
+int commit(const std::string& bytes, const std::string& ready, const std::string& until) {
+  // SAFETY: a new mapping that nobody touches.
+  void* promised =
+      mmap(nullptr, std::stoull(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (promised == MAP_FAILED) fail("are not promised", bytes + " bytes", errno);
+  std::ofstream(ready).flush();
+  await(until);
+  return 0;
+}
+
 int passthrough() {
   struct BackingMap {
     std::int32_t fd;
@@ -305,6 +343,9 @@ int main(int argc, char** argv) {
   if (verb == "fd-store" && argc == 4) return fd_store(path, text);
   if (verb == "fd-expect" && argc == 4) return fd_expect(path, text);
   if (verb == "fd-zero" && argc == 3) return fd_zero(path);
+  if (verb == "fd-touch" && argc == 3) return fd_touch(path, "", "");
+  if (verb == "hold-touch" && argc == 5) return fd_touch(path, text, until);
+  if (verb == "commit" && argc == 5) return commit(path, text, until);
   if (verb == "fd-map-sync" && argc == 3) return fd_map_sync(path);
   if (verb == "fd-no-map-sync" && argc == 3) return fd_no_map_sync(path);
   if (verb == "fd-attribute" && argc == 4) return fd_attribute(path, text);
