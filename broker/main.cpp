@@ -21,7 +21,7 @@
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
 #include "broker/regions/regions.h"
-#include "broker/releases.h"
+#include "broker/books/releases.h"
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"

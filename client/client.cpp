@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "client/convert.h"
+#include "client/raise.h"
 #include "client/session.h"
 
 namespace mapcap {
@@ -23,7 +24,7 @@ Grant to_grant(Answer&& answer) {
   Fd fd = std::move(answer.fd);
   auto granted = expect<schema::Granted>(std::move(answer));
   if (!fd.valid()) throw Error(ErrorCode::malformed, "the broker granted access and sent no descriptor");
-  return Grant(Fd(fd.release()), from_wire(granted.rights), from_wire(granted.region));
+  return Grant(Fd(fd.release()), granted.rights, from_wire(granted.region));
 }
 
 // Pages until there is no next one. A broker that names the same page twice would keep us here for ever.
@@ -93,8 +94,7 @@ Grant Client::create(const RegionSpec& spec, Access rights, const Progress& prog
 }
 
 Grant Client::open(std::string_view name, Access rights) {
-  return to_grant(
-      implementation_->call({schema::Open{std::string(name), to_wire(rights)}, {}, true, nullptr, {}}));
+  return to_grant(implementation_->call({schema::Open{std::string(name), rights}, {}, true, nullptr, {}}));
 }
 
 std::vector<RegionInfo> Client::list(std::string_view glob) {
@@ -151,18 +151,17 @@ std::vector<QuotaInfo> Client::quota() {
 }
 
 void Client::quota_set(const QuotaSlot& slot, const Limits& limits) {
-  schema::QuotaSet request{to_wire(slot.subject), slot.id, slot.pool, to_wire(limits)};
+  schema::QuotaSet request{slot.subject, slot.id, slot.pool, limits};
   expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
 }
 
 void Client::quota_clear(const QuotaSlot& slot) {
-  schema::QuotaClear request{to_wire(slot.subject), slot.id, slot.pool};
+  schema::QuotaClear request{slot.subject, slot.id, slot.pool};
   expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
 }
 
 Grant Client::clone(int fd, Access rights) {
-  return to_grant(
-      implementation_->call({schema::CloneFd{to_wire(rights)}, BorrowedFd(fd), true, nullptr, {}}));
+  return to_grant(implementation_->call({schema::CloneFd{rights}, BorrowedFd(fd), true, nullptr, {}}));
 }
 
 int Client::fd() const {

@@ -1,5 +1,7 @@
 #include "mapcap/error.h"
 
+#include "client/raise.h"
+
 namespace mapcap {
 
 Error::Error(ErrorCode code, const std::string& sentence, Details details)
@@ -11,6 +13,13 @@ std::string Error::detail(const std::string& key) const {
     if (name == key) return value;
   }
   return {};
+}
+
+void raise(const Failure& error) {
+  Error::Details details;
+  details.reserve(error.details.size());
+  for (const Detail& detail : error.details) details.emplace_back(detail.key, detail.value);
+  throw Error(error.code, error.sentence, std::move(details));
 }
 
 }  // namespace mapcap

@@ -14,7 +14,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "client/convert.h"
+#include "client/raise.h"
 #include "mapcap/error.h"
 #include "schema/request.h"
 

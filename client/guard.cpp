@@ -10,7 +10,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "client/convert.h"
+#include "client/raise.h"
 #include "mapcap/error.h"
 #include "mapcap/mapping.h"
 

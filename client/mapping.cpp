@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "client/convert.h"
+#include "client/raise.h"
 #include "client/stores.h"
 #include "mapcap/error.h"
 

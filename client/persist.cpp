@@ -27,7 +27,7 @@
 #include <cstring>
 
 #include "base/units.h"
-#include "client/convert.h"
+#include "client/raise.h"
 #include "client/stores.h"
 #include "mapcap/error.h"
 #include "mapcap/guard.h"

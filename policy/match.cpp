@@ -138,7 +138,6 @@ std::vector<Part> mismatches(const Rule& rule, const Subject& subject, const Act
 }
 
 // ---- in words
-// --------------------------------------------------------------------------------------------------
 
 namespace {
 

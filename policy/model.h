@@ -26,7 +26,6 @@ std::string_view to_string(Verb);
 Result<Verb> parse_verb(std::string_view);
 
 // ---- [broker]
-// ------------------------------------------------------------------------------------------------
 
 struct BrokerSettings {
   std::string socket = "/run/mapcap/mapcap.sock";
@@ -40,7 +39,6 @@ struct BrokerSettings {
 };
 
 // ---- [pool.NAME]
-// -----------------------------------------------------------------------------------------------
 
 enum class Backing : std::uint8_t { memory, dax_file, dax_device, pci_bar };
 /// "memory", "dax-file", "dax-device", "pci-bar"
@@ -85,7 +83,6 @@ struct PoolSettings {
 Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools, const std::string& name);
 
 // ---- [[rule]]
-// --------------------------------------------------------------------------------------------------
 
 enum class Effect : std::uint8_t { allow, deny };
 
@@ -115,7 +112,6 @@ struct Rule {
 };
 
 // ---- [[quota]]
-// -------------------------------------------------------------------------------------------------
 
 /// user, group: the id counts. any: the default of each single user that has no user slot for the same pool.
 /// group: all regions whose group it is, together.

@@ -147,7 +147,6 @@ Result<Plan> plan_without_advice(const Policy& policy, const Subject& subject, c
 }
 
 // ---- what would have to change
-// ---------------------------------------------------------------------------------
 
 /// A request and the words that were added to it on the way.
 template <typename Ask>

@@ -21,7 +21,6 @@ unsigned count_of(const auto& values) {
 }
 
 // ---- a region
-// ------------------------------------------------------------------------------------------------
 
 Result<CacheStatus> read(wire::CacheStatus::Reader reader) {
   CacheStatus cache;
@@ -115,7 +114,6 @@ void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
 }
 
 // ---- what else comes in lists
-// --------------------------------------------------------------------------------
 
 Result<Detail> read(wire::Error::Detail::Reader reader) {
   Detail detail;
@@ -217,7 +215,6 @@ void write_list(const std::vector<Value>& values, WireList list) {
 }
 
 // ---- replies
-// -------------------------------------------------------------------------------------------------
 
 /// Out-parameters, because Result<Error> and Result<ReplyBody> could not say which of the two they hold.
 Result<void> read_into(Failure& result, wire::Error::Reader reader) {
@@ -374,7 +371,6 @@ struct BodyWriter {
 };
 
 // ---- what the broker sends
-// -----------------------------------------------------------------------------------
 
 Result<Notice> read(wire::Notice::Reader reader) {
   Notice notice;

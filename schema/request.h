@@ -36,7 +36,6 @@ inline constexpr std::size_t kMaxSentence = 2048;  ///< Longer sentences are cut
 inline constexpr std::size_t kMaxReason = 256;     ///< PoolInfo::confinement_reason; cut by the encoder.
 
 // ---- what a region is
-// --------------------------------------------------------------------------------------
 
 /// Everything that a client may know of a region.
 struct RegionInfo {
@@ -62,7 +61,6 @@ struct RegionInfo {
 };
 
 // ---- requests
-// ----------------------------------------------------------------------------------------------
 
 /// The first packet of every connection. `resume`: the token of an earlier welcome (16 bytes) to take that
 /// connection's `connection` regions back within the grace period, or empty.
@@ -160,7 +158,6 @@ struct Request {
 };
 
 // ---- replies
-// -----------------------------------------------------------------------------------------------
 
 struct Welcome {
   std::uint32_t version = kProtocolVersion;
@@ -264,7 +261,6 @@ struct Reply {
 };
 
 // ---- notices: the broker speaks first
-// ----------------------------------------------------------------------
 
 enum class NoticeKind : std::uint8_t {
   expiring = 0,  ///< The ttl ends in `within`, unless renewed.

@@ -76,7 +76,6 @@ Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field
 }
 
 // ---- shared structs
-// ------------------------------------------------------------------------------------------
 
 Result<Lifetime> read(wire::Lifetime::Reader reader) {
   switch (reader.which()) {
@@ -159,7 +158,6 @@ void write(const Slot& slot, wire::QuotaSlot::Builder builder) {
 }
 
 // ---- framing
-// -------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -21,7 +21,6 @@
 namespace mapcap::schema::codec {
 
 // ---- one field
-// ---------------------------------------------------------------------------------------------
 
 Failure malformed(std::string_view field, std::string_view what);
 
@@ -58,7 +57,6 @@ Result<SealKind> read_seal(wire::SealKind value, std::string_view field);
 Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field);
 
 // ---- structs that requests and replies share
-// -----------------------------------------------------------------
 
 /// A quota slot's address, as QuotaSet, QuotaClear and QuotaInfo carry it.
 struct Slot {
@@ -75,7 +73,6 @@ void write(const Limits&, wire::Limits::Builder);
 void write(const Slot&, wire::QuotaSlot::Builder);
 
 // ---- one packet
-// ----------------------------------------------------------------------------------------------
 
 /// The message as one segment, whatever the builder took.
 template <typename Root>

@@ -1,4 +1,4 @@
-#include "broker/releases.h"
+#include "broker/books/releases.h"
 
 namespace mapcap::broker {
 

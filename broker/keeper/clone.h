@@ -39,7 +39,6 @@ class CloneConfiner final : public confine::Confiner {
   explicit CloneConfiner(KeeperLink& keeper) : keeper_(keeper) {}
 
   // ---- for the keeper's owner
-  // ------------------------------------------------------------------------------
 
   struct Connection {
     Fd device;  ///< For backing ids. Closing the last one of the connection ends it.
@@ -73,7 +72,6 @@ class CloneConfiner final : public confine::Confiner {
   bool released(confine::GrantId grant) { return granted_.erase(grant) != 0; }
 
   // ---- Confiner
-  // --------------------------------------------------------------------------------------------
 
   [[nodiscard]] Confinement kind() const override { return Confinement::clone; }
   [[nodiscard]] bool tracks_grants() const override { return true; }

@@ -411,7 +411,6 @@ class KeeperClient final : public Keeper, private KeeperLink {
   }
 
   // ---- KeeperLink
-  // ------------------------------------------------------------------------------------------------
 
   bool tell(const wire::Head& head) override {
     if (line_ == nullptr) return false;

@@ -100,7 +100,6 @@ class KeeperProcess {
   }
 
   // ---- the broker's link
-  // -----------------------------------------------------------------------------------
 
   void begin_link(Fd link) {
     broker_ = std::move(link);

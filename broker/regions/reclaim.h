@@ -2,8 +2,7 @@
 //
 //     live --revoke--> revoking --cut--> draining --last holder gone--> scrubbing --freed--> (gone)
 //                         |                                                 ^
-//                         +-- cut passes its deadline --> quarantined ------+   (tried again until it
-//                         succeeds)
+//                         +-- cut passes its deadline --> quarantined ------+  (tried until it succeeds)
 //
 // Irrevocable memory is not cut: what stands for it is that nobody has it any more, for which a revoke waits
 // or, where the pool's policy says so, at last ends those who do.

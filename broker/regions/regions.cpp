@@ -53,7 +53,6 @@ Failure no_such(const std::string& name) {
 }  // namespace
 
 // ---- open
-// --------------------------------------------------------------------------------------------------
 
 Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::open, ask.name));
@@ -125,7 +124,6 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
 }
 
 // ---- renew, revoke
-// -----------------------------------------------------------------------------------------
 
 Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::renew, ask.name));
@@ -172,7 +170,6 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 }
 
 // ---- common ground
-// -----------------------------------------------------------------------------------------
 
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),

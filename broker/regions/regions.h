@@ -35,6 +35,9 @@ struct Caller {
   std::uint64_t request = 0;  ///< For progress notices.
 };
 
+/// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp and list.cpp are
+/// those verbs; recovery.cpp is what a start finds. What is taken back goes through Reclaim (reclaim.cpp), which Expiry
+/// (expiry.cpp), Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
 class Regions {
  public:
   struct Parts {

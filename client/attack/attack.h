@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::attack {
 

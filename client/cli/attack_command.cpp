@@ -10,7 +10,7 @@
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/progress.h"
-#include "client/convert.h"
+#include "client/raise.h"
 #include "mapcap/error.h"
 
 namespace mapcap::cli {
@@ -46,7 +46,7 @@ int perform(const Common& common, const AttackCommand& command) {
   }
   const Grant grant = command.name.empty() ? plain_sealed_memfd(command.rights)
                                            : connect(common).open(command.name, command.rights);
-  const attack::Target target{grant.fd(), to_wire(grant.rights()), grant.size(),
+  const attack::Target target{grant.fd(), grant.rights(), grant.size(),
                               static_cast<Confinement>(grant.info().confinement)};
   std::vector<attack::Outcome> outcomes;
   {

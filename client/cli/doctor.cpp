@@ -6,7 +6,6 @@
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
 #include "client/cli/table.h"
-#include "client/convert.h"
 #include "mapcap/client.h"
 #include "mapcap/error.h"
 #include "schema/channel.h"

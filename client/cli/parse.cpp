@@ -9,7 +9,6 @@
 #include "base/words.h"
 #include "client/cli/command.h"
 #include "client/cli/names.h"
-#include "client/convert.h"
 #include "schema/request.h"
 
 namespace mapcap::cli {
@@ -85,7 +84,7 @@ WantedGrant wanted_grant(const std::string& text) {
   if (colon == std::string::npos) return {text, Access::read_only};
   const auto rights = parse_access(text.substr(colon + 1));
   if (rights.has_error()) throw Wrong{"\"" + text + "\": write NAME, NAME:ro or NAME:rw"};
-  return {text.substr(0, colon), from_wire(rights.value())};
+  return {text.substr(0, colon), rights.value()};
 }
 
 // PATH=NAME[:rw]. A name has no equals sign, so a path may have some.
@@ -122,7 +121,7 @@ AttackCommand attack(const Text& text) {
   command.all = text.all;
   command.except = text.except;
   if (text.memfd != text.attack.empty()) throw Wrong{"--attack wants either the NAME of a region or --memfd"};
-  command.rights = from_wire(judge("--rights", parse_access(text.rights)));
+  command.rights = judge("--rights", parse_access(text.rights));
   return command;
 }
 

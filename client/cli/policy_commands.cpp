@@ -7,7 +7,7 @@
 #include "base/machine/memory.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
-#include "client/convert.h"
+#include "client/raise.h"
 #include "policy/load/loader.h"
 #include "policy/machine_share.h"
 #include "policy/policy.h"

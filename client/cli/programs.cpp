@@ -11,7 +11,7 @@
 #include "client/cli/broker.h"
 #include "client/cli/by_path.h"
 #include "client/cli/commands.h"
-#include "client/convert.h"
+#include "client/raise.h"
 #include "mapcap/error.h"
 
 namespace mapcap::cli {

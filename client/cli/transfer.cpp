@@ -16,7 +16,7 @@
 #include "client/cli/json.h"
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
-#include "client/convert.h"
+#include "client/raise.h"
 #include "mapcap/error.h"
 #include "mapcap/mapping.h"
 

@@ -249,7 +249,6 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
 }
 
 // ---- two pools together
-// ----------------------------------------------------------------------------------------
 
 bool is_or_contains(const std::string& outer, const std::string& inner) {
   if (outer.empty() || inner.empty()) return false;

@@ -164,7 +164,6 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
 }
 
 // ---- a container as engines make it
-// ------------------------------------------------------------------------------------------
 
 class ContainerTest : public AdministratorTest {
  protected:

@@ -49,7 +49,6 @@ ErrorCode code_of(Call call) {
 }
 
 // ---- Mapping
-// -------------------------------------------------------------------------------------------------
 
 // Promise 10: whoever stores is told by what the store became durable, or that it did not.
 TEST(MappingPersist, EachGranularityIsToldAsItIs) {
@@ -155,7 +154,6 @@ TEST(MappingAccess, AMoveLeavesTheMemoryMappedOnceAndADestructorUnmapsIt) {
 }
 
 // ---- Grant
-// ---------------------------------------------------------------------------------------------------
 
 TEST(GrantAdopt, AMemfdHasItsSizeAndIsVolatile) {
   const Grant grant = Grant::adopt(memfd(8192));
@@ -211,7 +209,6 @@ TEST(GrantSend, AClosedPeerIsUnavailable) {
 }
 
 // ---- inherited
-// -----------------------------------------------------------------------------------------------
 
 // Runs `check` in a child that was started as `mapcap run` starts programs; it returns 0 when all is well.
 template <typename Check>
@@ -271,7 +268,6 @@ TEST(InheritedGrants, OfAnotherProcessAreNotOurs) {
 }
 
 // ---- the guard
-// -----------------------------------------------------------------------------------------------
 
 // Taking the memory away from under a mapping is what revoking a `revocable` region does.
 class GuardedMapping : public ::testing::Test {

@@ -1,5 +1,5 @@
 // Promise 12: who lets go of thousands of grants at once waits for that himself.
-#include "broker/releases.h"
+#include "broker/books/releases.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -212,7 +212,6 @@ TEST_F(Channel, ASendToAClosedPeerIsAnErrorAndNoSignal) {
 }
 
 // ---- connect
-// -------------------------------------------------------------------------------------------------
 
 std::string path_for(const char* name) {
   return testing::TempDir() + "mapcap-" + std::to_string(::getpid()) + "-" + name;
@@ -266,7 +265,6 @@ TEST(Connect, APathThatFitsNoSocketAddressIsInvalid) {
 }
 
 // ---- descriptors
-// ---------------------------------------------------------------------------------------------
 
 TEST(Fd, ClosesWhatItOwns) {
   int number = -1;

@@ -150,7 +150,6 @@ bool is_recorded_create(const std::string& step) {
 }
 
 // ---- before
-// ------------------------------------------------------------------------------------------------
 
 /// What the broker reads, and changes: see tests/faults/step.h.
 class Page {
@@ -279,7 +278,6 @@ int wait_for(const Page& page) {
 }
 
 // ---- after
-// -------------------------------------------------------------------------------------------------
 
 void check_kept(Client& root, const std::string& pool) {
   const std::optional<RegionInfo> kept = find(root, pool + "/kept");

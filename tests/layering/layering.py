@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Tries, for each layer, to compile an include that is allowed and one that is not.
+
+    layering.py BUILD-DIRECTORY
+
+Takes a source file's own command from compile_commands.json, gives it one line to compile in place of the file, and
+looks that the first is found and the second is not.
+"""
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+# A file of the layer, a header that it may see, and headers that it may not.
+LAYERS = [
+    ("base/result.cpp", "base/units.h", ["schema/request.h", "policy/policy.h", "broker/wait/loop.h", "mapcap/client.h"]),
+    ("schema/codec_request.cpp", "base/result.h", ["policy/policy.h", "broker/wait/loop.h", "client/session.h"]),
+    ("policy/policy.cpp", "schema/request.h", ["policy/load/loader.h", "broker/books/quotas.h", "mapcap/client.h"]),
+    ("policy/load/loader.cpp", "policy/policy.h", ["broker/config.h", "client/cli/command.h"]),
+    ("client/client.cpp", "schema/codec.h", ["policy/policy.h", "broker/wait/loop.h", "client/cli/command.h"]),
+    ("client/cli/regions.cpp", "mapcap/client.h", ["client/session.h", "broker/wait/loop.h"]),
+    ("client/attack/table.cpp", "client/attack/attack.h", ["schema/request.h", "mapcap/client.h", "broker/wait/loop.h"]),
+    ("client/preload/opens.cpp", "client/preload/served.h", ["base/result.h", "mapcap/client.h", "schema/request.h"]),
+    ("broker/wait/loop.cpp", "base/result.h", ["schema/request.h", "broker/turns/fair_gate.h", "broker/books/quotas.h"]),
+    ("broker/turns/fair_gate.cpp", "broker/wait/loop.h", ["broker/door/session.h", "schema/request.h"]),
+    ("broker/ledger/ledger.cpp", "broker/ledger/table/record.h", ["broker/books/quotas.h", "broker/regions/regions.h", "policy/policy.h"]),
+    ("broker/pool/pool.cpp", "broker/ledger/table/record.h", ["broker/books/pools.h", "broker/confine/confiner.h", "policy/policy.h"]),
+    ("broker/confine/native.cpp", "broker/confine/confiner.h", ["broker/keeper/keeper.h", "broker/pool/pool.h"]),
+    ("broker/keeper/keeper.cpp", "broker/confine/confiner.h", ["broker/regions/regions.h", "broker/books/directory.h", "broker/pool/pool.h"]),
+    ("broker/books/quotas.cpp", "policy/policy.h", ["broker/regions/regions.h", "broker/keeper/keeper.h", "policy/load/loader.h"]),
+    ("broker/regions/create.cpp", "broker/books/directory.h", ["broker/door/session.h", "broker/foreign/file_clones.h", "policy/load/loader.h"]),
+    ("broker/foreign/file_clones.cpp", "broker/books/quotas.h", ["broker/door/session.h", "broker/config.h"]),
+    ("broker/door/session.cpp", "broker/regions/regions.h", ["broker/config.h", "broker/assembly.h", "policy/load/loader.h"]),
+    ("broker/sandbox/sandbox.cpp", "broker/wait/scheduling.h", ["broker/regions/regions.h", "schema/request.h"]),
+    ("broker/assembly.cpp", "broker/door/session.h", ["client/session.h", "mapcap/client.h"]),
+    ("examples/hello.cpp", "mapcap/mapcap.h", ["base/result.h", "schema/request.h", "client/session.h"]),
+]
+
+
+def compiles(command, directory, header):
+    """None when the header is found, else what the compiler says."""
+    arguments, skip = [], False
+    for argument in shlex.split(command):
+        if skip or argument in ("-c", "-MD"):
+            skip = False
+        elif argument in ("-o", "-MT", "-MF", "-include"):  # the last: a precompiled header, which is not needed here
+            skip = True
+        elif not argument.endswith(("ccache", ".cpp", "-Winvalid-pch", "-fpch-preprocess")):
+            arguments.append(argument)
+    run = subprocess.run(arguments + ["-E", "-o", "/dev/null", "-x", "c++", "-"], input=f'#include "{header}"\n', text=True,
+                         cwd=directory, capture_output=True)
+    return None if run.returncode == 0 else run.stderr.strip()
+
+
+def main():
+    build = sys.argv[1]
+    with open(os.path.join(build, "compile_commands.json")) as commands:
+        entries = json.load(commands)
+    wrong, tried = [], 0
+    for source, allowed, forbidden in LAYERS:
+        entry = next((e for e in entries if e["file"].endswith("/" + source)), None)
+        if entry is None:
+            wrong.append(f"{source}: is not compiled by this build: has it moved?")
+            continue
+        for header, expected in [(allowed, True)] + [(f, False) for f in forbidden]:
+            answer = compiles(entry["command"], entry["directory"], header)
+            tried += 1
+            if expected and answer is not None:
+                wrong.append(f'{source}: cannot include "{header}": {answer}')
+            if not expected and answer is None:
+                wrong.append(f'{source}: may include "{header}", which is not its business')
+            if not expected and answer is not None and f"{header}: No such file" not in answer \
+                    and f"'{header}' file not found" not in answer:
+                wrong.append(f'{source}: "{header}" fails for another reason: {answer}')
+    for one in wrong:
+        print(one)
+    print(f"{tried} includes tried, {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+sys.exit(main())
