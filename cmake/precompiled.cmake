@@ -39,8 +39,11 @@ function(mapcap_precompile)
   foreach(target ${targets})
     get_target_property(type ${target} TYPE)
     get_target_property(without ${target} DISABLE_PRECOMPILE_HEADERS)
+    get_target_property(visibility ${target} CXX_VISIBILITY_PRESET)
     if(without)
-      # Of another language, or another standard.
+      # Of another language, or another standard, or compiled with other options than the header.
+    elseif(visibility AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+      # Which takes no header of another visibility.
     elseif(type STREQUAL EXECUTABLE)
       target_precompile_headers(${target} REUSE_FROM mapcap_precompiled_executable)
     elseif(type MATCHES "_LIBRARY$" AND NOT type STREQUAL INTERFACE_LIBRARY)

@@ -57,7 +57,10 @@ PY
 
 launcher=()
 command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-export CCACHE_SLOPPINESS=pch_defines,time_macros # what it wants before it keeps what a precompiled header was used for
+# What one checkout compiled serves all others on this machine: paths in the objects are relative (CMakePresets.json). The
+# sloppiness is what ccache wants before it keeps a precompiled header and what was compiled with it.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 # build PRESET [TARGET...]: progress on a terminal, a summary line elsewhere.
 build() {
   local preset=$1; shift

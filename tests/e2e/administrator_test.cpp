@@ -183,7 +183,7 @@ class ContainerTest : public AdministratorTest {
                 R"(","options":["rbind","ro"]})";
     }
     fs::create_directories(root + "/proc");
-    std::string args = "\"" MAPCAP_PATH "\",\"--socket\",\"" + broker_.socket() + "\"";
+    std::string args = std::string("\"") + MAPCAP_PATH + "\",\"--socket\",\"" + broker_.socket() + "\"";
     for (const std::string& word : words) args += ",\"" + word + "\"";
     const std::string caps =
         R"(["CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FSETID","CAP_FOWNER","CAP_MKNOD","CAP_NET_RAW","CAP_SETGID",)"

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/programs.h"
+
 namespace mapcap::test {
 
 /// Everybody may do everything with any name; one DRAM pool of 2 GiB called dram.

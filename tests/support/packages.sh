@@ -14,7 +14,7 @@ build_packages="g++ cmake ninja-build pkg-config git ca-certificates libboost1.8
   libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsystemd-dev libcap-ng-dev libseccomp-dev libisal-dev liburing-dev
   libbpf-dev libndctl-dev libdaxctl-dev clang"
 test_packages="libgtest-dev libgmock-dev libbenchmark-dev libmemkind-dev clang-tidy clang-format libclang-rt-14-dev python3 procps util-linux
-  e2fsprogs xfsprogs qemu-system-x86 busybox-static kmod cpio xz-utils ndctl daxctl bpftool ccache llvm
+  e2fsprogs xfsprogs qemu-system-x86 busybox-static kmod cpio xz-utils ndctl daxctl bpftool ccache llvm lld shellcheck
   mypy python3-numpy"
 
 # install_packages NAME...: only what is missing, so that a second run needs no network.
