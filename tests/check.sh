@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that must hold, on a fresh Debian 12: installs, builds, runs every test, and counts. Safe to repeat.
 #
-#     tests/check.sh [STAGE...]     dev quickstart vm asan tsan fuzz, or only those named; system, tidy and bench by name only
+#     tests/check.sh [STAGE...]     lint dev quickstart vm asan tsan fuzz, or only those named; system, tidy and bench by name only
 #
+# What each covers, needs and takes: tests/README.md. What a failed test printed comes whole, at the end.
 # A test that needs what this machine lacks is skipped by name and reason. Ends with one line:
 #     N passed, N failed, N skipped
 set -u -o pipefail
@@ -13,12 +14,13 @@ become_root "$@"
 install_packages $build_packages $test_packages
 
 stages=("$@")
-[ ${#stages[@]} -eq 0 ] && stages=(dev quickstart vm asan tsan fuzz)
+[ ${#stages[@]} -eq 0 ] && stages=(lint dev quickstart vm asan tsan fuzz)
 results=$(mktemp -d /tmp/mapcap-check.XXXXXX)
 guest=
 trap '[ -z "$guest" ] || { kill -- "-$guest" && wait "$guest"; } 2>/dev/null; rm -rf "$results"' EXIT
 passed=0 failed=0 skipped=0
 began=$SECONDS
+took=
 
 # count NAME STATUS [REASON]: one check of this script's own.
 count() {
@@ -31,7 +33,7 @@ count() {
 # count_ctest NAME: adds up what ctest wrote about its tests, and names what failed or was skipped.
 count_ctest() {
   local counts
-  counts=$(python3 - "$results/$1.xml" "$1" <<'PY'
+  counts=$(python3 - "$results/$1.xml" "$1" "$results/failures" <<'PY'
 import sys, xml.etree.ElementTree as tree
 cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
 p = f = s = 0
@@ -47,6 +49,8 @@ for case in cases:
     else:
         f += 1
         print(f"FAIL {sys.argv[2]}: {case.get('name')}", file=sys.stderr)
+        with open(sys.argv[3], "a") as failures:
+            print(f"---- {sys.argv[2]}: {case.get('name')}", case.findtext("system-out") or "", sep="\n", file=failures)
 print(p, f, s)
 PY
   ) || { count "$1: reading ctest's result" 1; return; }
@@ -66,9 +70,9 @@ build() {
   local preset=$1; shift
   cmake --preset "$preset" "${launcher[@]}" >"$results/$preset.cmake" 2>&1 || { cat "$results/$preset.cmake"; return 1; }
   if [ -t 1 ]; then
-    cmake --build --preset "$preset" ${*:+--target "$@"}
+    cmake --build --preset "$preset" ${1:+--target "$@"}
   else
-    cmake --build --preset "$preset" ${*:+--target "$@"} >"$results/$preset.build" 2>&1 || { grep -vE '^\[' "$results/$preset.build" | tail -n 60; return 1; }
+    cmake --build --preset "$preset" ${1:+--target "$@"} >"$results/$preset.build" 2>&1 || { grep -vE '^\[' "$results/$preset.build" | tail -n 60; return 1; }
   fi
 }
 # test_build PRESET: builds and runs every test of a preset.
@@ -78,8 +82,8 @@ test_build() {
   count "$1: build" 0
   say "$1: testing"
   # More tests at once than processors: most of them wait for processes of theirs.
-  ctest --test-dir "build/$1" -j "$(($(nproc) + 1))" --output-on-failure --no-tests=error --output-junit "$results/$1.xml" >"$results/$1.ctest" 2>&1 \
-    || grep -E '^(FAIL|\[  FAILED|.*(Failed|Timeout|Error))|^ *[0-9]+/.*\*\*\*|: Failure$|SUMMARY:|ERROR:' "$results/$1.ctest" | head -n 80
+  ctest --test-dir "build/$1" -j "$(($(nproc) + 1))" --no-tests=error --test-output-size-failed 16777216 \
+    --output-junit "$results/$1.xml" >"$results/$1.ctest" 2>&1
   count_ctest "$1"
 }
 
@@ -108,6 +112,16 @@ join_guest() {
 for stage in "${stages[@]}"; do
   stage_began=$SECONDS
   case $stage in
+    lint)
+      say "shellcheck"
+      # Sourced files and what they set (SC1091 SC2034 SC2154), lists of words as tests/vm passes them on (SC1007 SC2054
+      # SC2128 SC2178 SC2206), modes of one new directory (SC2174).
+      status=0
+      git ls-files '*.sh' .ci/run | xargs shellcheck -s bash -S warning -e SC1007,SC1091,SC2034,SC2054,SC2128,SC2154,SC2174,SC2178,SC2206 \
+        >"$results/lint" 2>&1 || status=1
+      [ $status -eq 0 ] || cat "$results/lint"
+      count "shellcheck" $status
+      ;;
     dev) test_build dev ;;
     asan) test_build asan-ubsan ;;
     tsan) test_build tsan ;;
@@ -160,12 +174,17 @@ for stage in "${stages[@]}"; do
           ;;
       esac
       ;;
-    *) die "there is no stage $stage; there are dev asan tsan fuzz tidy bench vm quickstart system" ;;
+    *) die "there is no stage $stage; there are lint dev asan tsan fuzz tidy bench vm quickstart system" ;;
   esac
+  took="$took $stage $((SECONDS - stage_began)) s,"
   echo "-- $stage took $((SECONDS - stage_began)) s"
 done
 
 join_guest
-say "all of it took $((SECONDS - began)) s"
+if [ -s "$results/failures" ]; then
+  say "what failed tests printed"
+  cat "$results/failures"
+fi
+say "all of it took $((SECONDS - began)) s:${took%,}"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

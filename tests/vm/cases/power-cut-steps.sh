@@ -55,6 +55,7 @@ mount_all() { # a partition for each pool of files, and one for the other broker
         echo "${disk}p$number /mnt/$name ext4 dax=always,commit=3600 0 0"
         start=$((start + (file_mib << 11))) number=$((number + 1))
     done > /run/fstab
+    # shellcheck disable=SC2046
     mkdir $(cut -d' ' -f2 /run/fstab)
     mount -a -T /run/fstab
     ! ls /mnt/*/never-synced 2> /dev/null || fail "what was never synced is there: the power was not really cut"
