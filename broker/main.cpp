@@ -192,11 +192,11 @@ Result<void> serve(const Config& config) {
   report.started(config.socket, config.state, keeper->adopted());
   loop.run();
 
-  // An orderly end: the keeper lets go of DRAM regions, the service manager's store keeps what it has.
-  // Coroutines that still wait (a drain, a scrub) are not finished: the next start resumes them from the
-  // ledger.
+  // Memory stays with the keeper: no signal destroys data. Coroutines that still wait (a drain, a scrub) are
+  // not finished: the next start resumes them from the ledger.
   ::unlink(config.socket.c_str());
-  keeper->shut_down();
+  const keeper::KeeperHealth health = keeper->health();
+  if (keeper->leave()) report.memory_stays(health.held, health.pid);
   std::fflush(nullptr);
   ::_exit(0);
 }

@@ -80,13 +80,19 @@ void Reclaim::revoke_in_background(RegionId id) {
 void Reclaim::resume(RegionId id) {
   Region* region = parts_.directory.find(id);
   if (region->record.state == RegionState::revoking) {
-    // The revoke was under way when the broker died: whether the memory was cut is not known, and cutting
-    // repeats.
-    region->record.state = RegionState::live;
-    revoke_in_background(id);
+    spawn(resume_cut(id));
     return;
   }
   region->cut = region->record.state != RegionState::quarantined;
+  spawn(finish(id));
+}
+
+/// The revoke was under way when the broker died: whether the memory was cut, or half of it, is not known,
+/// and cutting repeats. The record says it already, so the ledger is not asked: it could refuse, and a region
+/// that may be half cut is not to be had again.
+Task<void> Reclaim::resume_cut(RegionId id) {
+  parts_.ended(*parts_.directory.find(id));
+  (void)co_await cut(id);  // finish() repeats what fails.
   spawn(finish(id));
 }
 

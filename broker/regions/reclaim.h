@@ -65,6 +65,7 @@ class Reclaim {
   void resume(RegionId id);
 
  private:
+  Task<void> resume_cut(RegionId id);
   Task<Result<void>> mark(RegionId id, RegionState state);
   Task<void> drain_holders(RegionId id, Drain drain);
   Task<Result<void>> cut(RegionId id);

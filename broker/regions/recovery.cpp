@@ -86,6 +86,9 @@ void Regions::recover(Inheritance inheritance) {
       under_way.push_back(region.id());
   });
   for (RegionId id : under_way) reclaim_.resume(id);
+  if (lost_now_.regions > 0)
+    parts_.report.regions_lost(lost_now_.regions, lost_now_.users.size(), lost_now_.example);
+  lost_now_ = {};
   parts_.report.recovered(live, lost, reclaiming, inheritance.damaged);
 }
 
@@ -103,7 +106,9 @@ bool Regions::reattach(Region& region, Fd memory) {
     return false;
   } else {
     record.state = RegionState::lost;
-    if (!was_lost) parts_.report.region_lost(record.name, extent.error());
+    // Of memory they are told together: after both deaths there are as many as there were.
+    if (!was_lost && !record.volatile_memory) parts_.report.region_lost(record.name, extent.error());
+    if (!was_lost && record.volatile_memory) lost_now_.add(record);
   }
   const bool is_lost = record.state == RegionState::lost;
   if (was_lost != is_lost) spawn(record_in_background(parts_.ledger, record));

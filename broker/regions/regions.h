@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "broker/books/connections.h"
@@ -106,7 +107,19 @@ class Regions {
   void end(RegionId id);
   bool reattach(Region& region, Fd memory);
 
+  /// Found by recover(): volatile regions whose memory is gone.
+  struct LostNow {
+    std::uint64_t regions = 0;
+    std::set<std::uint32_t> users;
+    std::string example;
+    void add(const ledger::RegionRecord& record) {
+      if (++regions == 1) example = record.name;
+      users.insert(record.owner);
+    }
+  };
+
   Parts parts_;
+  LostNow lost_now_;
   std::shared_ptr<const policy::Policy> policy_;
   Reclaim reclaim_;
   Expiry expiry_;

@@ -1,6 +1,8 @@
 #include "broker/report/report.h"
 
+#include <poll.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -10,10 +12,31 @@ namespace mapcap::broker {
 
 namespace {
 
+/// What one write takes without waiting where poll says that there is room: PIPE_BUF.
+constexpr std::size_t kLongestLine = 4096;
+
+bool write_now(const std::string& bytes) {
+  pollfd room{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return false;
+  return ::write(STDERR_FILENO, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+}
+
+/// Whoever reads the log may be stopped, and its pipe full: a line is lost then, and counted, rather than
+/// that everybody waits.
 void line(const char* priority, const std::string& text) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
   static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
-  std::fprintf(stderr, "%smapcapd: %s\n", journal ? priority : "", text.c_str());
+  static std::uint64_t lost = 0;  // The loop's.
+  const std::string before = std::string(journal ? priority : "") + "mapcapd: ";
+  if (lost > 0) {
+    if (!write_now(before + std::to_string(lost) + " lines were not logged: nobody read them\n")) {
+      ++lost;
+      return;
+    }
+    lost = 0;
+  }
+  std::string bytes = (before + text).substr(0, kLongestLine - 1) + "\n";
+  if (!write_now(bytes)) ++lost;
 }
 
 }  // namespace
@@ -21,7 +44,8 @@ void line(const char* priority, const std::string& text) {
 bool LogReport::within_rate() {
   const std::int64_t now = std::time(nullptr);
   if (now != window_) {
-    if (suppressed_ > 0) line(SD_WARNING, std::to_string(suppressed_) + " more refusals were not logged");
+    if (suppressed_ > 0)
+      line(SD_WARNING, std::to_string(suppressed_) + " more refusals and failures were not logged");
     window_ = now;
     in_window_ = suppressed_ = 0;
   }
@@ -45,6 +69,19 @@ void LogReport::recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t 
 
 void LogReport::stopping(std::string_view why) {
   line(SD_INFO, "stopping: " + std::string(why));
+}
+
+void LogReport::memory_stays(std::uint64_t regions, int keeper) {
+  line(SD_INFO, "the memory of " + std::to_string(regions) + (regions == 1 ? " region" : " regions") +
+                    " stays with the keeper (process " + std::to_string(keeper) + ") for the next mapcapd");
+}
+
+void LogReport::regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) {
+  line(SD_WARNING, std::to_string(regions) + (regions == 1 ? " region of " : " regions of ") +
+                       std::to_string(users) + (users == 1 ? " user" : " users") +
+                       (regions == 1 ? " is" : " are") + " lost, since nobody holds the memory any more (" +
+                       std::string(example) + (regions == 1 ? "" : ", ...") +
+                       "); `mapcap revoke GLOB` takes them off the list");
 }
 
 void LogReport::close_failed(const Failure& error) {
@@ -90,8 +127,13 @@ void LogReport::quarantined(std::string_view name, const Failure& error) {
   line(SD_WARNING, "region " + std::string(name) + " is quarantined: " + error.sentence);
 }
 
+/// What is tried again and again is told at the first, second, fourth, eighth time.
 void LogReport::reclaim_failed(std::string_view name, const Failure& error) {
-  line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence);
+  if (failures_.size() >= kFailuresKnown) failures_.clear();
+  const std::uint64_t times = ++failures_[std::string(name) + ": " + error.sentence];
+  if ((times & (times - 1)) != 0 || !within_rate()) return;
+  line(SD_ERR, "reclaiming region " + std::string(name) + " failed, will try again: " + error.sentence +
+                   (times > 1 ? " (" + std::to_string(times) + " times by now)" : ""));
 }
 
 void LogReport::leftovers_stay(std::string_view pool, const Failure& error) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "base/result.h"
 #include "base/units.h"
@@ -20,6 +21,10 @@ class Report {
   virtual void stopping(std::string_view why) = 0;
   /// At an orderly end the ledger could not be made durable as a whole; acknowledged changes are all the
   /// same.
+  /// The next broker will find it: with the keeper, which process `keeper` is.
+  virtual void memory_stays(std::uint64_t regions, int keeper) = 0;
+  /// At start, of volatile regions whose memory nobody holds any more; `example`: the name of one.
+  virtual void regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) = 0;
   virtual void close_failed(const Failure& error) = 0;
   virtual void policy_reloaded(std::string_view path) = 0;
   virtual void policy_refused(const Failure& error) = 0;
@@ -54,6 +59,8 @@ class LogReport : public Report {
   void recovered(std::uint64_t live, std::uint64_t lost, std::uint64_t reclaiming,
                  std::uint64_t damaged) override;
   void stopping(std::string_view why) override;
+  void memory_stays(std::uint64_t regions, int keeper) override;
+  void regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) override;
   void close_failed(const Failure& error) override;
   void policy_reloaded(std::string_view path) override;
   void policy_refused(const Failure& error) override;
@@ -78,6 +85,9 @@ class LogReport : public Report {
   std::int64_t window_ = 0;
   std::uint64_t in_window_ = 0;
   std::uint64_t suppressed_ = 0;
+  /// How often the same was told of the same region.
+  std::unordered_map<std::string, std::uint64_t> failures_;
+  static constexpr std::size_t kFailuresKnown = 1024;
 };
 
 }  // namespace mapcap::broker

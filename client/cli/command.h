@@ -28,9 +28,10 @@ struct ShowCommand {
   std::string name;
 };
 struct RevokeCommand {
-  std::string name;
+  std::string name;  ///< Or a glob.
   bool drain = false;
   std::chrono::nanoseconds within{0};  ///< 0: without limit.
+  bool yes = false;                    ///< Nobody is asked.
 };
 struct RenewCommand {
   std::string name;

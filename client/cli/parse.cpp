@@ -24,6 +24,7 @@ struct Text {
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
   std::vector<std::string> paths;
+  bool yes = false;
   bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
        all = false;
 };
@@ -241,11 +242,15 @@ class Parser {
         add(app_, "revoke", "Take a region away: nobody can read or write its contents any more", [this] {
           if (!text_.within.empty() && !text_.drain)
             throw Wrong{"--within says how long --drain waits: add --drain"};
-          RevokeCommand command{text_.name, text_.drain, {}};
+          RevokeCommand command{text_.name, text_.drain, {}, text_.yes};
           if (!text_.within.empty()) command.within = judge("--within", parse_duration(text_.within));
           return command;
         });
-    name_argument(revoke);
+    revoke
+        ->add_option("NAME", text_.name,
+                     "The region's name, or a glob such as 'alice/**': then all that match, after a question")
+        ->required();
+    revoke->add_flag("--yes", text_.yes, "With a glob: do not ask");
     revoke->add_flag("--drain", text_.drain, "Tell holders first, and wait until they have let go");
     revoke->add_option("--within", text_.within, "Wait so long at most, then revoke anyway [no limit]");
 

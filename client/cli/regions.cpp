@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/units.h"
+#include "client/cli/ask.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
@@ -130,19 +131,59 @@ int perform(const Common& common, const RenewCommand& command) {
   return 0;
 }
 
+namespace {
+
+Revoked revoke_one(Client& client, const RevokeCommand& command, const std::string& name) {
+  std::optional<WaitingLine> waiting;
+  if (command.drain) waiting.emplace("draining " + name, command.within);
+  Reported reported("revoking " + name);
+  return client.revoke(name, {command.drain, command.within, [&](std::uint64_t done, std::uint64_t total) {
+                                if (waiting) waiting->stop();
+                                reported(done, total);
+                              }});
+}
+
+/// All that match, one after another; the first failure does not keep the others.
+int revoke_many(const Common& common, Client& client, const RevokeCommand& command) {
+  std::vector<std::string> names;
+  for (const RegionInfo& region : client.list(command.name)) {
+    // What is on its way already needs nobody, and its name may be another region's.
+    if (region.state == RegionState::live || region.state == RegionState::lost ||
+        region.state == RegionState::revoking)
+      names.push_back(region.name);
+  }
+  if (names.empty()) {
+    tell_nothing_matches(client, command.name);
+    return 1;
+  }
+  if (!command.yes) ask("Revoke " + counted(names.size(), "region") + " that match " + command.name + "?");
+  Revoked all;
+  std::size_t revoked = 0;
+  for (const std::string& name : names) {
+    try {
+      const Revoked one = revoke_one(client, command, name);
+      all.held += one.held;
+      all.grants += one.grants;
+      ++revoked;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::not_found) continue;  // It ended by itself meanwhile.
+      std::cerr << "mapcap: " << name << ": " << error.what() << '\n';
+    }
+  }
+  if (common.json) {
+    std::cout << json(all) << '\n';
+  } else {
+    std::cout << "revoked " << counted(revoked, "region") << '\n';
+  }
+  return revoked == names.size() ? 0 : 1;
+}
+
+}  // namespace
+
 int perform(const Common& common, const RevokeCommand& command) {
   Client client = connect(common);
-  Revoked revoked;
-  {
-    std::optional<WaitingLine> waiting;
-    if (command.drain) waiting.emplace("draining " + command.name, command.within);
-    Reported reported("revoking " + command.name);
-    RevokeOptions options{command.drain, command.within, [&](std::uint64_t done, std::uint64_t total) {
-                            if (waiting) waiting->stop();
-                            reported(done, total);
-                          }};
-    revoked = client.revoke(command.name, options);
-  }
+  if (command.name.find_first_of("*?[") != std::string::npos) return revoke_many(common, client, command);
+  const Revoked revoked = revoke_one(client, command, command.name);
   if (common.json) {
     std::cout << json(revoked) << '\n';
     return 0;

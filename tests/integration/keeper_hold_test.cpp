@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "broker/keeper/wire.h"
+#include "tests/support/hidden_fuse.h"
 #include "tests/support/keeper_life.h"
 
 namespace mapcap::test {
@@ -38,24 +39,6 @@ class OneProcessor {
 
  private:
   cpu_set_t before_{};
-};
-
-/// As on a machine without it, for this thread and for those that it starts meanwhile.
-class HiddenFuse {
- public:
-  HiddenFuse() : before_(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) {
-    EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
-    EXPECT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    if (::access("/dev/fuse", F_OK) == 0) {
-      EXPECT_EQ(::mount("/dev/null", "/dev/fuse", nullptr, MS_BIND, nullptr), 0);
-    }
-  }
-  ~HiddenFuse() { EXPECT_EQ(::setns(before_.get(), CLONE_NEWNS), 0); }
-  HiddenFuse(const HiddenFuse&) = delete;
-  HiddenFuse& operator=(const HiddenFuse&) = delete;
-
- private:
-  Fd before_;
 };
 
 class KeeperHold : public KeeperLife {

@@ -1,0 +1,24 @@
+#include "client/cli/ask.h"
+
+#include <unistd.h>
+
+#include <iostream>
+
+#include "mapcap/error.h"
+
+namespace mapcap::cli {
+
+void ask(const std::string& question) {
+  if (::isatty(STDIN_FILENO) == 0)
+    throw Error(ErrorCode::invalid, question + " Nobody can be asked here: say --yes, and it is done");
+  std::cerr << question << " [y/N] " << std::flush;
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer != "y" && answer != "yes") throw Error(ErrorCode::denied, "nothing was done");
+}
+
+std::string counted(std::uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+}  // namespace mapcap::cli
