@@ -26,6 +26,7 @@
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
 #include "broker/turns/fair_gate.h"
+#include "policy/accounts.h"
 
 namespace mapcap::broker {
 namespace {
@@ -170,8 +171,13 @@ Result<void> serve(const Config& config) {
   inheritance.damaged = recovered.damaged;
   for (keeper::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
   inheritance.grants = keeper->take_live_grants();
+  quotas.set_memberships([](std::uint32_t uid) {
+    const std::optional<policy::Account> account = policy::find_account(uid);
+    return account ? policy::groups_of(*account) : std::vector<std::uint32_t>();
+  });
   for (const confine::LiveGrant& grant : inheritance.grants) clones.restore(grant);
   regions.recover(std::move(inheritance));
+  quotas.set_memberships({});
   MAPCAP_TRY_VOID(sandbox::filter_system_calls());
 
   bool stopping = false;

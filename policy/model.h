@@ -114,13 +114,16 @@ struct Rule {
 // ---- [[quota]]
 
 /// user, group: the id counts. any: the default of each single user that has no user slot for the same pool.
-/// group: all regions whose group it is, together.
+/// group: what its members have, primary and supplementary ones, together.
 struct QuotaRule {
   std::string where;
   SubjectKind subject = SubjectKind::any;
   std::uint32_t id = 0;
   std::string pool;  ///< Empty: over all pools.
   Limits limits;
+  std::optional<Percent>
+      share;         ///< Instead of limits.bytes: of the pool's capacity; without a pool, of each pool's.
+  std::string name;  ///< As the file calls the group; empty: by its id.
 };
 
 /// A whole file.

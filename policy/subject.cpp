@@ -108,7 +108,7 @@ Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vect
   Subject subject;
   subject.uid_ = uid;
   subject.gid_ = gid;
-  subject.groups_ = sorted_with(std::move(groups), gid);
+  subject.groups_ = std::make_shared<const std::vector<std::uint32_t>>(sorted_with(std::move(groups), gid));
   subject.set_name(user_name);
   subject.administrator_ = uid == 0;
   return subject;
@@ -129,7 +129,7 @@ void Subject::set_name(std::string_view name) {
 }
 
 bool Subject::in_group(std::uint32_t gid) const {
-  return std::binary_search(groups_.begin(), groups_.end(), gid);
+  return std::binary_search(groups_->begin(), groups_->end(), gid);
 }
 
 }  // namespace mapcap::policy

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,7 +54,11 @@ class Subject {
   /// The primary group.
   [[nodiscard]] std::uint32_t gid() const { return gid_; }
   /// All groups, the primary one included; sorted, without duplicates.
-  [[nodiscard]] const std::vector<std::uint32_t>& groups() const { return groups_; }
+  [[nodiscard]] const std::vector<std::uint32_t>& groups() const { return *groups_; }
+  /// The same, for whoever needs them longer than the connection lasts.
+  [[nodiscard]] const std::shared_ptr<const std::vector<std::uint32_t>>& shared_groups() const {
+    return groups_;
+  }
   [[nodiscard]] bool in_group(std::uint32_t gid) const;
   /// 0 when the peer lives in a pid namespace that cannot be seen, and for an explanation.
   [[nodiscard]] pid_t pid() const { return pid_; }
@@ -72,7 +77,7 @@ class Subject {
 
   std::uint32_t uid_ = 0;
   std::uint32_t gid_ = 0;
-  std::vector<std::uint32_t> groups_;
+  std::shared_ptr<const std::vector<std::uint32_t>> groups_;
   pid_t pid_ = 0;
   Fd pidfd_;
   std::string user_;

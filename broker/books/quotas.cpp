@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <optional>
 #include <set>
+#include <string_view>
+#include <utility>
 
 namespace mapcap::broker {
 
@@ -28,15 +32,15 @@ bool is_zero(const Amount& amount) {
                      [&](const Dimension& dimension) { return amount.*dimension.taken == 0; });
 }
 
-std::string slot_name(SubjectKind subject, std::uint32_t id, const std::string& pool) {
-  std::string who = subject == SubjectKind::user    ? "user " + std::to_string(id)
-                    : subject == SubjectKind::group ? "group " + std::to_string(id)
-                                                    : std::string("any user");
-  return who + (pool.empty() ? " over all pools" : " in pool " + pool);
-}
-
 std::string quantity(const char* what, std::uint64_t value) {
   return std::string_view(what) == "bytes" ? round_bytes({value}) : std::to_string(value);
+}
+
+/// What whoever is refused can do about it.
+const char* advice(std::string_view what) {
+  if (what == "connections") return "close some";
+  if (what == "grants") return "let go of some: close and unmap them";
+  return "revoke regions or ask for less";
 }
 
 Failure refusal(ErrorCode code, const std::string& slot, const char* what, std::uint64_t used,
@@ -44,12 +48,21 @@ Failure refusal(ErrorCode code, const std::string& slot, const char* what, std::
   return failure(code,
                  "the " + std::string(what) + " limit of " + slot +
                      " would be exceeded: " + quantity(what, used) + " used of " + quantity(what, limit) +
-                     ", " + quantity(what, asked) + " asked; revoke regions or ask for less",
+                     ", " + quantity(what, asked) + " asked; " + advice(what),
                  {{"slot", slot},
                   {"what", what},
                   {"used", std::to_string(used)},
                   {"limit", std::to_string(limit)},
                   {"asked", std::to_string(asked)}});
+}
+
+/// What `over` sets replaces what `base` says.
+Limits merged(Limits base, const Limits& over) {
+  for (const Dimension& dimension : kDimensions) {
+    const std::optional<std::uint64_t>& set = over.*dimension.limit;
+    if (set) base.*dimension.limit = *set == kUnlimited ? std::nullopt : set;
+  }
+  return base;
 }
 
 /// used + asked > limit, without overflow.
@@ -60,26 +73,23 @@ bool exceeds(std::uint64_t used, std::uint64_t asked, std::uint64_t limit) {
 }  // namespace
 
 Charge::Charge(Charge&& other) noexcept
-    : quotas_(std::exchange(other.quotas_, nullptr)),
-      payer_(std::move(other.payer_)),
-      amount_(other.amount_) {}
+    : quotas_(std::exchange(other.quotas_, nullptr)), taken_(other.taken_) {}
 
 Charge& Charge::operator=(Charge&& other) noexcept {
   if (this != &other) {
     end();
     quotas_ = std::exchange(other.quotas_, nullptr);
-    payer_ = std::move(other.payer_);
-    amount_ = other.amount_;
+    taken_ = other.taken_;
   }
   return *this;
 }
 
 void Charge::end() {
-  if (Quotas* quotas = std::exchange(quotas_, nullptr)) quotas->subtract(payer_, amount_);
+  if (Quotas* quotas = std::exchange(quotas_, nullptr)) quotas->leave(taken_);
 }
 
 Quotas::~Quotas() {
-  MAPCAP_INVARIANT(usage_.empty(), "quota books do not balance: a charge never ended");
+  MAPCAP_INVARIANT(usage_.empty() && taken_.empty(), "quota books do not balance: a charge never ended");
 }
 
 void Quotas::add_pool(const std::string& name, std::uint64_t capacity) {
@@ -90,30 +100,64 @@ void Quotas::set_policy(const std::vector<ledger::QuotaRecord>& limits) {
   policy_.clear();
   for (const ledger::QuotaRecord& limit : limits)
     policy_[{limit.subject, limit.id, limit.pool}] = limit.limits;
+  recount_groups();
+}
+
+void Quotas::set_memberships(Memberships of) {
+  memberships_ = std::move(of);
+  known_memberships_.clear();
 }
 
 void Quotas::set_override(const ledger::QuotaRecord& limits) {
-  overrides_[{limits.subject, limits.id, limits.pool}] = limits.limits;
+  Limits& set = overrides_[{limits.subject, limits.id, limits.pool}];
+  set = limits.limits;
+  recount_groups();
+}
+
+Limits Quotas::override_of(SubjectKind subject, std::uint32_t id, const std::string& pool) const {
+  const auto found = overrides_.find({subject, id, pool});
+  return found == overrides_.end() ? Limits{} : found->second;
 }
 
 bool Quotas::clear_override(SubjectKind subject, std::uint32_t id, const std::string& pool) {
-  return overrides_.erase({subject, id, pool}) > 0;
+  const bool had = overrides_.erase({subject, id, pool}) > 0;
+  recount_groups();
+  return had;
 }
 
 Quotas::Limit Quotas::limit_of(const Key& key) const {
-  auto look = [&](const Key& wanted) -> std::optional<Limit> {
-    if (auto found = overrides_.find(wanted); found != overrides_.end()) return Limit{found->second, true};
-    if (auto found = policy_.find(wanted); found != policy_.end()) return Limit{found->second, false};
-    return std::nullopt;
+  const auto in_policy = [&](const Key& wanted) {
+    const auto found = policy_.find(wanted);
+    return found == policy_.end() ? nullptr : &found->second;
   };
-  if (auto own = look(key)) return *own;
-  if (key.subject == SubjectKind::user) {
-    if (auto common = look({SubjectKind::any, 0, key.pool})) return *common;
+  const auto over = [&](Limit limit, const Key& wanted) {
+    const auto found = overrides_.find(wanted);
+    if (found == overrides_.end()) return limit;
+    return Limit{merged(limit.limits, found->second), true};
+  };
+  Limit limit;
+  if (const Limits* own = in_policy(key)) {
+    limit.limits = *own;
+  } else if (key.subject == SubjectKind::user) {
+    const Key common{SubjectKind::any, 0, key.pool};
+    if (const Limits* any = in_policy(common)) limit.limits = *any;
+    limit = over(limit, common);
   }
-  return {};
+  return over(limit, key);
 }
 
-Result<void> Quotas::fits(const Key& key, const Amount& asked) const {
+std::string Quotas::called(const Key& key, const Payer& payer) const {
+  std::string who = "any user";
+  if (key.subject == SubjectKind::group) {
+    const auto name = group_names_.find(key.id);
+    who = "group " + (name == group_names_.end() ? std::to_string(key.id) : name->second);
+  } else if (key.subject == SubjectKind::user) {
+    who = "user " + (payer.name.empty() ? std::to_string(key.id) : payer.name);
+  }
+  return who + (key.pool.empty() ? " over all pools" : " in pool " + key.pool);
+}
+
+Result<void> Quotas::fits(const Key& key, const Amount& asked, const Payer& payer) const {
   const Limit limit = limit_of(key);
   auto found = usage_.find(key);
   const Amount used = found == usage_.end() ? Amount{} : found->second;
@@ -121,20 +165,38 @@ Result<void> Quotas::fits(const Key& key, const Amount& asked) const {
     const std::optional<std::uint64_t>& bound = limit.limits.*dimension.limit;
     const std::uint64_t want = asked.*dimension.taken;
     if (want == 0 || !bound || !exceeds(used.*dimension.taken, want, *bound)) continue;
-    return refusal(ErrorCode::over_quota, slot_name(key.subject, key.id, key.pool), dimension.name,
-                   used.*dimension.taken, *bound, want);
+    return refusal(ErrorCode::over_quota, called(key, payer), dimension.name, used.*dimension.taken, *bound,
+                   want);
   }
   return ok();
 }
 
+std::vector<std::uint32_t> Quotas::counted_groups(const Payer& payer) const {
+  std::vector<std::uint32_t> both;
+  if (limited_groups_.empty()) return both;
+  const std::vector<std::uint32_t>& own = *payer.groups;
+  // One may have 65,536 groups, but few have a limit.
+  for (const std::uint32_t gid : limited_groups_) {
+    if (std::binary_search(own.begin(), own.end(), gid)) both.push_back(gid);
+  }
+  return both;
+}
+
 Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
-  payer.uid = account_of(payer.uid);
-  for (const auto& [subject, id] :
-       {std::pair{SubjectKind::user, payer.uid}, {SubjectKind::group, payer.gid}}) {
+  const std::uint32_t account = account_of(payer.uid);
+  if (account != payer.uid)
+    payer.name =
+        std::to_string(account) + ", to whom /etc/subuid lends uid " + std::to_string(payer.uid) + ",";
+  payer.uid = account;
+  const auto fits_both = [&](SubjectKind subject, std::uint32_t id) -> Result<void> {
     if (!payer.pool.empty()) {
-      MAPCAP_TRY_VOID(fits({subject, id, payer.pool}, amount));
+      MAPCAP_TRY_VOID(fits({subject, id, payer.pool}, amount, payer));
     }
-    MAPCAP_TRY_VOID(fits({subject, id, ""}, amount));
+    return fits({subject, id, ""}, amount, payer);
+  };
+  MAPCAP_TRY_VOID(fits_both(SubjectKind::user, payer.uid));
+  for (const std::uint32_t gid : counted_groups(payer)) {
+    MAPCAP_TRY_VOID(fits_both(SubjectKind::group, gid));
   }
   if (amount.bytes > 0) {
     auto pool = pools_.find(payer.pool);
@@ -144,50 +206,96 @@ Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
                      pool->second.capacity, amount.bytes);
     }
   }
-  add(payer, amount);
-  return Charge(*this, std::move(payer), amount);
+  return enter(std::move(payer), amount);
+}
+
+Charge Quotas::take(Payer payer, const Amount& amount) {
+  payer.uid = account_of(payer.uid);
+  return enter(std::move(payer), amount);
 }
 
 Charge Quotas::restore(Payer payer, const Amount& amount) {
-  payer.uid = account_of(payer.uid);
-  add(payer, amount);
-  return Charge(*this, std::move(payer), amount);
+  if (memberships_) {
+    const auto [known, first] = known_memberships_.try_emplace(payer.uid);
+    if (first) known->second = memberships_(payer.uid);
+    std::vector<std::uint32_t> groups = *payer.groups;
+    groups.insert(groups.end(), known->second.begin(), known->second.end());
+    std::sort(groups.begin(), groups.end());
+    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+    payer.groups = std::make_shared<const std::vector<std::uint32_t>>(std::move(groups));
+  }
+  return take(std::move(payer), amount);
 }
 
-void Quotas::add(const Payer& payer, const Amount& amount) {
-  auto count = [&](const Key& key) {
-    Amount& used = usage_[key];
-    for (const Dimension& dimension : kDimensions) used.*dimension.taken += amount.*dimension.taken;
-  };
-  count({SubjectKind::user, payer.uid, ""});
-  count({SubjectKind::group, payer.gid, ""});
-  if (payer.pool.empty()) return;
-  count({SubjectKind::user, payer.uid, payer.pool});
-  count({SubjectKind::group, payer.gid, payer.pool});
-  PoolBook& pool = pools_[payer.pool];
-  pool.used += amount.bytes;
-  pool.regions += amount.regions;
-}
-
-void Quotas::subtract(const Payer& payer, const Amount& amount) {
-  auto count = [&](const Key& key) {
-    auto found = usage_.find(key);
-    MAPCAP_INVARIANT(found != usage_.end(), "a charge ends twice");
-    for (const Dimension& dimension : kDimensions) {
-      MAPCAP_INVARIANT(found->second.*dimension.taken >= amount.*dimension.taken, "a charge ends twice");
-      found->second.*dimension.taken -= amount.*dimension.taken;
+Charge Quotas::enter(Payer payer, const Amount& amount) {
+  const auto taken = taken_.insert(taken_.end(), Taken{std::move(payer), amount});
+  if (!is_zero(amount)) {
+    count({SubjectKind::user, taken->payer.uid, ""}, amount);
+    if (!taken->payer.pool.empty()) {
+      count({SubjectKind::user, taken->payer.uid, taken->payer.pool}, amount);
+      PoolBook& pool = pools_[taken->payer.pool];
+      pool.used += amount.bytes;
+      pool.regions += amount.regions;
     }
-    if (is_zero(found->second)) usage_.erase(found);
-  };
-  if (is_zero(amount)) return;
-  count({SubjectKind::user, payer.uid, ""});
-  count({SubjectKind::group, payer.gid, ""});
-  if (payer.pool.empty()) return;
-  count({SubjectKind::user, payer.uid, payer.pool});
-  count({SubjectKind::group, payer.gid, payer.pool});
-  PoolBook& pool = pools_[payer.pool];
-  pool.used -= amount.bytes;
-  pool.regions -= amount.regions;
+    count_groups(*taken);
+  }
+  return Charge(*this, taken);
+}
+
+void Quotas::leave(std::list<Taken>::iterator taken) {
+  const Amount& amount = taken->amount;
+  if (!is_zero(amount)) {
+    uncount({SubjectKind::user, taken->payer.uid, ""}, amount);
+    const std::string& in = taken->payer.pool;
+    if (!in.empty()) {
+      uncount({SubjectKind::user, taken->payer.uid, in}, amount);
+      PoolBook& pool = pools_[in];
+      pool.used -= amount.bytes;
+      pool.regions -= amount.regions;
+    }
+    for (const std::uint32_t gid : counted_groups(taken->payer)) {
+      uncount({SubjectKind::group, gid, ""}, amount);
+      if (!in.empty()) uncount({SubjectKind::group, gid, in}, amount);
+    }
+  }
+  taken_.erase(taken);
+}
+
+void Quotas::count(const Key& key, const Amount& amount) {
+  Amount& used = usage_[key];
+  for (const Dimension& dimension : kDimensions) used.*dimension.taken += amount.*dimension.taken;
+}
+
+void Quotas::count_groups(const Taken& taken) {
+  for (const std::uint32_t gid : counted_groups(taken.payer)) {
+    count({SubjectKind::group, gid, ""}, taken.amount);
+    if (!taken.payer.pool.empty()) count({SubjectKind::group, gid, taken.payer.pool}, taken.amount);
+  }
+}
+
+void Quotas::uncount(const Key& key, const Amount& amount) {
+  auto found = usage_.find(key);
+  MAPCAP_INVARIANT(found != usage_.end(), "a charge ends twice");
+  for (const Dimension& dimension : kDimensions) {
+    MAPCAP_INVARIANT(found->second.*dimension.taken >= amount.*dimension.taken, "a charge ends twice");
+    found->second.*dimension.taken -= amount.*dimension.taken;
+  }
+  if (is_zero(found->second)) usage_.erase(found);
+}
+
+void Quotas::recount_groups() {
+  std::set<std::uint32_t> limited;
+  for (const auto* limits : {&policy_, &overrides_}) {
+    for (const auto& [key, limit] : *limits) {
+      if (key.subject == SubjectKind::group) limited.insert(key.id);
+    }
+  }
+  if (limited == limited_groups_) return;
+  limited_groups_ = std::move(limited);
+  std::erase_if(usage_, [](const auto& entry) { return entry.first.subject == SubjectKind::group; });
+  for (const Taken& taken : taken_) {
+    if (!is_zero(taken.amount)) count_groups(taken);
+  }
 }
 
 QuotaInfo Quotas::describe(const Key& key, const Amount& used) const {

@@ -1,25 +1,38 @@
 // Quotas and pool capacities: who has taken what, and what may still be taken.
 //
-// Usage is counted for every user and every group, in each pool and over all pools, whether or not a limit
-// exists, so that a new policy or an override counts from the first moment. It is derived from the region
-// records when the broker starts and moves only with Charges, so it cannot disagree with them.
+// Usage is counted for every user, in each pool and over all pools, whether or not a limit exists, and for
+// every group that has a limit; who gives a group its first limit has it counted from the charges that there
+// are. So a new policy or an override counts from the first moment. Usage is derived from the region records
+// when the broker starts and moves only with Charges, so it cannot disagree with them.
 //
-// Which limit wins. A reservation by user u with group g in pool p must fit every one of these slots:
+// Which limit wins. A reservation by user u, a member of g and h, in pool p must fit every one of these
+// slots:
 //
-//     (user u, p)  (user u, all pools)  (group g, p)  (group g, all pools)  (pool p's capacity)
+//     (user u, p)  (user u, all pools)  (g, p)  (g, all pools)  (h, p)  (h, all pools)  (pool p's capacity)
 //
-// The limit of a user slot is the administrator's override for that user, else the policy's for that user,
-// else the override for `any`, else the policy's for `any` -- which is therefore a default for each single
-// user, not a sum. A group slot has its override, else the policy's. The first slot in the order above that
-// does not fit is the one the refusal names. A limit that is lowered below what is used takes nothing away:
-// reservations are refused until usage has fallen. A charge stays with the user, group and pool that it was
-// made for. The user of a subordinate uid (/etc/subuid) is the user whom the uid was lent to.
+// A group's limit is thus the sum over its members, by primary or supplementary group, whatever group their
+// regions carry. Each of a slot's limits (bytes, regions, ...) is the administrator's override, where he set
+// that one, else the policy's. A user without a slot of his own in the policy has those of `any` -- which are
+// therefore a default for each single user, not a sum. The first slot in the order above that does not fit is
+// the one the refusal names. A limit that is lowered below what is used takes nothing away: reservations are
+// refused until usage has fallen.
+//
+// A charge stays with the user, the groups and the pool that it was made for: who joins or leaves a group
+// takes nothing with him. Only a restart looks anew: a charge that is restored falls into the groups that the
+// accounts then give its user, and into the region's own. The user of a subordinate uid (/etc/subuid) is the
+// user whom the uid was lent to.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <list>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -28,10 +41,21 @@
 
 namespace mapcap::broker {
 
+/// Of an override: no limit, whatever the policy says.
+inline constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
+
 struct Payer {
+  using Groups = std::shared_ptr<const std::vector<std::uint32_t>>;
+  Payer(std::uint32_t user, Groups of, std::string in, std::string called = {})
+      : uid(user), groups(std::move(of)), pool(std::move(in)), name(std::move(called)) {}
+  /// Of one group.
+  Payer(std::uint32_t user, std::uint32_t gid, std::string in)
+      : Payer(user, std::make_shared<const std::vector<std::uint32_t>>(1, gid), std::move(in)) {}
+
   std::uint32_t uid = 0;
-  std::uint32_t gid = 0;
+  Groups groups;     ///< Sorted, without duplicates; never null.
   std::string pool;  ///< Empty for what belongs to no pool (connections, clones of files).
+  std::string name;  ///< What messages call the user; empty: his uid.
 };
 
 struct Amount {
@@ -43,6 +67,12 @@ struct Amount {
 
 class Quotas;
 
+/// A charge in the books.
+struct Taken {
+  Payer payer;
+  Amount amount;
+};
+
 /// What somebody has taken. Knows its own amount and payer, so giving back needs no arguments. Move-only.
 class [[nodiscard]] Charge {
  public:
@@ -52,17 +82,15 @@ class [[nodiscard]] Charge {
   ~Charge() { end(); }
   /// Ends the charge now.
   void end();
-  [[nodiscard]] const Amount& amount() const { return amount_; }
-  /// The uid that it was made for.
-  [[nodiscard]] std::uint32_t payer() const { return payer_.uid; }
+  [[nodiscard]] Amount amount() const { return quotas_ == nullptr ? Amount{} : taken_->amount; }
+  /// The uid that it was made for; 0 of none.
+  [[nodiscard]] std::uint32_t payer() const { return quotas_ == nullptr ? 0 : taken_->payer.uid; }
 
  private:
   friend class Quotas;
-  Charge(Quotas& quotas, Payer payer, Amount amount)
-      : quotas_(&quotas), payer_(std::move(payer)), amount_(amount) {}
+  Charge(Quotas& quotas, std::list<Taken>::iterator taken) : quotas_(&quotas), taken_(taken) {}
   Quotas* quotas_ = nullptr;
-  Payer payer_;
-  Amount amount_;
+  std::list<Taken>::iterator taken_;
 };
 
 class Quotas {
@@ -81,13 +109,22 @@ class Quotas {
   [[nodiscard]] std::uint32_t account_of(std::uint32_t uid) const { return subordinates_.account_of(uid); }
   /// Replaces all limits that come from the policy.
   void set_policy(const std::vector<ledger::QuotaRecord>& limits);
+  /// What messages call a group.
+  void name_group(std::uint32_t gid, const std::string& name) { group_names_[gid] = name; }
+  /// Whom a restored charge's user belongs with, until it is set to nothing: asked once for each user.
+  using Memberships = std::function<std::vector<std::uint32_t>(std::uint32_t uid)>;
+  void set_memberships(Memberships of);
   void set_override(const ledger::QuotaRecord& limits);
+  /// What the administrator set for the slot; all absent: nothing.
+  [[nodiscard]] Limits override_of(SubjectKind subject, std::uint32_t id, const std::string& pool) const;
   /// False when there was none.
   bool clear_override(SubjectKind subject, std::uint32_t id, const std::string& pool);
 
   /// Takes `amount` for `payer`, or refuses: `over_quota` or `pool_full`, with details slot, what, used,
   /// limit, asked.
   Result<Charge> reserve(Payer payer, const Amount& amount);
+  /// Takes what no limit holds for: never refused.
+  Charge take(Payer payer, const Amount& amount);
   /// Takes what a record says was taken before a restart: never refused.
   Charge restore(Payer payer, const Amount& amount);
 
@@ -121,14 +158,27 @@ class Quotas {
 
   [[nodiscard]] Limit limit_of(const Key& key) const;
   [[nodiscard]] schema::QuotaInfo describe(const Key& key, const Amount& used) const;
-  Result<void> fits(const Key& key, const Amount& asked) const;
-  void add(const Payer& payer, const Amount& amount);
-  void subtract(const Payer& payer, const Amount& amount);
+  Result<void> fits(const Key& key, const Amount& asked, const Payer& payer) const;
+  [[nodiscard]] std::string called(const Key& key, const Payer& payer) const;
+  /// Those of the payer's groups that are counted, in order.
+  [[nodiscard]] std::vector<std::uint32_t> counted_groups(const Payer& payer) const;
+  void count(const Key& key, const Amount& amount);
+  void count_groups(const Taken& taken);
+  void uncount(const Key& key, const Amount& amount);
+  /// Which groups have a limit may have changed.
+  void recount_groups();
+  Charge enter(Payer payer, const Amount& amount);
+  void leave(std::list<Taken>::iterator taken);
 
   policy::Subordinates subordinates_;
   std::map<Key, Limits> policy_;
   std::map<Key, Limits> overrides_;
   std::unordered_map<Key, Amount, KeyHash> usage_;
+  std::list<Taken> taken_;                  ///< Every charge.
+  std::set<std::uint32_t> limited_groups_;  ///< Those that are counted.
+  std::map<std::uint32_t, std::string> group_names_;
+  Memberships memberships_;
+  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> known_memberships_;
   struct PoolBook {
     std::uint64_t capacity = 0;
     std::uint64_t used = 0;

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <iterator>
 
+#include "broker/books/quota_limits.h"
+
 namespace mapcap::broker {
 
 using policy::Verb;
@@ -167,11 +169,14 @@ Task<Result<Delivery>> Dispatch::quota_set(const policy::Subject& subject, schem
   if (!ask.pool.empty()) {
     MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.pool));
   }
-  if (ask.limits == Limits{}) {
-    co_return failure(ErrorCode::invalid,
-                      "a quota override sets at least one of bytes, regions, grants, connections");
-  }
-  const ledger::QuotaRecord record{ask.subject, ask.id, ask.pool, ask.limits};
+  MAPCAP_CO_TRY_VOID(check_override(ask, pools_));
+  // What is not named stays as it was set, or as the policy says.
+  ledger::QuotaRecord record{ask.subject, ask.id, ask.pool,
+                             quotas_.override_of(ask.subject, ask.id, ask.pool)};
+  if (ask.limits.bytes) record.limits.bytes = ask.limits.bytes;
+  if (ask.limits.regions) record.limits.regions = ask.limits.regions;
+  if (ask.limits.grants) record.limits.grants = ask.limits.grants;
+  if (ask.limits.connections) record.limits.connections = ask.limits.connections;
   MAPCAP_CO_TRY_VOID(co_await ledger_.put_quota(record));
   quotas_.set_override(record);
   co_return done();

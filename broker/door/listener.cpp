@@ -154,7 +154,7 @@ Result<void> Listener::admit(Fd& socket, policy::Subject administrator) {
   MAPCAP_TRY_VOID(find_room(policy::kAdministrators));
   Amount one;
   one.connections = 1;
-  Charge charge = quotas_.restore({administrator.uid(), administrator.gid(), ""}, one);
+  Charge charge = quotas_.take({administrator.uid(), administrator.gid(), ""}, one);
   begin(socket, std::move(administrator), policy::kAdministrators, std::move(charge));
   return ok();
 }

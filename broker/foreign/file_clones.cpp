@@ -65,7 +65,8 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
   MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(quotas_.account_of(subject.uid()), socket));
   MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights, subject.uid()));
   const Amount one{0, 0, 1, 0};
-  MAPCAP_CO_TRY(Charge charge, quotas_.reserve({subject.uid(), subject.gid(), ""}, one));
+  MAPCAP_CO_TRY(Charge charge,
+                quotas_.reserve({subject.uid(), subject.shared_groups(), "", subject.user()}, one));
 
   const RegionId id{kCloneIds | next_++};
   const ByteCount size = file.size;

@@ -130,7 +130,9 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   const RegionId lost_id = lost != nullptr ? lost->id() : RegionId{};
 
   const Amount cost{record.size.value, 1, 0, 0};
-  MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({record.owner, record.group, record.pool}, cost));
+  MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({record.owner, caller.subject.shared_groups(),
+                                                      record.pool, caller.subject.user()},
+                                                     cost));
   record.id = parts_.ledger.next_id();
 
   const pool::Carving carving{record.id, record.size, record.seal, record.cache_effective};

@@ -140,7 +140,11 @@ void Regions::recover_one(RegionRecord known, Fd memory) {
   }
   if (record.state != RegionState::lost) {
     const Amount cost{record.size.value, 1, 0, 0};
-    region->charge = parts_.quotas.restore({record.owner, record.group, record.pool}, cost);
+    // Root may give a region to any group; of everybody else it says that he was a member.
+    Payer payer = record.owner == 0
+                      ? Payer(0, std::make_shared<const std::vector<std::uint32_t>>(), record.pool)
+                      : Payer(record.owner, record.group, record.pool);
+    region->charge = parts_.quotas.restore(std::move(payer), cost);
   }
   if (record.state == RegionState::live || region->may_return()) {
     if (record.lifetime == LifetimeKind::connection)

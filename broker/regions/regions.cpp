@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "broker/books/quota_limits.h"
 #include "broker/ledger/strength.h"
 #include "policy/plan.h"
 #include "schema/region_name.h"
@@ -91,7 +92,8 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   }
   const std::uint32_t uid = holder.uid();
   const Amount one{0, 0, 1, 0};
-  MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({uid, holder.gid(), region->record.pool}, one));
+  MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve(
+                                   {uid, holder.shared_groups(), region->record.pool, holder.user()}, one));
   confine::Confiner& confiner = *region->pool->confiner;
 
   confine::Label label;
@@ -205,10 +207,11 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   policy_ = std::move(policy);
   connections_.set_grace(policy_->broker().grace);
   expiry_.set_warning(policy_->broker().expiring_notice);
-  std::vector<ledger::QuotaRecord> limits;
-  for (const policy::QuotaRule& rule : policy_->quotas())
-    limits.push_back({rule.subject, rule.id, rule.pool, rule.limits});
-  parts_.quotas.set_policy(limits);
+  parts_.quotas.set_policy(limits_of(*policy_, parts_.pools));
+  for (const policy::QuotaRule& rule : policy_->quotas()) {
+    if (rule.subject == SubjectKind::group && !rule.name.empty())
+      parts_.quotas.name_group(rule.id, rule.name);
+  }
   parts_.quotas.set_subordinates(policy::Subordinates::of_machine());
 }
 

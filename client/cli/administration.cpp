@@ -27,6 +27,21 @@ std::string used_of(std::uint64_t used, std::optional<std::uint64_t> limit) {
   return used_of(std::to_string(used), limit ? std::optional(std::to_string(*limit)) : std::nullopt);
 }
 
+std::string limit_text(std::optional<std::uint64_t> limit) {
+  return limit ? std::to_string(*limit) : "-";
+}
+
+/// Of a slot without one of its own: a user's are those of any user.
+Limits limits_in_force(const std::vector<QuotaInfo>& quotas, const QuotaSlot& slot) {
+  const QuotaInfo* any = nullptr;
+  for (const QuotaInfo& quota : quotas) {
+    if (quota.slot.pool != slot.pool) continue;
+    if (quota.slot.subject == slot.subject && quota.slot.id == slot.id) return quota.limits;
+    if (quota.slot.subject == SubjectKind::any) any = &quota;
+  }
+  return any != nullptr && slot.subject == SubjectKind::user ? any->limits : Limits{};
+}
+
 }  // namespace
 
 int perform(const Common& common, const PoolsCommand&) {
@@ -88,13 +103,26 @@ int perform(const Common& common, const QuotaListCommand&) {
 }
 
 int perform(const Common& common, const QuotaSetCommand& command) {
-  connect(common).quota_set(command.slot, command.limits);
+  Client client = connect(common);
+  const Limits before = limits_in_force(client.quota(), command.slot);
+  client.quota_set(command.slot, command.limits);
+  const Limits after = limits_in_force(client.quota(), command.slot);
   if (common.json) {
-    std::cout << "{}\n";
-  } else {
-    std::cout << "set the quota of " << subject_text(command.slot)
-              << (command.slot.pool.empty() ? " over all pools" : " in pool " + command.slot.pool) << '\n';
+    std::cout << "{\"before\":" << json(before) << ",\"after\":" << json(after) << "}\n";
+    return 0;
   }
+  std::cout << "set the quota of " << subject_text(command.slot)
+            << (command.slot.pool.empty() ? " over all pools" : " in pool " + command.slot.pool) << '\n';
+  Table table({{""},
+               {"BYTES", Align::right},
+               {"REGIONS", Align::right},
+               {"GRANTS", Align::right},
+               {"CONNECTIONS", Align::right}});
+  for (const auto& [when, limits] : {std::pair{"before", before}, {"after", after}}) {
+    table.add({when, limits.bytes ? size_text(*limits.bytes) : "-", limit_text(limits.regions),
+               limit_text(limits.grants), limit_text(limits.connections)});
+  }
+  table.print(std::cout);
   return 0;
 }
 

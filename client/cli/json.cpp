@@ -79,6 +79,13 @@ ordered_json value_of(const PoolInfo& pool) {
           {"durability", value_of(pool.durability)}};
 }
 
+ordered_json value_of(const Limits& limits) {
+  return {{"bytes", maybe(limits.bytes)},
+          {"regions", maybe(limits.regions)},
+          {"grants", maybe(limits.grants)},
+          {"connections", maybe(limits.connections)}};
+}
+
 ordered_json value_of(const QuotaInfo& quota) {
   constexpr const char* kinds[] = {"any", "user", "group"};
   const auto kind = static_cast<std::size_t>(quota.slot.subject);
@@ -91,11 +98,7 @@ ordered_json value_of(const QuotaInfo& quota) {
             {"regions", quota.regions},
             {"grants", quota.grants},
             {"connections", quota.connections}}},
-          {"limits",
-           {{"bytes", maybe(quota.limits.bytes)},
-            {"regions", maybe(quota.limits.regions)},
-            {"grants", maybe(quota.limits.grants)},
-            {"connections", maybe(quota.limits.connections)}}},
+          {"limits", value_of(quota.limits)},
           {"overridden", quota.overridden}};
 }
 
@@ -108,6 +111,9 @@ std::string list_of(const std::vector<T>& items) {
 
 }  // namespace
 
+std::string json(const Limits& limits) {
+  return line(value_of(limits));
+}
 std::string json(const RegionInfo& region) {
   return line(value_of(region));
 }

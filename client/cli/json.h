@@ -16,6 +16,7 @@ std::string json(const std::vector<RegionInfo>& regions);
 std::string json(const RegionDetails& details);
 std::string json(const std::vector<PoolInfo>& pools);
 std::string json(const std::vector<QuotaInfo>& quotas);
+std::string json(const Limits& limits);
 std::string json(const Revoked& revoked);
 std::string json(const Error& error);
 

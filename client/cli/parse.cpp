@@ -2,7 +2,9 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <limits>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "base/units.h"
@@ -107,10 +109,17 @@ QuotaSlot quota_slot(const Text& text) {
 
 Limits limits(const Text& text) {
   Limits found;
-  if (!text.bytes.empty()) found.bytes = bytes_of("--bytes", text.bytes);
-  if (!text.regions.empty()) found.regions = count_of("--regions", text.regions);
-  if (!text.grants.empty()) found.grants = count_of("--grants", text.grants);
-  if (!text.connections.empty()) found.connections = count_of("--connections", text.connections);
+  // To the broker the largest number of an override is none.
+  const auto limit = [](const char* option, const std::string& said,
+                        auto parse) -> std::optional<std::uint64_t> {
+    if (said.empty()) return std::nullopt;
+    if (said == "unlimited") return std::numeric_limits<std::uint64_t>::max();
+    return parse(option, said);
+  };
+  found.bytes = limit("--bytes", text.bytes, bytes_of);
+  found.regions = limit("--regions", text.regions, count_of);
+  found.grants = limit("--grants", text.grants, count_of);
+  found.connections = limit("--connections", text.connections, count_of);
   if (!found.bytes && !found.regions && !found.grants && !found.connections)
     throw Wrong{"no limit given: add --bytes, --regions, --grants or --connections"};
   return found;
@@ -315,7 +324,7 @@ class Parser {
                       [] { return QuotaListCommand{}; });
     quota->require_subcommand(0, 1);
     add(*quota, "list", "List usage and limits", [] { return QuotaListCommand{}; });
-    auto* set = add(*quota, "set", "Replace the policy's limits, until cleared", [this] {
+    auto* set = add(*quota, "set", "Change the limits that are named, until cleared", [this] {
       return QuotaSetCommand{quota_slot(text_), limits(text_)};
     });
     auto* clear = add(*quota, "clear", "Return to the policy's limits",
@@ -326,7 +335,7 @@ class Parser {
       command->add_flag("--any", text_.any, "Every user that has no quota of its own");
       command->add_option("--pool", text_.pool, "In this pool [over all pools]");
     }
-    set->add_option("--bytes", text_.bytes, "For example 1G");
+    set->add_option("--bytes", text_.bytes, "For example 1G, or unlimited");
     set->add_option("--regions", text_.regions);
     set->add_option("--grants", text_.grants);
     set->add_option("--connections", text_.connections);

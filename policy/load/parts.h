@@ -10,6 +10,9 @@ namespace mapcap::policy {
 
 BrokerSettings load_broker(const Table& table, Position at, Problems& problems);
 
+/// A size, or "25%". A share is 1% to 100%.
+std::optional<Capacity> read_capacity(Section& section, std::string_view key);
+
 /// Every [pool.NAME]; also what two pools must not do together, and against the broker's own directory.
 std::vector<PoolSettings> load_pools(const Table& pools, Position at, const BrokerSettings& broker,
                                      Problems& problems);

@@ -50,26 +50,14 @@ std::optional<std::string> normal_path(Section& section, Position at, const std:
   return path;
 }
 
-std::optional<Capacity> read_capacity(Section& section) {
-  const Node* node = section.node("capacity");
-  const auto* text = node == nullptr ? nullptr : std::get_if<std::string>(&node->value);
-  if (text != nullptr && text->ends_with('%')) {
-    std::uint32_t percent = 0;
-    const char* end = text->data() + text->size() - 1;
-    const auto [rest, fault] = std::from_chars(text->data(), end, percent);
-    if (fault != std::errc() || rest != end || percent < 1 || percent > 100) {
-      section.problem(node->at, "capacity \"" + *text + "\": a share is 1% to 100%");
-      return std::nullopt;
-    }
-    return Percent{percent};
-  }
-  const std::optional<ByteCount> bytes = section.bytes("capacity");
-  if (!bytes) return std::nullopt;
-  if (bytes->value < kPageSize) {
+std::optional<Capacity> read_pool_capacity(Section& section) {
+  std::optional<Capacity> capacity = read_capacity(section, "capacity");
+  const auto* bytes = capacity ? std::get_if<ByteCount>(&*capacity) : nullptr;
+  if (bytes != nullptr && bytes->value < kPageSize) {
     section.problem(section.at("capacity"), "capacity holds less than one page of 4096 bytes");
     return std::nullopt;
   }
-  return *bytes;
+  return capacity;
 }
 
 std::vector<std::string> read_paths(Section& section, std::string_view key) {
@@ -219,7 +207,7 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   const std::optional<Backing> backing = section.word("backing", parse_backing);
   if (!section.has("backing")) section.problem(entry.at, "backing is missing");
   pool.backing = backing.value_or(Backing::memory);
-  pool.capacity = read_capacity(section);
+  pool.capacity = read_pool_capacity(section);
   pool.confinement = section.word("confinement", parse_confinement_choice).value_or(std::nullopt);
   pool.seals = section.words("seals", parse_seal_kind);
   pool.cache = section.words("cache", parse_cache_mode);
@@ -317,6 +305,24 @@ void check_shares_of_memory(const std::vector<PoolSettings>& pools, Position at,
 }
 
 }  // namespace
+
+std::optional<Capacity> read_capacity(Section& section, std::string_view key) {
+  const Node* node = section.node(key);
+  const auto* text = node == nullptr ? nullptr : std::get_if<std::string>(&node->value);
+  if (text != nullptr && text->ends_with('%')) {
+    std::uint32_t percent = 0;
+    const char* end = text->data() + text->size() - 1;
+    const auto [rest, fault] = std::from_chars(text->data(), end, percent);
+    if (fault != std::errc() || rest != end || percent < 1 || percent > 100) {
+      section.problem(node->at, std::string(key) + " \"" + *text + "\": a share is 1% to 100%");
+      return std::nullopt;
+    }
+    return Percent{percent};
+  }
+  const std::optional<ByteCount> bytes = section.bytes(key);
+  if (!bytes) return std::nullopt;
+  return *bytes;
+}
 
 std::vector<PoolSettings> load_pools(const Table& table, Position at, const BrokerSettings& broker,
                                      Problems& problems) {

@@ -170,6 +170,20 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   return rule;
 }
 
+/// Grants can be counted only where the kernel tells of their end: bare files and devices just go.
+void check_grants_count(Section& section, const std::string& name, const std::vector<PoolSettings>& pools) {
+  const auto pool = find_pool(pools, name);
+  if (!pool) return;
+  const PoolSettings& settings = *pool.assume_value();
+  const bool devices = settings.backing == Backing::dax_device || settings.backing == Backing::pci_bar;
+  const bool bare = settings.confinement && *settings.confinement != Confinement::clone;
+  if (!devices && !settings.secret && !bare) return;
+  section.problem(section.at("grants"),
+                  "grants of pool " + name +
+                      " cannot be counted: the kernel tells when a clone is gone, and no "
+                      "other descriptor");
+}
+
 QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSettings>& pools,
                      const Accounts& accounts, Problems& problems) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
@@ -189,8 +203,13 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
     if (const auto found = find_pool(pools, quota.pool); !found)
       section.problem(section.at("pool"), found.error().sentence);
   }
-  const std::optional<ByteCount> bytes = section.bytes("bytes");
-  if (bytes) quota.limits.bytes = bytes->value;
+  if (const std::optional<Capacity> bytes = read_capacity(section, "bytes")) {
+    if (const auto* share = std::get_if<Percent>(&*bytes)) {
+      quota.share = *share;
+    } else {
+      quota.limits.bytes = std::get<ByteCount>(*bytes).value;
+    }
+  }
   quota.limits.regions = section.number("regions", 0, kMost);
   quota.limits.grants = section.number("grants", 0, kMost);
   quota.limits.connections = section.number("connections", 0, kMost);
@@ -202,6 +221,10 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
   if (section.has("connections") && (section.has("pool") || section.has("group"))) {
     section.problem(section.at("connections"),
                     "connections are a user's, and belong to no pool and no group");
+  }
+  if (section.has("grants") && section.has("pool")) check_grants_count(section, quota.pool, pools);
+  if (const Node* group = section.node("group")) {
+    if (const auto* name = std::get_if<std::string>(&group->value)) quota.name = *name;
   }
   return quota;
 }

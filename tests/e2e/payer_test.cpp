@@ -70,7 +70,9 @@ class PayerTest : public testing::Test {
     broker.start();
   }
 
-  BrokerProcess broker;
+  /// A group is counted when it has a limit.
+  BrokerProcess broker{open_policy("[[quota]]\ngroup = " + std::to_string(kHoldersGroup) +
+                                   "\npool = \"dram\"\ngrants = 100\n")};
   pid_t holder_ = 0;
 };
 

@@ -4,6 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
 namespace mapcap::broker {
 namespace {
 
@@ -185,6 +193,161 @@ TEST_F(QuotasTest, SubordinateUidsShareWhatTheirOwnerMayTake) {
   EXPECT_EQ(quotas.report_for(1001, {}).front().bytes, 2000U);
   const Charge restored = quotas.restore({100'000, kStaff, "dram"}, bytes(7));
   EXPECT_EQ(quotas.report_for(100'000, {}).front().bytes, 7U);
+}
+
+TEST_F(QuotasTest, AGroupBindsItsMembersWhateverGroupComesFirst) {
+  quotas.set_policy({limit_bytes(SubjectKind::group, kStaff, "dram", 4096)});
+  quotas.name_group(kStaff, "staff");
+  const auto member =
+      std::make_shared<const std::vector<std::uint32_t>>(std::vector<std::uint32_t>{7, kStaff, 90});
+  Result<Charge> alice = quotas.reserve({kAlice, member, "dram", "alice"}, bytes(4000));
+  ASSERT_TRUE(alice);
+  const Result<Charge> bob = quotas.reserve({kBob, member, "dram", "bob"}, bytes(97));
+  ASSERT_FALSE(bob);
+  EXPECT_EQ(detail(bob.error(), "slot"), "group staff in pool dram");
+  EXPECT_TRUE(quotas.reserve({kBob, 7, "dram"}, bytes(97))) << "he left the group";
+  alice.value().end();
+  EXPECT_TRUE(quotas.reserve({kBob, member, "dram", "bob"}, bytes(4096)));
+}
+
+TEST_F(QuotasTest, AGroupsFirstLimitCountsWhatItsMembersHaveAlready) {
+  const auto member =
+      std::make_shared<const std::vector<std::uint32_t>>(std::vector<std::uint32_t>{7, kStaff});
+  Result<Charge> held = quotas.reserve({kAlice, member, "dram"}, bytes(4000));
+  ASSERT_TRUE(held);
+  quotas.set_override(limit_bytes(SubjectKind::group, kStaff, "dram", 4096));
+  EXPECT_FALSE(quotas.reserve({kBob, member, "dram"}, bytes(97)));
+  EXPECT_TRUE(quotas.clear_override(SubjectKind::group, kStaff, "dram"));
+  quotas.set_policy({limit_bytes(SubjectKind::group, kStaff, "", 4096)});
+  EXPECT_FALSE(quotas.reserve({kBob, member, "dram"}, bytes(97)));
+  held.value().end();
+  EXPECT_TRUE(quotas.reserve({kBob, member, "dram"}, bytes(97)));
+}
+
+TEST_F(QuotasTest, ARestoredChargeFallsIntoTheGroupsThatItsUserHasNow) {
+  quotas.set_policy({limit_bytes(SubjectKind::group, kStaff, "", 4096)});
+  quotas.set_memberships([](std::uint32_t uid) {
+    return uid == kAlice ? std::vector<std::uint32_t>{kStaff} : std::vector<std::uint32_t>();
+  });
+  const Charge alice = quotas.restore({kAlice, 7, "dram"}, bytes(4000));
+  const Charge bob = quotas.restore({kBob, 7, "dram"}, bytes(4000));
+  quotas.set_memberships({});
+  EXPECT_EQ(quotas.report_for(1, {kStaff}).front().bytes, 4000U);
+}
+
+TEST_F(QuotasTest, AnOverrideChangesWhatItNamesAndKeepsTheRest) {
+  Limits common;
+  common.regions = 1;
+  common.bytes = 100;
+  quotas.set_policy({{SubjectKind::any, 0, "", common}});
+  quotas.set_override(limit_bytes(SubjectKind::any, 0, "", 4096));
+  Result<Charge> first = take(kAlice, 4096);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(detail(take(kAlice, 0).error(), "what"), "regions");
+  // A user's own override lies over what holds for any user.
+  Limits more;
+  more.regions = kUnlimited;
+  quotas.set_override({SubjectKind::user, kAlice, "", more});
+  EXPECT_EQ(detail(take(kAlice, 1).error(), "what"), "bytes");
+  EXPECT_TRUE(take(kAlice, 0));
+  EXPECT_EQ(quotas.report_for(kAlice, {}).front().limits.regions, std::nullopt);
+  EXPECT_EQ(quotas.report_for(kAlice, {}).front().limits.bytes, 4096U);
+}
+
+TEST_F(QuotasTest, ARefusalSaysWhoAndWhatToDo) {
+  quotas.set_policy({{SubjectKind::any, 0, "", {1, 1, 1, 0}}});
+  Amount connection;
+  connection.connections = 1;
+  const auto refused = quotas.reserve({kAlice, kStaff, ""}, connection);
+  EXPECT_NE(refused.error().sentence.find("close some"), std::string::npos) << refused.error().sentence;
+  const auto none = std::make_shared<const std::vector<std::uint32_t>>();
+  EXPECT_EQ(detail(quotas.reserve({kAlice, none, "dram", "alice"}, bytes(2)).error(), "slot"),
+            "user alice over all pools");
+}
+
+/// Whoever keeps books in the simplest way there is: all charges in a list, sums made when they are asked
+/// for.
+class Model {
+ public:
+  using Groups = std::vector<std::uint32_t>;
+  struct Held {
+    std::uint32_t uid;
+    Groups groups;
+    std::uint64_t bytes;
+  };
+  std::map<std::uint32_t, std::uint64_t> of_user, of_group;
+  std::optional<std::uint64_t> of_any;
+  std::uint64_t capacity = 1U << 20U;
+  std::map<int, Held> held;
+
+  [[nodiscard]] bool fits(std::uint32_t uid, const Groups& groups, std::uint64_t bytes) const {
+    std::uint64_t user = 0;
+    std::uint64_t all = 0;
+    std::map<std::uint32_t, std::uint64_t> group;
+    for (const auto& [id, one] : held) {
+      all += one.bytes;
+      user += one.uid == uid ? one.bytes : 0;
+      for (const std::uint32_t gid : one.groups) group[gid] += one.bytes;
+    }
+    const auto own = of_user.find(uid);
+    const std::optional<std::uint64_t> limit = own != of_user.end() ? std::optional(own->second) : of_any;
+    if (limit && user + bytes > *limit) return false;
+    for (const std::uint32_t gid : groups) {
+      const auto bound = of_group.find(gid);
+      if (bound != of_group.end() && group[gid] + bytes > bound->second) return false;
+    }
+    return all + bytes <= capacity;
+  }
+};
+
+TEST_F(QuotasTest, AgreesWithASimpleModelOverThousandsOfStepsWithMembershipsThatChange) {
+  std::mt19937 random(20240607);  // NOLINT(cert-msc51-cpp): the same steps each time
+  const auto below = [&](std::uint32_t bound) { return static_cast<std::uint32_t>(random() % bound); };
+  Model model;
+  std::map<int, Charge> charges;
+  std::vector<QuotaRecord> policy;
+  int refused = 0;
+  for (int step = 0; step < 20'000; ++step) {
+    if (step % 100 == 0) {
+      policy.clear();
+      model.of_user.clear();
+      model.of_group.clear();
+      model.of_any.reset();
+      for (std::uint32_t id = 0; id < 4; ++id) {
+        if (below(2) == 0)
+          policy.push_back(limit_bytes(SubjectKind::user, 1000 + id, "dram", below(300'000)));
+        if (below(2) == 0) policy.push_back(limit_bytes(SubjectKind::group, 50 + id, "dram", below(400'000)));
+      }
+      if (below(2) == 0) policy.push_back(limit_bytes(SubjectKind::any, 0, "dram", below(200'000)));
+      for (const QuotaRecord& one : policy) {
+        if (one.subject == SubjectKind::user) model.of_user[one.id] = *one.limits.bytes;
+        if (one.subject == SubjectKind::group) model.of_group[one.id] = *one.limits.bytes;
+        if (one.subject == SubjectKind::any) model.of_any = *one.limits.bytes;
+      }
+      quotas.set_policy(policy);
+    }
+    if (below(3) == 0 && !charges.empty()) {
+      const auto gone = std::next(charges.begin(), below(static_cast<std::uint32_t>(charges.size())));
+      model.held.erase(gone->first);
+      charges.erase(gone);
+      continue;
+    }
+    const std::uint32_t uid = 1000 + below(6);
+    Model::Groups groups;
+    for (std::uint32_t gid = 50; gid < 56; ++gid) {
+      if (below(3) == 0) groups.push_back(gid);
+    }
+    const std::uint64_t want = below(60'000);
+    const bool fits = model.fits(uid, groups, want);
+    auto charge = quotas.reserve({uid, std::make_shared<const Model::Groups>(groups), "dram"}, bytes(want));
+    ASSERT_EQ(charge.has_value(), fits) << "step " << step;
+    refused += fits ? 0 : 1;
+    if (!charge) continue;
+    charges.emplace(step, std::move(charge.value()));
+    model.held[step] = {uid, groups, want};
+  }
+  EXPECT_GT(refused, 1000) << "limits that never bind show nothing";
+  EXPECT_LT(refused, 19'000);
 }
 
 TEST_F(QuotasTest, AReportShowsUsageAndWhereALimitComesFrom) {

@@ -1,0 +1,20 @@
+// A policy's quotas as the books need them: shares of a pool in bytes.
+#pragma once
+
+#include <vector>
+
+#include "broker/books/pools.h"
+#include "broker/books/quotas.h"
+#include "broker/ledger/table/record.h"
+#include "policy/policy.h"
+
+namespace mapcap::broker {
+
+/// A share without a pool holds in each pool that has no limit of bytes for the same subject.
+std::vector<ledger::QuotaRecord> limits_of(const policy::Policy& policy, const ServedPools& pools);
+
+/// Why nobody could be held to an override, which is then an error `invalid`: connections belong to no pool
+/// and no group, and grants are counted only where the kernel tells of their end.
+Result<void> check_override(const schema::QuotaSet& ask, const ServedPools& pools);
+
+}  // namespace mapcap::broker
