@@ -16,7 +16,9 @@
 #include "broker/door/dispatch.h"
 #include "broker/door/listener.h"
 #include "broker/door/user_names.h"
+#include "broker/foreign/examiner_process.h"
 #include "broker/foreign/file_clones.h"
+#include "broker/foreign/file_examiner.h"
 #include "broker/parts.h"
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
@@ -94,7 +96,7 @@ Result<void> serve(const Config& config) {
   MAPCAP_TRY_VOID(sandbox::check_privileges());
   MAPCAP_TRY(Fd state_lock, claim_state_directory(config.state));
   MAPCAP_TRY_VOID(make_socket_directory(config.socket));
-  MAPCAP_TRY(Fd socket, listen_on(config.socket));
+  MAPCAP_TRY(ListeningSocket socket, listen_on(config.socket, parts::refuse_descriptors));
 
   Regions::Inheritance inheritance;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
@@ -109,6 +111,7 @@ Result<void> serve(const Config& config) {
   Start start(config.socket);
   MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
+  MAPCAP_TRY(foreign::ExaminerProcess examiner_process, foreign::start_examiner());
 
   // Threads from here on.
   Worker ledger_worker(loop, 1);
@@ -136,13 +139,14 @@ Result<void> serve(const Config& config) {
   Directory directory;
   Custody custody(*keeper, worker);
   if (has_store) custody.use(store);
-  FileClones clones(*keeper, quotas, loop, worker);
+  FileExaminer examiner(loop, worker, std::move(examiner_process));
+  FileClones clones(*keeper, quotas, examiner);
   SystemClock clock;
   FairGate gate(loop);
   UserNames names(loop, accounts);
 
   Listener listener(
-      loop, gate, report, quotas, names, std::move(socket),
+      loop, gate, report, quotas, names, std::move(socket), examiner,
       {config.policy->broker().max_connections, config.policy->broker().max_connections_per_user});
   Regions regions({loop, worker, scrubber, prober, directory, quotas, *ledger, *keeper, custody, listener,
                    report, clock, boot, pools},

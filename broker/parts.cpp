@@ -1,5 +1,7 @@
 #include "broker/parts.h"
 
+#include "broker/door/client_socket.h"
+
 namespace mapcap::broker::parts {
 
 Result<std::unique_ptr<keeper::Keeper>> keeper(const keeper::KeeperOptions& options) {
@@ -12,6 +14,10 @@ Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& lo
 
 Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   return open_pools(policy, confiners, ledger);
+}
+
+bool refuse_descriptors(BorrowedFd socket) {
+  return broker::refuse_descriptors(socket);
 }
 
 }  // namespace mapcap::broker::parts

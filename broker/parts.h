@@ -1,4 +1,4 @@
-// The three parts of the broker that act on the machine, as main asks for them.
+// The parts of the broker that act on the machine, as main asks for them.
 //
 // mapcapd links parts.cpp, which makes the real ones. Another program of the same objects may link another:
 // the tests' mapcapd_faults dies at a named step. So mapcapd itself carries no trace of that.
@@ -19,5 +19,8 @@ Result<std::unique_ptr<keeper::Keeper>> keeper(const keeper::KeeperOptions& opti
 Result<std::unique_ptr<ledger::Ledger>> ledger(const std::string& path, Loop& loop, Worker& worker);
 /// open_pools.
 Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
+
+/// broker::refuse_descriptors.
+bool refuse_descriptors(BorrowedFd socket);
 
 }  // namespace mapcap::broker::parts

@@ -1,10 +1,18 @@
 #include "mapcap/client.h"
 
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
+#include <span>
 
 #include "client/convert.h"
 #include "client/raise.h"
 #include "client/session.h"
+#include "schema/channel.h"
 
 namespace mapcap {
 namespace {
@@ -25,6 +33,26 @@ Grant to_grant(Answer&& answer) {
   auto granted = expect<schema::Granted>(std::move(answer));
   if (!fd.valid()) throw Error(ErrorCode::malformed, "the broker granted access and sent no descriptor");
   return Grant(Fd(fd.release()), granted.rights, from_wire(granted.region));
+}
+
+/// Ports that one clone is tried with.
+constexpr int kMostPorts = 5;
+
+bool port_is_gone(const Failure& error) {
+  return std::any_of(error.details.begin(), error.details.end(),
+                     [](const Detail& detail) { return detail.key == "port"; });
+}
+
+/// What the packet says does not matter. A port that is gone already is told by the broker.
+Result<void> send_file(BorrowedFd port, BorrowedFd file) {
+  constexpr std::array<std::byte, 1> kFile{std::byte{'f'}};
+  auto sent = schema::send(port, kFile, std::span(&file, 1));
+  if (sent.has_value()) return ok();
+  for (const Detail& detail : sent.error().details) {
+    const bool gone = detail.value == std::to_string(EPIPE) || detail.value == std::to_string(ECONNRESET);
+    if (detail.key == "errno" && gone) return ok();
+  }
+  return sent.error();
 }
 
 // Pages until there is no next one. A broker that names the same page twice would keep us here for ever.
@@ -58,7 +86,7 @@ class Client::Implementation {
 
   Answer create(const RegionSpec& spec, std::optional<Access> grant, const Progress& progress) {
     bool repeated = false;
-    Call call{to_wire(spec, grant), {}, grant.has_value(), &progress, {}};
+    Call call{to_wire(spec, grant), grant.has_value(), &progress, {}};
     auto answer = session.call(call, repeated);
     if (answer.has_error() && repeated && answer.error().code == ErrorCode::exists) {
       throw Error(
@@ -94,14 +122,14 @@ Grant Client::create(const RegionSpec& spec, Access rights, const Progress& prog
 }
 
 Grant Client::open(std::string_view name, Access rights) {
-  return to_grant(implementation_->call({schema::Open{std::string(name), rights}, {}, true, nullptr, {}}));
+  return to_grant(implementation_->call({schema::Open{std::string(name), rights}, true, nullptr, {}}));
 }
 
 std::vector<RegionInfo> Client::list(std::string_view glob) {
   std::vector<RegionInfo> regions;
   for_each_page([&](const std::string& cursor) {
     auto page = expect<schema::Listing>(
-        implementation_->call({schema::List{std::string(glob), cursor, 0}, {}, false, nullptr, {}}));
+        implementation_->call({schema::List{std::string(glob), cursor, 0}, false, nullptr, {}}));
     for (const schema::RegionInfo& region : page.regions) regions.push_back(from_wire(region));
     return std::move(page.next);
   });
@@ -109,18 +137,17 @@ std::vector<RegionInfo> Client::list(std::string_view glob) {
 }
 
 RegionDetails Client::show(std::string_view name) {
-  return from_wire(expect<schema::Shown>(
-      implementation_->call({schema::Show{std::string(name)}, {}, false, nullptr, {}})));
+  return from_wire(
+      expect<schema::Shown>(implementation_->call({schema::Show{std::string(name)}, false, nullptr, {}})));
 }
 
 RegionInfo Client::renew(std::string_view name, std::chrono::nanoseconds ttl) {
-  auto answer = implementation_->call({schema::Renew{std::string(name), ttl}, {}, false, nullptr, {}});
+  auto answer = implementation_->call({schema::Renew{std::string(name), ttl}, false, nullptr, {}});
   return from_wire(expect<schema::Renewed>(std::move(answer)).region);
 }
 
 Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
-  Call call{
-      schema::Revoke{std::string(name), options.drain, options.within}, {}, false, &options.progress, {}};
+  Call call{schema::Revoke{std::string(name), options.drain, options.within}, false, &options.progress, {}};
   // Draining takes as long as the holders were given, which comes on top of the deadline for the rest.
   if (options.drain)
     call.extra_time = options.within.count() > 0 ? options.within : std::chrono::nanoseconds::max();
@@ -133,7 +160,7 @@ Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
 }
 
 std::vector<PoolInfo> Client::pools() {
-  auto list = expect<schema::PoolList>(implementation_->call({schema::Pools{}, {}, false, nullptr, {}}));
+  auto list = expect<schema::PoolList>(implementation_->call({schema::Pools{}, false, nullptr, {}}));
   std::vector<PoolInfo> pools;
   for (const schema::PoolInfo& pool : list.pools) pools.push_back(from_wire(pool));
   return pools;
@@ -142,8 +169,7 @@ std::vector<PoolInfo> Client::pools() {
 std::vector<QuotaInfo> Client::quota() {
   std::vector<QuotaInfo> quotas;
   for_each_page([&](const std::string& cursor) {
-    auto page =
-        expect<schema::QuotaList>(implementation_->call({schema::Quota{cursor}, {}, false, nullptr, {}}));
+    auto page = expect<schema::QuotaList>(implementation_->call({schema::Quota{cursor}, false, nullptr, {}}));
     for (const schema::QuotaInfo& quota : page.quotas) quotas.push_back(from_wire(quota));
     return std::move(page.next);
   });
@@ -152,16 +178,32 @@ std::vector<QuotaInfo> Client::quota() {
 
 void Client::quota_set(const QuotaSlot& slot, const Limits& limits) {
   schema::QuotaSet request{slot.subject, slot.id, slot.pool, limits};
-  expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
+  expect<schema::Done>(implementation_->call({std::move(request), false, nullptr, {}}));
 }
 
 void Client::quota_clear(const QuotaSlot& slot) {
   schema::QuotaClear request{slot.subject, slot.id, slot.pool};
-  expect<schema::Done>(implementation_->call({std::move(request), {}, false, nullptr, {}}));
+  expect<schema::Done>(implementation_->call({std::move(request), false, nullptr, {}}));
 }
 
 Grant Client::clone(int fd, Access rights) {
-  return to_grant(implementation_->call({schema::CloneFd{rights}, BorrowedFd(fd), true, nullptr, {}}));
+  if (::fcntl(fd, F_GETFD) < 0) {
+    throw Error(ErrorCode::invalid,
+                "descriptor " + std::to_string(fd) + " is not open: there is nothing to clone");
+  }
+  for (int attempt = 1;; ++attempt) {
+    auto answer =
+        implementation_->call({schema::AskClonePort{}, true, nullptr, {}, schema::kFeatureClonePorts});
+    const Fd port = std::move(answer.fd);
+    const auto ticket = expect<schema::ClonePort>(std::move(answer)).ticket;
+    value_or_raise(send_file(port.borrow(), BorrowedFd(fd)));
+    bool repeated = false;
+    auto granted = implementation_->session.call(
+        {schema::CloneFd{rights, ticket}, true, nullptr, {}, schema::kFeatureClonePorts}, repeated);
+    // A port ends with the broker, and with the process that reads it.
+    const bool again = granted.has_error() && port_is_gone(granted.error()) && attempt < kMostPorts;
+    if (!again) return to_grant(value_or_raise(std::move(granted)));
+  }
 }
 
 int Client::fd() const {

@@ -34,7 +34,7 @@ Result<Connection> Connection::open(const std::string& path, const schema::Hello
   MAPCAP_TRY(auto socket, schema::connect_to(path));
   Connection connection(std::move(socket));
   // A broker that refuses the connection says why and closes it, maybe before the hello is sent.
-  if (auto sent = connection.send({0, hello}, {}, deadline); !sent && !is_connection_lost(sent.error()))
+  if (auto sent = connection.send({0, hello}, deadline); !sent && !is_connection_lost(sent.error()))
     return sent.error();
   MAPCAP_TRY(auto received, connection.receive(false, deadline));
   auto* reply = std::get_if<schema::Reply>(&received.message);
@@ -70,11 +70,10 @@ Result<void> Connection::wait(short events, Deadline deadline) {
   }
 }
 
-Result<void> Connection::send(const schema::Request& request, BorrowedFd fd, Deadline deadline) {
+Result<void> Connection::send(const schema::Request& request, Deadline deadline) {
   const schema::Packet packet = schema::encode(request);
   for (;;) {
-    auto sent = fd.valid() ? schema::send(socket_.borrow(), packet, std::span(&fd, 1))
-                           : schema::send(socket_.borrow(), packet);
+    auto sent = schema::send(socket_.borrow(), packet);
     if (sent.has_error()) {
       for (const Detail& detail : sent.error().details) {
         if (detail.key != "errno") continue;

@@ -33,7 +33,7 @@ class Connection {
 
   /// Waits while the broker's queue is full. Errors: `unavailable` when the connection is gone, `timed_out`,
   /// `io`.
-  Result<void> send(const schema::Request& request, BorrowedFd fd, Deadline deadline);
+  Result<void> send(const schema::Request& request, Deadline deadline);
 
   /// The next packet; at most one descriptor when `wants_fd`, none otherwise.
   /// Errors: `unavailable` when the connection is gone, `timed_out`, `malformed`, `io`.

@@ -78,7 +78,7 @@ Result<void> Session::connect() {
 Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
   // Progress of a call comes as a notice too, so they are wanted also where nobody listens to the others.
-  hello.features = schema::kFeatureSendsFds | schema::kFeatureNotices;
+  hello.features = schema::kFeatureClonePorts | schema::kFeatureNotices;
   hello.client = options_.program;
   hello.resume = resume_;
   MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));
@@ -161,7 +161,8 @@ Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, Deadline
     if (received.dropped_fds)
       return failure(ErrorCode::malformed, "the broker sent a descriptor that was not asked for");
     const auto* granted = std::get_if<schema::Granted>(&reply.body);
-    const std::size_t announced = granted != nullptr && granted->with_fd ? 1 : 0;
+    const bool port = std::holds_alternative<schema::ClonePort>(reply.body);
+    const std::size_t announced = port || (granted != nullptr && granted->with_fd) ? 1 : 0;
     if (received.fds.size() != announced) {
       return failure(ErrorCode::malformed, "the broker announced " + std::to_string(announced) +
                                                " descriptors and sent " +
@@ -192,9 +193,14 @@ Result<Answer> Session::call(const Call& call, bool& repeated) {
       MAPCAP_TRY_VOID(reconnect(*lost_until, deadline));
     }
     repeated = sent;
+    if ((call.needs & ~connection_->welcome().features) != 0) {
+      return failure(ErrorCode::unsupported, "the broker (" + broker_ +
+                                                 ") is too old for this libmapcap, which clones files in a "
+                                                 "way that it does not know; update mapcapd");
+    }
     const std::uint64_t id = ++last_id_;
     auto answer = [&]() -> Result<Answer> {
-      MAPCAP_TRY_VOID(connection_->send({id, call.body}, call.fd, deadline));
+      MAPCAP_TRY_VOID(connection_->send({id, call.body}, deadline));
       sent = true;
       return await_reply(call, id, deadline);
     }();

@@ -27,10 +27,10 @@ struct Answer {
 /// A failed call, and whether the request was sent more than once.
 struct Call {
   schema::RequestBody body;
-  BorrowedFd fd;                           ///< Rides on the request.
   bool wants_fd = false;                   ///< The reply may bring one.
   const Progress* progress = nullptr;      ///< May be null.
   std::chrono::nanoseconds extra_time{0};  ///< On top of the deadline; max(): no deadline.
+  std::uint64_t needs = 0;                 ///< Feature bits without which the broker is not asked.
 };
 
 class Session {

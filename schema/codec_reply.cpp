@@ -341,6 +341,9 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
     case Wire::DONE:
       body = Done{};
       return ok();
+    case Wire::CLONE_PORT:
+      body = ClonePort{reader.getClonePort().getTicket()};
+      return ok();
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -368,6 +371,7 @@ struct BodyWriter {
     builder.setNext(as_text(value.next));
   }
   void operator()(const Done&) { body.setDone(); }
+  void operator()(const ClonePort& value) { body.initClonePort().setTicket(value.ticket); }
 };
 
 // ---- what the broker sends

@@ -195,10 +195,11 @@ void write(const QuotaClear& clear, wire::QuotaClear::Builder builder) {
 
 Result<CloneFd> read(wire::CloneFd::Reader reader) {
   MAPCAP_TRY(const Access rights, read_access(reader.getRights(), "clone.rights"));
-  return CloneFd{rights};
+  return CloneFd{rights, reader.getTicket()};
 }
 void write(const CloneFd& clone, wire::CloneFd::Builder builder) {
   builder.setRights(as_wire<wire::Access>(clone.rights));
+  builder.setTicket(clone.ticket);
 }
 
 /// A struct's result as the union's.
@@ -235,6 +236,8 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return as_body(read(reader.getQuotaClear()));
     case Wire::CLONE_FD:
       return as_body(read(reader.getCloneFd()));
+    case Wire::CLONE_PORT:
+      return RequestBody(AskClonePort{});
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -254,6 +257,7 @@ struct BodyWriter {
   void operator()(const QuotaSet& value) { write(value, body.initQuotaSet()); }
   void operator()(const QuotaClear& value) { write(value, body.initQuotaClear()); }
   void operator()(const CloneFd& value) { write(value, body.initCloneFd()); }
+  void operator()(const AskClonePort&) { body.setClonePort(); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

@@ -87,7 +87,8 @@ struct Request {
     quota @9 :Quota;
     quotaSet @10 :QuotaSet;
     quotaClear @11 :QuotaClear;
-    cloneFd @12 :CloneFd;      # exactly one descriptor rides on the packet
+    cloneFd @12 :CloneFd;
+    clonePort @13 :Void;       # a socket of its own for the file that is to be cloned
   }
 }
 
@@ -175,7 +176,10 @@ struct QuotaSet {
 
 struct QuotaClear { slot @0 :QuotaSlot; }
 
-struct CloneFd { rights @0 :Access; }
+struct CloneFd {
+  rights @0 :Access;
+  ticket @1 :UInt64;           # the port that the file was sent to; 0 from clients before ports
+}
 
 # ---- replies and notices ----
 
@@ -199,6 +203,7 @@ struct Reply {
     pools @8 :PoolList;
     quotas @9 :QuotaList;
     done @10 :Void;
+    clonePort @11 :ClonePort;  # one descriptor rides on the packet: the client's end of the port
   }
 }
 
@@ -221,6 +226,8 @@ struct Welcome {
   graceNs @4 :Int64;
   resumed @5 :Bool;
 }
+
+struct ClonePort { ticket @0 :UInt64; }
 
 struct Granted {
   region @0 :RegionInfo;

@@ -22,9 +22,10 @@ namespace mapcap::schema {
 inline constexpr std::uint32_t kProtocolVersion = 1;
 /// Feature bits of hello and welcome. Each side ignores bits that it does not know.
 inline constexpr std::uint64_t kFeatureNotices = 1;  ///< Wants Notice packets (expiring, revoking, revoked).
-/// Will send descriptors with CloneFd. Without it the broker tells the kernel to refuse any that ride on a
-/// packet.
+/// Of clients up to 0.1.0, which sent the file to clone on their connection. Nothing may ride there any more.
 inline constexpr std::uint64_t kFeatureSendsFds = 2;
+/// Files to clone are sent to a port (ClonePort).
+inline constexpr std::uint64_t kFeatureClonePorts = 4;
 
 // Limits of text on the wire, in bytes; more is malformed. A name is decoded up to kMaxNameText, so that
 // RegionName can say what is wrong with it.
@@ -142,14 +143,22 @@ struct QuotaClear {
   bool operator==(const QuotaClear&) const = default;
 };
 
-/// An mmap-only clone of the regular file whose fd rides on the packet (exactly one).
+/// Asks for a port: a socket whose other end a process of its own reads, which looks at what strangers send.
+/// The client sends one packet there, with the file's descriptor on it (exactly one; what the packet says
+/// does not matter), and then asks for the clone. A connection has one port at a time.
+struct AskClonePort {
+  bool operator==(const AskClonePort&) const = default;
+};
+
+/// An mmap-only clone of the regular file that was sent to the port.
 struct CloneFd {
   Access rights = Access::read_only;
+  std::uint64_t ticket = 0;  ///< ClonePort::ticket; it is good for one clone.
   bool operator==(const CloneFd&) const = default;
 };
 
-using RequestBody =
-    std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet, QuotaClear, CloneFd>;
+using RequestBody = std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet,
+                                 QuotaClear, CloneFd, AskClonePort>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -175,6 +184,12 @@ struct Granted {
   Access rights = Access::read_only;
   bool with_fd = false;
   bool operator==(const Granted&) const = default;
+};
+
+/// The packet carries exactly one descriptor, the client's end of the port.
+struct ClonePort {
+  std::uint64_t ticket = 0;
+  bool operator==(const ClonePort&) const = default;
 };
 
 struct Listing {
@@ -251,8 +266,8 @@ struct Done {
   bool operator==(const Done&) const = default;
 };
 
-using ReplyBody =
-    std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done>;
+using ReplyBody = std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList,
+                               QuotaList, Done, ClonePort>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

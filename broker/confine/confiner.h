@@ -47,6 +47,9 @@ struct LiveGrant {
   Holder holder;
 };
 
+/// Regions of the ledger count up from 1; files of other people have ids from here on.
+inline constexpr std::uint64_t kForeignIds = 1ULL << 63U;
+
 /// Whose file it is that a confiner is given.
 enum class Backing : std::uint8_t {
   carved,   ///< Of a pool: the confiner may set inode flags on it (append-only; Pool::cut clears them).

@@ -12,7 +12,7 @@ using policy::Verb;
 
 namespace {
 
-constexpr std::uint64_t kFeatures = schema::kFeatureNotices | schema::kFeatureSendsFds;
+constexpr std::uint64_t kFeatures = schema::kFeatureNotices | schema::kFeatureClonePorts;
 
 Delivery done() {
   Delivery delivery;
@@ -50,6 +50,8 @@ Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
     result = co_await quota_set(caller.subject, std::move(*set));
   } else if (auto* clear = std::get_if<schema::QuotaClear>(&body)) {
     result = co_await quota_clear(caller.subject, std::move(*clear));
+  } else if (std::holds_alternative<schema::AskClonePort>(body)) {
+    result = co_await clone_port(session);
   } else if (const auto* clone = std::get_if<schema::CloneFd>(&body)) {
     result = co_await clone_file(session, *clone);
   }
@@ -61,6 +63,7 @@ Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
 
 void Dispatch::ended(Session& session) {
   if (session.greeting().done) regions_.connections().closed(session.greeting().token);
+  clones_.ended(session.id());
   listener_.forget(session);
 }
 
@@ -80,7 +83,6 @@ Result<Delivery> Dispatch::hello(Session& session, const schema::Hello& ask) {
   Session::Greeting greeting;
   greeting.done = true;
   greeting.wants_notices = (ask.features & schema::kFeatureNotices) != 0;
-  greeting.sends_fds = (ask.features & schema::kFeatureSendsFds) != 0;
   if (ask.resume.size() == greeting.token.size()) {
     std::copy(ask.resume.begin(), ask.resume.end(), greeting.token.begin());
     welcome.resumed = connections.resume(greeting.token, session.subject().uid());
@@ -161,7 +163,19 @@ Task<Result<Delivery>> Dispatch::clone_file(const Session& session, schema::Clon
   action.verb = Verb::clone;
   action.rights = ask.rights;
   MAPCAP_CO_TRY_VOID(regions_.policy().authorize(session.subject(), action));
-  co_return co_await clones_.clone(session.subject(), ask, session.socket());
+  co_return co_await clones_.clone(session.id(), session.subject(), ask);
+}
+
+/// For whoever may clone with any rights: which ones are wanted is said later.
+Task<Result<Delivery>> Dispatch::clone_port(const Session& session) {
+  policy::Action action;
+  action.verb = Verb::clone;
+  action.rights = Access::read_write;
+  if (!regions_.policy().allows(session.subject(), action)) {
+    action.rights = Access::read_only;
+    MAPCAP_CO_TRY_VOID(regions_.policy().authorize(session.subject(), action));
+  }
+  co_return co_await clones_.open_port(session.id(), session.account());
 }
 
 Task<Result<Delivery>> Dispatch::quota_set(const policy::Subject& subject, schema::QuotaSet ask) {

@@ -26,6 +26,7 @@ class Dispatch final : public Handler {
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
   Result<Delivery> pools(const policy::Subject& subject);
   Result<Delivery> quota(const policy::Subject& subject, const schema::Quota& ask);
+  Task<Result<Delivery>> clone_port(const Session& session);
   Task<Result<Delivery>> clone_file(const Session& session, schema::CloneFd ask);
   Task<Result<Delivery>> quota_set(const policy::Subject& subject, schema::QuotaSet ask);
   Task<Result<Delivery>> quota_clear(const policy::Subject& subject, schema::QuotaClear ask);

@@ -13,10 +13,6 @@
 
 #include "schema/channel.h"
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83  // Linux 6.16
-#endif
-
 namespace mapcap::broker {
 
 using namespace std::chrono_literals;
@@ -39,54 +35,105 @@ constexpr Ration::Time kRefusals = 50us;
 /// when they had half.
 constexpr int kRefusedShares = 8;
 
-/// Removes the socket file of a broker that is gone; refuses to touch anything else.
-Result<void> clear_way(const std::string& path) {
+/// Where a socket is to be: the directory, and its name there.
+struct Place {
+  Fd directory;
+  std::string name;
+
+  /// Through the descriptor: nobody can put another directory in its place.
+  [[nodiscard]] std::string path() const {
+    return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + name;
+  }
+};
+
+Result<Place> find_place(const std::string& path) {
+  if (path.empty() || path.size() >= sizeof sockaddr_un{}.sun_path) {
+    return failure(ErrorCode::invalid, "the socket path must have 1 to " +
+                                           std::to_string(sizeof sockaddr_un{}.sun_path - 1) +
+                                           " bytes: " + path);
+  }
+  const std::size_t slash = path.rfind('/');
+  const std::string directory =
+      slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  Place place{Fd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
+              slash == std::string::npos ? path : path.substr(slash + 1)};
+  if (place.name.empty() || place.name == "." || place.name == "..") {
+    return failure(ErrorCode::invalid, "the socket path " + path + " names a directory");
+  }
+  if (!place.directory.valid()) return io_error("opening the socket's directory " + directory, errno);
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) return ok();
+  if (::fstat(place.directory.get(), &status) != 0) return io_error("fstat of " + directory, errno);
+  if ((status.st_uid != ::geteuid() && status.st_uid != 0) || (status.st_mode & 0022) != 0) {
+    return failure(ErrorCode::denied,
+                   "others could replace the socket in its directory " + directory +
+                       ", which must belong to root and be writable by nobody else: chown root and "
+                       "chmod 0755 it, or choose another --socket path");
+  }
+  return place;
+}
+
+/// Removes the socket file of a broker that is gone; refuses to touch anything else.
+Result<void> clear_way(const Place& place, const std::string& path) {
+  struct stat status {};
+  if (::fstatat(place.directory.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return ok();
   if (!S_ISSOCK(status.st_mode)) {
     return failure(ErrorCode::invalid, path + " exists and is no socket; choose another --socket path");
   }
-  if (schema::connect_to(path)) {
+  if (schema::connect_to(place.path())) {
     return failure(ErrorCode::busy,
                    "another broker serves " + path + "; stop it or choose another --socket path");
   }
-  if (::unlink(path.c_str()) != 0) return io_error("removing the stale socket " + path, errno);
+  if (::unlinkat(place.directory.get(), place.name.c_str(), 0) != 0) {
+    return io_error("removing the stale socket " + path, errno);
+  }
   return ok();
+}
+
+/// Through the directory's descriptor a path may be longer than an address has room for.
+Result<sockaddr_un> address_of(const Place& place, const std::string& path) {
+  const std::string way = place.path();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (way.size() >= sizeof address.sun_path) {
+    return failure(ErrorCode::invalid, "the socket's name in " + path + " is too long");
+  }
+  std::memcpy(address.sun_path, way.data(), way.size());
+  return address;
 }
 
 }  // namespace
 
-Result<Fd> listen_on(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return failure(ErrorCode::invalid, "the socket path must have 1 to " +
-                                           std::to_string(sizeof address.sun_path - 1) + " bytes: " + path);
-  }
-  MAPCAP_TRY_VOID(clear_way(path));
-  std::memcpy(address.sun_path, path.data(), path.size());
-  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.valid()) return io_error("socket", errno);
+Result<ListeningSocket> listen_on(const std::string& path, bool (*refuse)(BorrowedFd)) {
+  MAPCAP_TRY(const Place place, find_place(path));
+  MAPCAP_TRY_VOID(clear_way(place, path));
+  MAPCAP_TRY(const sockaddr_un address, address_of(place, path));
+  ListeningSocket listening;
+  listening.fd = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int fd = listening.fd.get();
+  if (fd < 0) return io_error("socket", errno);
+  // Before anybody can connect: connections inherit it as they are made.
+  listening.refuses_descriptors = refuse(listening.fd.borrow());
+  // Before bind, which makes the name with this mode, less the umask: no name is looked at twice.
+  if (::fchmod(fd, 0666) != 0) return io_error("fchmod of the socket", errno);
+  const mode_t before = ::umask(0);
   // SAFETY: sockaddr_un is what the kernel reads behind this sockaddr pointer.
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return io_error("binding the socket " + path + " (does its directory exist?)", errno);
-  }
-  if (::chmod(path.c_str(), 0666) != 0) return io_error("chmod of the socket " + path, errno);
-  if (::listen(socket.get(), kBacklog) != 0) return io_error("listening on " + path, errno);
-  const int refuse_descriptors = 0;
-  // Inherited by accepted sockets; a kernel that does not know it drops descriptors at receive instead.
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &refuse_descriptors, sizeof refuse_descriptors);
-  return socket;
+  const int bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int failed = errno;
+  ::umask(before);
+  if (bound != 0) return io_error("binding the socket " + path, failed);
+  if (::listen(fd, kBacklog) != 0) return io_error("listening on " + path, errno);
+  return listening;
 }
 
-Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names, Fd socket,
-                   Limits limits)
+Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
+                   ListeningSocket socket, FileExaminer& examiner, Limits limits)
     : loop_(loop),
       gate_(gate),
       report_(report),
       quotas_(quotas),
       names_(names),
-      socket_(std::move(socket)),
+      socket_(std::move(socket.fd)),
+      undertaker_(socket.refuses_descriptors ? nullptr : &examiner),
       limits_(limits),
       watch_(loop, socket_.borrow()) {}
 
@@ -115,8 +162,11 @@ Task<void> Listener::accept_all() {
   }
 }
 
-Ration::Time Listener::admit(Fd socket, Meter::Time before) {
-  const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(socket.borrow());
+Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
+  const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(accepted.borrow());
+  Meter::Account payer;
+  if (peer) payer = quotas_.account_of(peer.value().uid);
+  ClientSocket socket(std::move(accepted), undertaker_, payer);
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
   std::uint32_t account = quotas_.account_of(peer.value().uid);
   std::optional<policy::Subject> root;
@@ -140,7 +190,7 @@ Ration::Time Listener::admit(Fd socket, Meter::Time before) {
   return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * kRefusedShares);
 }
 
-Result<void> Listener::admit(Fd& socket, policy::Subject::Ids peer, std::uint32_t account) {
+Result<void> Listener::admit(ClientSocket& socket, policy::Subject::Ids peer, std::uint32_t account) {
   Amount one;
   one.connections = 1;
   MAPCAP_TRY(Charge charge, quotas_.reserve({peer.uid, peer.gid, ""}, one));
@@ -150,7 +200,7 @@ Result<void> Listener::admit(Fd& socket, policy::Subject::Ids peer, std::uint32_
   return ok();
 }
 
-Result<void> Listener::admit(Fd& socket, policy::Subject administrator) {
+Result<void> Listener::admit(ClientSocket& socket, policy::Subject administrator) {
   MAPCAP_TRY_VOID(find_room(policy::kAdministrators));
   Amount one;
   one.connections = 1;
@@ -159,7 +209,7 @@ Result<void> Listener::admit(Fd& socket, policy::Subject administrator) {
   return ok();
 }
 
-void Listener::begin(Fd& socket, policy::Subject subject, std::uint32_t account, Charge charge) {
+void Listener::begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge) {
   const SessionId id = next_++;
   auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_}, id,
                                            std::move(socket), std::move(subject), account, std::move(charge));
@@ -203,7 +253,7 @@ bool Listener::make_room(std::uint32_t account) {
   return true;
 }
 
-void Listener::refuse(const Fd& socket, uid_t uid, Failure error) {
+void Listener::refuse(const ClientSocket& socket, uid_t uid, Failure error) {
   report_.connection_refused(uid, error);
   (void)schema::send(socket.borrow(), schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)})));
 }

@@ -11,10 +11,17 @@
 
 namespace mapcap::broker {
 
+struct ListeningSocket {
+  Fd fd;
+  bool refuses_descriptors = false;
+};
+
 /// Binds and listens on a SOCK_SEQPACKET socket at `path`, mode 0666: who may do what is the policy's
-/// business. A stale socket file of a dead broker is replaced. Errors: `busy` when somebody listens there
-/// already, `invalid` for a path that is too long or names something that is no socket, `io`.
-Result<Fd> listen_on(const std::string& path);
+/// business. A stale socket file of a dead broker is replaced. `refuse`: refuse_descriptors. Before threads
+/// exist, since it changes the umask for a moment. Errors: `busy` when somebody listens there already,
+/// `invalid` for a path that is too long or names something that is no socket, `denied` for a directory where
+/// others could put something else in its place, `io`.
+Result<ListeningSocket> listen_on(const std::string& path, bool (*refuse)(BorrowedFd));
 
 class Listener final : public Notifier {
  public:
@@ -22,8 +29,8 @@ class Listener final : public Notifier {
     std::size_t connections = 4096;  ///< Of all users; administrators may have kReserved more.
     std::size_t per_user = 64;
   };
-  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names, Fd socket,
-           Limits limits);
+  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
+           ListeningSocket socket, FileExaminer& examiner, Limits limits);
 
   /// Before start(): the handler needs the listener, so it comes later.
   void set_handler(Handler& handler) { handler_ = &handler; }
@@ -44,16 +51,16 @@ class Listener final : public Notifier {
  private:
   Task<void> accept_all();
   /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
-  Ration::Time admit(Fd socket, Meter::Time before);
+  Ration::Time admit(Fd accepted, Meter::Time before);
   /// Takes the socket when it admits.
-  Result<void> admit(Fd& socket, policy::Subject::Ids peer, std::uint32_t account);
+  Result<void> admit(ClientSocket& socket, policy::Subject::Ids peer, std::uint32_t account);
   /// Of an administrator: for whom no limit of the user root holds, which containers may use up.
-  Result<void> admit(Fd& socket, policy::Subject administrator);
-  void begin(Fd& socket, policy::Subject subject, std::uint32_t account, Charge charge);
+  Result<void> admit(ClientSocket& socket, policy::Subject administrator);
+  void begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge);
   Result<void> find_room(std::uint32_t account);
   /// Ends the least missed connection of whoever has most. False when that were unfair.
   bool make_room(std::uint32_t account);
-  void refuse(const Fd& socket, uid_t uid, Failure error);
+  void refuse(const ClientSocket& socket, uid_t uid, Failure error);
 
   Loop& loop_;
   FairGate& gate_;
@@ -62,6 +69,7 @@ class Listener final : public Notifier {
   Quotas& quotas_;
   UserNames& names_;
   Fd socket_;
+  FileExaminer* undertaker_;  ///< Null where the kernel refuses descriptors.
   Limits limits_;
   Loop::Watch watch_;
   SessionId next_ = 1;

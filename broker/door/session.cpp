@@ -1,14 +1,8 @@
 #include "broker/door/session.h"
 
-#include <sys/socket.h>
-
 #include <variant>
 
 #include "schema/channel.h"
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83  // Linux 6.16
-#endif
 
 namespace mapcap::broker {
 
@@ -23,8 +17,8 @@ constexpr Ration::Time kNonsense = Ration::kBurst;
 
 }  // namespace
 
-Session::Session(Parts parts, SessionId id, Fd socket, policy::Subject subject, std::uint32_t account,
-                 Charge connection)
+Session::Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject,
+                 std::uint32_t account, Charge connection)
     : parts_(parts),
       id_(id),
       socket_(std::move(socket)),
@@ -40,13 +34,6 @@ void Session::start() {
 void Session::close() {
   closed_ = true;
   watch_.cancel();
-}
-
-void Session::greet(const Greeting& greeting) {
-  greeting_ = greeting;
-  const int pass = greeting.sends_fds ? 1 : 0;
-  // Kernels before 6.16 do not know the option; there, receiving without a control buffer drops descriptors.
-  ::setsockopt(socket_.get(), SOL_SOCKET, SO_PASSRIGHTS, &pass, sizeof pass);
 }
 
 Task<void> Session::serve(std::shared_ptr<Session> self) {
@@ -68,10 +55,7 @@ Task<bool> Session::answer_next() {
   FairGate::Turn turn = co_await parts_.gate.turn(account_);
   if (closed_) co_return false;
   if (!greeting_.done) subject_.look_again();
-  // A descriptor from a client is never installed here: closing one of a hostile filesystem may last for
-  // ever.
-  auto received = greeting_.sends_fds ? schema::peek(socket_.borrow(), schema::kMaxRequest)
-                                      : schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
+  auto received = socket_.receive(schema::kMaxRequest);
   if (!received) co_return co_await misbehaved(received.error());
   if (const auto* nothing = std::get_if<schema::Wait>(&received.value()))
     co_return *nothing == schema::Wait::would_block;
@@ -79,15 +63,6 @@ Task<bool> Session::answer_next() {
   Incoming& packet = std::get<Incoming>(received.value());
   Result<schema::Request> request = schema::decode_request(packet.bytes);
   if (!request) co_return co_await misbehaved(request.error());
-  const bool wants_fd = std::holds_alternative<schema::CloneFd>(request.value().body);
-  if (packet.dropped_fds != wants_fd || (wants_fd && !greeting_.sends_fds)) {
-    const char* why = wants_fd ? "a clone request needs exactly one descriptor, announced in the hello"
-                               : "a descriptor rides on a request that takes none";
-    Failure wrong = failure(ErrorCode::malformed, why);
-    co_return co_await misbehaved(std::move(wrong));
-  }
-  if (greeting_.sends_fds && !wants_fd) drop_packet();
-
   const std::uint64_t id = request.value().id;
   // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
   const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
@@ -96,15 +71,9 @@ Task<bool> Session::answer_next() {
   Delivery delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   turn.end();
   draining_ = false;
-  if (wants_fd) drop_packet();
   const bool delivered = co_await deliver(id, std::move(delivery));
   quiet_since_ = std::chrono::steady_clock::now();
   co_return delivered;
-}
-
-/// Takes the packet that was peeked at off the socket. What rides on it goes without being installed.
-void Session::drop_packet() {
-  [[maybe_unused]] const auto dropped = schema::receive(socket_.borrow(), schema::kMaxRequest, 0);
 }
 
 Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {

@@ -13,6 +13,7 @@
 
 #include "broker/books/connections.h"
 #include "broker/books/directory.h"
+#include "broker/door/client_socket.h"
 #include "broker/door/user_names.h"
 #include "broker/regions/delivery.h"
 #include "broker/report/report.h"
@@ -43,7 +44,7 @@ class Session : public std::enable_shared_from_this<Session> {
     Report& report;
     UserNames& names;
   };
-  Session(Parts parts, SessionId id, Fd socket, policy::Subject subject, std::uint32_t account,
+  Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject, std::uint32_t account,
           Charge connection);
 
   /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
@@ -66,9 +67,6 @@ class Session : public std::enable_shared_from_this<Session> {
     return {greeting_.done, busy_, quiet_since_};
   }
 
-  /// A clone request stays in it until the verb has ended, for the sake of the descriptor that rides on it.
-  [[nodiscard]] BorrowedFd socket() const { return socket_.borrow(); }
-
   /// Sends at once or queues; the oldest of more than kNotices is dropped.
   void notify(const schema::Notice& notice);
 
@@ -81,11 +79,10 @@ class Session : public std::enable_shared_from_this<Session> {
   struct Greeting {
     bool done = false;
     bool wants_notices = false;
-    bool sends_fds = false;
     Token token{};
   };
   [[nodiscard]] const Greeting& greeting() const { return greeting_; }
-  void greet(const Greeting& greeting);
+  void greet(const Greeting& greeting) { greeting_ = greeting; }
   /// The regions that this session is to be told about.
   std::set<RegionId>& watched() { return watched_; }
 
@@ -96,7 +93,6 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Task<void> serve(std::shared_ptr<Session> self);
   Task<bool> answer_next();
-  void drop_packet();
   Task<bool> deliver(std::uint64_t request, Delivery delivery);
   Task<bool> send_packet(schema::Packet packet, BorrowedFd fd);
   Task<void> flush_notices(std::shared_ptr<Session> self);
@@ -104,7 +100,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Parts parts_;
   SessionId id_;
-  Fd socket_;
+  ClientSocket socket_;
   policy::Subject subject_;
   std::uint32_t account_;
   Charge connection_;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -14,10 +13,7 @@ namespace mapcap::broker {
 
 namespace {
 
-/// Regions of the ledger count up from 1; clones of files live in the other half of the number space.
-constexpr std::uint64_t kCloneIds = 1ULL << 63U;
-
-Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
+Result<void> check_rights(BorrowedFd fd, Access rights) {
   const int flags = ::fcntl(fd.get(), F_GETFL);
   if (flags < 0) return io_error("reading the descriptor's flags", errno);
   const int mode = flags & O_ACCMODE;
@@ -26,15 +22,6 @@ Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
   };
   if ((flags & O_PATH) != 0) return denied("it was opened with O_PATH");
   if (mode == O_WRONLY) return denied("it was opened for writing only");
-  if (mode == O_RDONLY) {
-    // To make a clone the kernel opens the file for writing, whatever the rights, and meanwhile nobody can
-    // run it (ETXTBSY).
-    struct stat status {};
-    if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a file to clone", errno);
-    if (status.st_uid != uid && (status.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0)
-      return denied(
-          "it is somebody else's program, which others could not run while it is cloned; clone a copy");
-  }
   if (rights == Access::read_only) return ok();
   if (mode != O_RDWR) return denied("it was opened for reading only; ask with --ro");
   if ((flags & O_APPEND) != 0) return denied("it may only append; ask with --ro");
@@ -52,23 +39,48 @@ Result<void> check_rights(BorrowedFd fd, Access rights, std::uint32_t uid) {
 
 }  // namespace
 
-FileClones::FileClones(keeper::Keeper& keeper, Quotas& quotas, Loop& loop, Worker& worker)
-    : keeper_(keeper), quotas_(quotas), examiner_(loop, worker) {
+std::uint64_t FileClones::first_number() {
   // A keeper that was adopted still knows the numbers of the broker before: begin where that one hardly was.
-  const ssize_t filled = ::getrandom(&next_, sizeof next_, 0);
-  MAPCAP_INVARIANT(filled == sizeof next_, "getrandom gave too little");
-  next_ >>= 8U;
+  std::uint64_t number = 0;
+  const ssize_t filled = ::getrandom(&number, sizeof number, 0);
+  MAPCAP_INVARIANT(filled == sizeof number, "getrandom gave too little");
+  return number >> 8U;
 }
 
-Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema::CloneFd ask,
-                                         BorrowedFd socket) {
-  MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(quotas_.account_of(subject.uid()), socket));
-  MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights, subject.uid()));
+void FileClones::drop_port(SessionId session) {
+  if (const auto port = ports_.extract(session)) examiner_.drop(port.mapped());
+}
+
+Task<Result<Delivery>> FileClones::open_port(SessionId session, std::uint32_t account) {
+  drop_port(session);
+  MAPCAP_CO_TRY(FileExaminer::Port port, co_await examiner_.open_port(account));
+  ports_[session] = port.number;
+  Delivery delivery;
+  delivery.body = schema::ClonePort{port.number};
+  delivery.fd = std::move(port.client);
+  co_return delivery;
+}
+
+Task<Result<Delivery>> FileClones::clone(SessionId session, const policy::Subject& subject,
+                                         schema::CloneFd ask) {
+  if (ask.ticket == 0) {
+    co_return failure(ErrorCode::unsupported,
+                      "a file that is to be cloned is sent to a port of its own, which this client does "
+                      "not know: update its libmapcap");
+  }
+  const auto port = ports_.find(session);
+  if (port == ports_.end() || port->second != ask.ticket) {
+    co_return failure(ErrorCode::unavailable,
+                      "the port that the file was sent to is gone; ask for another one", {{"port", "gone"}});
+  }
+  ports_.erase(port);
+  MAPCAP_CO_TRY(const PassedFile file, co_await examiner_.examine(ask.ticket));
+  MAPCAP_CO_TRY_VOID(check_rights(file.fd.borrow(), ask.rights));
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge,
                 quotas_.reserve({subject.uid(), subject.shared_groups(), "", subject.user()}, one));
 
-  const RegionId id{kCloneIds | next_++};
+  const RegionId id{confine::kForeignIds | next_++};
   const ByteCount size = file.size;
   Undo detach([this, id] { keeper_.clone().detach(id); });
   confine::Label label;
@@ -100,7 +112,7 @@ Task<Result<Delivery>> FileClones::clone(const policy::Subject& subject, schema:
 }
 
 void FileClones::restore(const confine::LiveGrant& grant) {
-  if (grant.region.value < kCloneIds) return;
+  if (grant.region.value < confine::kForeignIds) return;
   const Amount one{0, 0, 1, 0};
   clones_.emplace(grant.grant,
                   Clone{grant.region, quotas_.restore({grant.holder.uid, grant.holder.gid, ""}, one)});

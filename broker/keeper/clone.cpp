@@ -33,14 +33,14 @@ bool is_the_keepers(const Failure& failed) {
 Failure not_opened_behind() {
   return failure(
       ErrorCode::busy,
-      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl F_SETLEASE), or "
-      "it is being executed; clone a copy of it, or ask again");
+      "the file cannot be opened behind its clone now: somebody has a lease on it (fcntl F_SETLEASE); "
+      "clone a copy of it, or ask again");
 }
 
 }  // namespace
 
 void CloneConfiner::connect(Connection connection) {
-  device_ = std::move(connection.device);
+  device_ = std::make_shared<Fd>(std::move(connection.device));
   path_ = std::move(connection.path);
   next_grant_ = connection.next_grant;
 }
@@ -51,12 +51,19 @@ void CloneConfiner::disconnect(std::string why, Lasts lasts) {
   attached_.clear();  // Backing ids belong to the connection.
   granted_.clear();   // Nobody will tell of their end.
   path_.reset();
-  device_.reset();
+  // With the connection go its backing ids.
+  if (closing_) {
+    closing_->run([device = device_] { device->reset(); });
+  } else {
+    device_->reset();
+  }
+  device_ = std::make_shared<Fd>();
 }
 
 void CloneConfiner::begin_issuing(Loop& loop, std::chrono::nanoseconds deadline) {
   patience_ = deadline;
   issuer_ = std::make_unique<Issuer>(loop, deadline);
+  closing_ = std::make_unique<Closing>(loop);
 }
 
 void CloneConfiner::adopt_backing(RegionId region, std::int32_t backing_id) {
@@ -74,7 +81,7 @@ void CloneConfiner::close_unclaimed() {
 void CloneConfiner::close_untold(std::int32_t last) {
   // The kernel hands ids out in ascending order, and a broker tells of each before it opens the next.
   constexpr std::int32_t most = 4;
-  for (std::int32_t id = last + 1; id <= last + most; ++id) close_backing(device_.borrow(), id);
+  for (std::int32_t id = last + 1; id <= last + most; ++id) close_backing(device_->borrow(), id);
 }
 
 Result<void> CloneConfiner::attach(RegionId region, BorrowedFd fd, ByteCount, confine::Backing backing) {
@@ -91,9 +98,9 @@ Result<void> CloneConfiner::attach_as(RegionId region, BorrowedFd fd, bool guard
     known->second.guarded = guarded;
     return ok();
   }
-  MAPCAP_TRY(const std::int32_t backing_id, open_backing(device_.borrow(), fd));
+  MAPCAP_TRY(const std::int32_t backing_id, open_backing(device_->borrow(), fd));
   if (!keeper_.tell({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
-    close_backing(device_.borrow(), backing_id);
+    close_backing(device_->borrow(), backing_id);
     return failure(ErrorCode::unavailable, "the keeper does not answer; ask again");
   }
   attached_.emplace(region.value, Attached{backing_id, guarded, true});
@@ -163,7 +170,12 @@ void CloneConfiner::detach(RegionId region) {
   const auto known = attached_.find(region.value);
   if (known == attached_.end()) return;
   // The kernel keeps the backing of nodes that are open; only the number goes.
-  close_backing(device_.borrow(), known->second.backing_id);
+  const std::int32_t backing_id = known->second.backing_id;
+  if (region.value >= confine::kForeignIds && closing_) {
+    closing_->run([device = device_, backing_id] { close_backing(device->borrow(), backing_id); });
+  } else {
+    close_backing(device_->borrow(), backing_id);
+  }
   keeper_.tell({wire::Kind::unbacked, 0, region.value, 0});
   attached_.erase(known);
 }

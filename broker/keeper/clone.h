@@ -11,6 +11,7 @@
 #include "broker/confine/confiner.h"
 #include "broker/keeper/issuer.h"
 #include "broker/keeper/wire.h"
+#include "broker/wait/closing.h"
 #include "broker/wait/loop.h"
 #include "mapcap/fd.h"
 
@@ -55,7 +56,10 @@ class CloneConfiner final : public confine::Confiner {
   /// Starts the issuing thread.
   void begin_issuing(Loop& loop, std::chrono::nanoseconds deadline);
   [[nodiscard]] Issuer& issuer() { return *issuer_; }
-  void end_issuing() { issuer_.reset(); }
+  void end_issuing() {
+    issuer_.reset();
+    closing_.reset();
+  }
 
   /// A region that an earlier broker attached, and a grant that it issued.
   void adopt_backing(RegionId region, std::int32_t backing_id);
@@ -92,7 +96,7 @@ class CloneConfiner final : public confine::Confiner {
   Result<void> attach_as(RegionId region, BorrowedFd fd, bool guarded);
 
   KeeperLink& keeper_;
-  Fd device_;
+  std::shared_ptr<Fd> device_ = std::make_shared<Fd>();
   std::shared_ptr<IssuePath> path_;
   std::string unavailable_ = "the keeper is not running";
   Lasts lasts_ = Lasts::yes;  ///< What unavailable_ says.
@@ -101,6 +105,9 @@ class CloneConfiner final : public confine::Confiner {
   std::unordered_map<std::uint64_t, Attached> attached_;  ///< By region.
   std::unordered_set<confine::GrantId> granted_;
   std::unique_ptr<Issuer> issuer_;
+  /// A foreign file whose backing id is the last that holds it is given back to its filesystem by whoever
+  /// closes the id.
+  std::unique_ptr<Closing> closing_;
   std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);  ///< Ends with this.
 };
 

@@ -131,21 +131,31 @@ Result<void> drop_capabilities() {
 
 }  // namespace
 
-Result<std::uint64_t> become_keeper(std::span<const BorrowedFd> keep) {
+Result<void> leave_broker(std::span<const BorrowedFd> keep) {
   ::setsid();
-  ::prctl(PR_SET_NAME, "mapcapd-keeper", 0, 0, 0);
   ::prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
   MAPCAP_TRY_VOID(close_others(keep));
   unmap_shared();
   if (::chdir("/") != 0) return io_error("chdir /", errno);
+  return ok();
+}
+
+Result<void> give_up_power() {
+  MAPCAP_TRY_VOID(drop_capabilities());
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  reset_signals();
+  return ok();
+}
+
+Result<std::uint64_t> become_keeper(std::span<const BorrowedFd> keep) {
+  ::prctl(PR_SET_NAME, "mapcapd-keeper", 0, 0, 0);
+  MAPCAP_TRY_VOID(leave_broker(keep));
   const std::uint64_t descriptors = raise_descriptor_limit();
   avoid_oom_killer();
   // Between holders and their grants: its answers are short and must not queue behind the flooders that wait
   // for them. Throttle bounds what that can cost everybody else.
   run_promptly();
-  MAPCAP_TRY_VOID(drop_capabilities());
-  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  reset_signals();
+  MAPCAP_TRY_VOID(give_up_power());
   return descriptors;
 }
 

@@ -15,6 +15,12 @@ namespace mapcap::broker::keeper {
 /// fork. Returns how many descriptors it may have open. Errors: `io`.
 Result<std::uint64_t> become_keeper(std::span<const BorrowedFd> keep);
 
+/// The parts of it that any child of the broker's needs which outlives its fork. leave_broker: session,
+/// descriptors, shared mappings, working directory. give_up_power: capabilities, no-new-privs, signal
+/// handlers; not dumpable.
+Result<void> leave_broker(std::span<const BorrowedFd> keep);
+Result<void> give_up_power();
+
 /// From here on every system call that the keeper does not need kills it (seccomp). Cannot be undone.
 /// Errors: `unsupported`, `io`.
 Result<void> sandbox_keeper();

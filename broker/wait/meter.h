@@ -29,6 +29,11 @@ class Meter {
 
   [[nodiscard]] Account account() const { return account_; }
 
+  /// For work that another thread or process did for an account.
+  void charge(uid_t account, Time cost) const {
+    if (charge_) charge_(account, cost);
+  }
+
   /// Until it ends, work is for `account`; then again for whom it was before. Not across a co_await: what
   /// runs meanwhile would be charged too.
   class [[nodiscard]] Scope {

@@ -1,10 +1,12 @@
 // mapcapd_faults: the broker, wrapped at its three interfaces to the machine so that it ends at a named step
 // (step.h).
 #include <coroutine>
+#include <cstdlib>
 #include <list>
 #include <map>
 #include <string>
 
+#include "broker/door/client_socket.h"
 #include "broker/parts.h"
 #include "tests/faults/step.h"
 
@@ -188,6 +190,13 @@ Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, st
     one->confiner = &wrapped.emplace_back(*one->confiner, one->facts().name);
   }
   return served;
+}
+
+/// MAPCAP_DESCRIPTORS_RIDE: as on a kernel that cannot refuse them.
+bool refuse_descriptors(BorrowedFd socket) {
+  if (std::getenv("MAPCAP_DESCRIPTORS_RIDE") != nullptr)  // NOLINT(concurrency-mt-unsafe): nobody sets it.
+    return false;
+  return broker::refuse_descriptors(socket);
 }
 
 }  // namespace mapcap::broker::parts

@@ -48,7 +48,8 @@ class Peer {
 
   /// Reads the hello and answers it. Returns what it was.
   schema::Hello welcome(const std::string& resume = std::string(schema::kResumeBytes, 'r'),
-                        bool resumed = false) {
+                        bool resumed = false,
+                        std::uint64_t features = schema::kFeatureNotices | schema::kFeatureClonePorts) {
     const schema::Request request = read();
     const auto* hello = std::get_if<schema::Hello>(&request.body);
     EXPECT_NE(hello, nullptr) << "a client says hello first";
@@ -57,6 +58,7 @@ class Peer {
     answer.resume = resume;
     answer.grace = std::chrono::seconds(5);
     answer.resumed = resumed;
+    answer.features = features;
     reply(request.id, answer);
     return hello != nullptr ? *hello : schema::Hello{};
   }

@@ -165,18 +165,76 @@ TEST(ClientDescriptors, ADescriptorThatNobodyAskedForIsMalformed) {
   EXPECT_EQ(failure_of([&] { client.pools(); }).code(), ErrorCode::malformed);
 }
 
-TEST(ClientDescriptors, AnAnnouncedCloneIsSentWithItsFile) {
+TEST(ClientDescriptors, AFileIsSentToThePortBeforeItsCloneIsAskedFor) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
-    const auto request = peer.read();
-    EXPECT_EQ(std::get<schema::CloneFd>(request.body).rights, Access::read_only);
-    ASSERT_EQ(peer.fds.size(), 1U);
-    peer.reply(request.id, granted("clone", 4096, Access::read_only), {peer.fds.front().borrow()});
+    auto request = peer.read();
+    ASSERT_TRUE(std::holds_alternative<schema::AskClonePort>(request.body));
+    auto port = std::move(schema::socket_pair().value());
+    peer.reply(request.id, schema::ClonePort{7}, {port.second.borrow()});
+    request = peer.read();
+    EXPECT_EQ(request.body, schema::RequestBody(schema::CloneFd{Access::read_only, 7}));
+    EXPECT_TRUE(peer.fds.empty());
+    auto sent = schema::receive(port.first.borrow(), 16, 2);
+    auto& packet = std::get<schema::Incoming>(sent.value());
+    ASSERT_EQ(packet.fds.size(), 1U);
+    peer.reply(request.id, granted("clone", 4096, Access::read_only), {packet.fds.front().borrow()});
     peer.until_closed();
   }});
   auto client = Client::connect(to(broker));
   const auto file = memfd(4096);
   EXPECT_EQ(client.clone(file.get(), Access::read_only).size(), 4096U);
+}
+
+TEST(ClientDescriptors, APortThatIsGoneIsAskedForAgain) {
+  FakeBroker broker({[](Peer& peer) {
+    peer.welcome();
+    for (std::uint64_t ticket = 1; ticket <= 2; ++ticket) {
+      auto request = peer.read();
+      auto port = std::move(schema::socket_pair().value());
+      peer.reply(request.id, schema::ClonePort{ticket}, {port.second.borrow()});
+      if (ticket == 1) port.first.reset();  // Before or after the file is sent there.
+      request = peer.read();
+      EXPECT_EQ(std::get<schema::CloneFd>(request.body).ticket, ticket);
+      if (ticket == 1) {
+        peer.reply(request.id, failure(ErrorCode::unavailable, "gone", {{"port", "gone"}}));
+        continue;
+      }
+      const auto file = memfd(4096);
+      peer.reply(request.id, granted("clone", 4096, Access::read_only), {file.borrow()});
+    }
+    peer.until_closed();
+  }});
+  auto client = Client::connect(to(broker));
+  const auto file = memfd(4096);
+  EXPECT_EQ(client.clone(file.get(), Access::read_only).size(), 4096U);
+}
+
+TEST(ClientDescriptors, ABrokerThatKnowsNoPortsIsNotAskedForOne) {
+  FakeBroker broker({[](Peer& peer) {
+    peer.welcome(std::string(schema::kResumeBytes, 'r'), false, 0);
+    const auto request = peer.read();
+    EXPECT_TRUE(std::holds_alternative<schema::Pools>(request.body));
+    peer.reply(request.id, schema::PoolList{});
+    peer.until_closed();
+  }});
+  auto client = Client::connect(to(broker));
+  const auto file = memfd(4096);
+  EXPECT_EQ(failure_of([&] { client.clone(file.get(), Access::read_only); }).code(), ErrorCode::unsupported);
+  EXPECT_TRUE(client.pools().empty()) << "the connection is as good as before";
+}
+
+TEST(ClientDescriptors, WhatIsNoDescriptorIsInvalidAndCostsNothing) {
+  FakeBroker broker({[](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.read();
+    EXPECT_TRUE(std::holds_alternative<schema::Pools>(request.body));
+    peer.reply(request.id, schema::PoolList{});
+    peer.until_closed();
+  }});
+  auto client = Client::connect(to(broker));
+  EXPECT_EQ(failure_of([&] { client.clone(-1, Access::read_only); }).code(), ErrorCode::invalid);
+  EXPECT_TRUE(client.pools().empty());
 }
 
 TEST(ClientLies, NoiseIsMalformedAndTheNextCallReconnects) {

@@ -60,7 +60,8 @@ inline std::vector<Request> all_requests() {
       {12, Quota{"user 1000"}},
       {13, QuotaSet{SubjectKind::group, 100, "dram", limits}},
       {14, QuotaClear{SubjectKind::user, 1000, ""}},
-      {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write}},
+      {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write, 18'446'744'073'709'551'615ULL}},
+      {19, AskClonePort{}},
   };
 }
 
@@ -90,6 +91,7 @@ inline std::vector<FromBroker> all_answers() {
       Reply{9, PoolList{{pool, PoolInfo{}}}},
       Reply{10, QuotaList{{quota, QuotaInfo{}}, "more"}},
       Reply{11, Done{}},
+      Reply{13, ClonePort{9}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

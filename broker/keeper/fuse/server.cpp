@@ -19,6 +19,8 @@ namespace {
 // Direct I/O overrides passthrough for read and write, which therefore come here and are refused; mmap goes
 // to the backing. Leaving it out of a single open would give that descriptor read and write.
 constexpr std::uint32_t kOpenFlags = fuse::kDirectIo | fuse::kNoFlush | fuse::kOpenPassthrough;
+/// Without a backing: mmap comes here too.
+constexpr std::uint32_t kUnbackedFlags = fuse::kDirectIo | fuse::kNoFlush;
 
 /// Attributes never change while a grant lives.
 constexpr std::uint64_t kForEverSeconds = 1ULL << 30U;
@@ -142,8 +144,12 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
   out.entry.nodeid = opening->grant;
   out.entry.attr_valid = kForEverSeconds;
   out.entry.attr = attributes_of(opening->grant);
-  out.open.open_flags = kOpenFlags;
-  out.open.backing_id = opening->backing_id;
+  // The kernel opens the backing as the node is opened, and an O_TMPFILE is always opened for writing: that
+  // would break leases, keep programs from being run, and be told as a write. For a read-only grant only the
+  // second open, which is for reading, has the backing.
+  const bool backed = opening->rights == Access::read_write;
+  out.open.open_flags = backed ? kOpenFlags : kUnbackedFlags;
+  out.open.backing_id = backed ? opening->backing_id : 0;
   // An answer that nobody takes made no inode: there will be no FORGET.
   if (!reply(header.unique, 0, bytes_of(out))) forget(opening->grant, 1);
 }

@@ -121,8 +121,9 @@ class MAPCAP_API Client {
   void quota_clear(const QuotaSlot& slot);
 
   /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which
-  /// stays the caller's. Errors: `unsupported` for what cannot be cloned, `denied` for more rights than `fd`
-  /// has.
+  /// stays the caller's. Its size is the file's of that moment: one that grows afterwards can be mapped
+  /// beyond it, one that shrinks faults there. Errors: `unsupported` for what cannot be cloned, `denied` for
+  /// more rights than `fd` has, `invalid` for a number that is no open descriptor.
   Grant clone(int fd, Access rights);
 
   /// Readable when poll() has something to do. The same number for the Client's whole life.
