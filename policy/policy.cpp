@@ -42,7 +42,12 @@ std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
   if (subject.administrator())
     rules.insert(rules.end(), for_administrators_.begin(), for_administrators_.end());
   add(by_uid_, subject.uid());
-  if (!by_gid_.empty()) {
+  // By the shorter way: a user may be in 65,536 groups.
+  if (by_gid_.size() < subject.groups().size()) {
+    for (const auto& [gid, about] : by_gid_) {
+      if (subject.in_group(gid)) rules.insert(rules.end(), about.begin(), about.end());
+    }
+  } else {
     for (const std::uint32_t gid : subject.groups()) add(by_gid_, gid);
   }
   std::sort(rules.begin(), rules.end());

@@ -313,6 +313,23 @@ QuotaInfo Quotas::describe(const Key& key, const Amount& used) const {
   return info;
 }
 
+/// Of the sorted `groups`, those that have something to tell, by the shorter way: a user may be in 65,536.
+std::vector<std::uint32_t> Quotas::groups_with_slots(const std::vector<std::uint32_t>& groups) const {
+  if (groups.size() <= usage_.size() + policy_.size() + overrides_.size()) return groups;
+  std::set<std::uint32_t> found;
+  const auto look = [&](const auto& slots) {
+    for (const auto& [key, ignored] : slots) {
+      const bool own =
+          key.subject == SubjectKind::group && std::binary_search(groups.begin(), groups.end(), key.id);
+      if (own) found.insert(key.id);
+    }
+  };
+  look(usage_);
+  look(policy_);
+  look(overrides_);
+  return {found.begin(), found.end()};
+}
+
 std::vector<QuotaInfo> Quotas::report_for(std::uint32_t uid, const std::vector<std::uint32_t>& groups) const {
   std::vector<QuotaInfo> report;
   auto add_slots = [&](SubjectKind subject, std::uint32_t id) {
@@ -326,7 +343,7 @@ std::vector<QuotaInfo> Quotas::report_for(std::uint32_t uid, const std::vector<s
     }
   };
   add_slots(SubjectKind::user, account_of(uid));
-  for (std::uint32_t gid : groups) add_slots(SubjectKind::group, gid);
+  for (const std::uint32_t gid : groups_with_slots(groups)) add_slots(SubjectKind::group, gid);
   return report;
 }
 

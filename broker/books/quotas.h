@@ -157,6 +157,7 @@ class Quotas {
   };
 
   [[nodiscard]] Limit limit_of(const Key& key) const;
+  [[nodiscard]] std::vector<std::uint32_t> groups_with_slots(const std::vector<std::uint32_t>& groups) const;
   [[nodiscard]] schema::QuotaInfo describe(const Key& key, const Amount& used) const;
   Result<void> fits(const Key& key, const Amount& asked, const Payer& payer) const;
   [[nodiscard]] std::string called(const Key& key, const Payer& payer) const;

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
@@ -364,6 +365,17 @@ TEST_F(QuotasTest, AReportShowsUsageAndWhereALimitComesFrom) {
   EXPECT_EQ(report[1].bytes, 1000U);
   EXPECT_EQ(report[1].limits.bytes, 2048U);
   EXPECT_TRUE(report[1].overridden);
+}
+
+TEST_F(QuotasTest, OfManyGroupsThoseAreReportedThatHaveSomethingToTell) {
+  constexpr std::uint32_t kLimited = 4000;
+  quotas.set_override(limit_bytes(SubjectKind::group, kLimited, "dram", 1U << 19U));
+  auto charge = take(kAlice, 4096);
+  const std::vector<schema::QuotaInfo> expected = quotas.report_for(kAlice, {kStaff, kLimited});
+  std::vector<std::uint32_t> groups(65'536);
+  std::iota(groups.begin(), groups.end(), 0);
+  EXPECT_EQ(quotas.report_for(kAlice, groups), expected);
+  EXPECT_GE(expected.size(), 3U);
 }
 
 }  // namespace
