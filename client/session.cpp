@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "client/convert.h"
+#include "schema/codec.h"
 
 namespace mapcap {
 namespace {
@@ -42,6 +43,25 @@ Result<void> watch(BorrowedFd epoll, BorrowedFd fd) {
 void quiet(BorrowedFd fd) {
   std::uint64_t count = 0;
   [[maybe_unused]] ssize_t got = ::read(fd.get(), &count, sizeof count);
+}
+
+/// What the protocol has no way to say is the caller's mistake, told in its words: to the broker it would be a
+/// packet that makes no sense, and cost the connection. Errors: `invalid`.
+Result<void> check_arguments(const schema::RequestBody& body) {
+  const auto said = schema::decode_request(schema::encode(schema::Request{1, body}));
+  if (said && said.value().body == body) return ok();
+  if (said)
+    return failure(ErrorCode::invalid, "a number in the request is larger than any that can be asked for");
+  const Failure& wrong = said.error();
+  std::string field;
+  for (const Detail& detail : wrong.details) {
+    if (detail.key == "field") field = detail.value;
+  }
+  const std::size_t what = wrong.sentence.rfind(field + ": ");
+  if (field.empty() || what == std::string::npos) return failure(ErrorCode::invalid, wrong.sentence);
+  const std::string name = field.substr(field.rfind('.') + 1);
+  return failure(ErrorCode::invalid, name + ": " + wrong.sentence.substr(what + field.size() + 2),
+                 {{"field", name}});
 }
 
 }  // namespace
@@ -181,6 +201,7 @@ Result<Answer> Session::call(const Call& call, bool& repeated) {
     return failure(ErrorCode::invalid,
                    "this connection belongs to the parent process; connect again after fork()");
   }
+  MAPCAP_TRY_VOID(check_arguments(call.body));
   Deadline deadline = call.extra_time == std::chrono::nanoseconds::max()
                           ? Deadline::max()
                           : after(options_.deadline + call.extra_time);

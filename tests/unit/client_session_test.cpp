@@ -237,6 +237,36 @@ TEST(ClientDescriptors, WhatIsNoDescriptorIsInvalidAndCostsNothing) {
   EXPECT_TRUE(client.pools().empty());
 }
 
+TEST(ClientArguments, WhatCannotBeSaidIsInvalidInTheCallersWordsAndIsNeverSent) {
+  FakeBroker broker({[](Peer& peer) {
+    peer.welcome();
+    const auto request = peer.read();
+    EXPECT_TRUE(std::holds_alternative<schema::Pools>(request.body));
+    peer.reply(request.id, schema::PoolList{});
+    peer.until_closed();
+  }});
+  auto client = Client::connect(to(broker));
+  const auto refused = [&](const std::function<void(RegionSpec&)>& spoil) {
+    RegionSpec spec;
+    spec.name = "a/b";
+    spec.size = 4096;
+    spoil(spec);
+    const Error error = failure_of([&] { client.create(spec); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid) << error.what();
+    return std::string(error.what());
+  };
+  EXPECT_THAT(refused([](RegionSpec& spec) { spec.mode = 0777; }), ::testing::StartsWith("mode: has bits"));
+  EXPECT_THAT(refused([](RegionSpec& spec) { spec.mode = 0x10600; }), ::testing::HasSubstr("larger"));
+  EXPECT_THAT(refused([](RegionSpec& spec) { spec.name = std::string(300, 'n'); }),
+              ::testing::StartsWith("name: 300 bytes"));
+  EXPECT_THAT(refused([](RegionSpec& spec) { spec.pool = std::string(65, 'p'); }),
+              ::testing::StartsWith("pool: 65 bytes"));
+  EXPECT_EQ(failure_of([&] { client.list(std::string(300, '*')); }).code(), ErrorCode::invalid);
+  EXPECT_EQ(failure_of([&] { client.renew("a/b", std::chrono::nanoseconds(-1)); }).code(),
+            ErrorCode::invalid);
+  EXPECT_TRUE(client.pools().empty()) << "the connection is as good as before";
+}
+
 TEST(ClientLies, NoiseIsMalformedAndTheNextCallReconnects) {
   FakeBroker broker({[](Peer& peer) {
                        peer.welcome();
