@@ -40,12 +40,20 @@ Result<void> make_socket_directory(const std::string& socket) {
   const std::size_t slash = socket.rfind('/');
   if (slash == std::string::npos || slash == 0) return ok();
   const std::string directory = socket.substr(0, slash);
-  if (::mkdir(directory.c_str(), 0755) == 0) {
-    // The umask is 077, but every local user must be able to reach the socket.
-    if (::chmod(directory.c_str(), 0755) != 0) return io_error("chmod of " + directory, errno);
-    return ok();
+  if (::mkdir(directory.c_str(), 0755) != 0) {
+    if (errno == EEXIST) return ok();  // listen_on says whether it will do.
+    return io_error("making the socket's directory " + directory, errno);
   }
-  if (errno != EEXIST) return io_error("making the socket's directory " + directory, errno);
+  // The umask is 077, but every local user must be able to reach the socket. By descriptor: whoever owns the
+  // directory above may have put something else there meanwhile, which must not be opened up.
+  const Fd made(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat status {};
+  if (!made.valid() || ::fstat(made.get(), &status) != 0) return io_error("opening " + directory, errno);
+  if (status.st_uid != ::geteuid()) {
+    return failure(ErrorCode::denied, "somebody else put his own directory where the socket's, " + directory +
+                                          ", was made; choose another --socket path");
+  }
+  if (::fchmod(made.get(), 0755) != 0) return io_error("fchmod of " + directory, errno);
   return ok();
 }
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -203,6 +204,12 @@ class Examiner {
 }
 
 }  // namespace
+
+ExaminerProcess::~ExaminerProcess() {
+  if (pid <= 0) return;
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+}
 
 Result<ExaminerProcess> start_examiner() {
   MAPCAP_TRY(auto ends, schema::socket_pair());

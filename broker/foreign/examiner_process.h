@@ -13,13 +13,23 @@
 
 #include <sys/types.h>
 
+#include <utility>
+
 #include "base/result.h"
 #include "mapcap/fd.h"
 
 namespace mapcap::broker::foreign {
 
+/// A child of this process. Whoever owns this reaps it; what is destroyed unused ends it, before any client was
+/// served.
 struct ExaminerProcess {
-  pid_t pid = 0;  ///< A child of this process, to be reaped.
+  ExaminerProcess(pid_t child, Fd its_control) : pid(child), control(std::move(its_control)) {}
+  ExaminerProcess(ExaminerProcess&& other) noexcept
+      : pid(std::exchange(other.pid, 0)), control(std::move(other.control)) {}
+  ExaminerProcess& operator=(ExaminerProcess&&) = delete;
+  ~ExaminerProcess();
+
+  pid_t pid = 0;  ///< 0: somebody else's.
   Fd control;
 };
 

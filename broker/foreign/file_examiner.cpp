@@ -94,9 +94,13 @@ FileExaminer::FileExaminer(Loop& loop, Worker& worker, foreign::ExaminerProcess 
   adopt(std::move(first));
 }
 
+FileExaminer::~FileExaminer() {
+  if (process_) foreign::ExaminerProcess(process_->pid, Fd());
+}
+
 void FileExaminer::adopt(foreign::ExaminerProcess started) {
   process_ = std::make_shared<Process>();
-  process_->pid = started.pid;
+  process_->pid = std::exchange(started.pid, 0);
   process_->control = std::move(started.control);
   process_->watch.emplace(loop_, process_->control.borrow());
   started_.notify();

@@ -43,6 +43,8 @@ class FileExaminer {
 
   /// `first`: forked before any thread existed. `worker` forks its successors.
   FileExaminer(Loop& loop, Worker& worker, foreign::ExaminerProcess first);
+  /// Only of one that has served nobody: what hangs would be waited for.
+  ~FileExaminer();
   FileExaminer(const FileExaminer&) = delete;
   FileExaminer& operator=(const FileExaminer&) = delete;
 

@@ -106,6 +106,30 @@ TEST_F(StartupTest, ASocketPathInUseTooLongOrTakenByAFileIsRefused) {
   EXPECT_TRUE(std::filesystem::exists(path("file"))) << "somebody's file was removed";
 }
 
+TEST_F(StartupTest, ASocketDirectoryWhereOthersCouldReplaceTheSocketIsRefused) {  // Promise 11
+  const std::string directory = path("run");
+  ASSERT_EQ(::mkdir(directory.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(directory.c_str(), 64001, 64001), 0);
+  EXPECT_THAT(refused({"--socket", directory + "/socket"}).err, HasSubstr("must belong to root"));
+  ASSERT_EQ(::chown(directory.c_str(), 0, 0), 0);
+  for (const mode_t mode : {0775, 0757, 01777}) {
+    ASSERT_EQ(::chmod(directory.c_str(), mode), 0);
+    EXPECT_THAT(refused({"--socket", directory + "/socket"}).err, HasSubstr("writable by nobody else"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+}
+
+TEST_F(StartupTest, ALinkInTheSocketsPlaceIsNeitherFollowedNorRemoved) {
+  write("precious", "bytes");
+  ASSERT_EQ(::chmod(path("precious").c_str(), 0600), 0);
+  ASSERT_EQ(::symlink(path("precious").c_str(), path("link").c_str()), 0);
+  EXPECT_THAT(refused({"--socket", path("link")}).err, HasSubstr("is no socket"));
+  struct stat status {};
+  ASSERT_EQ(::stat(path("precious").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0600U);
+  EXPECT_TRUE(std::filesystem::is_symlink(path("link")));
+}
+
 TEST_F(StartupTest, ASecondBrokerOnTheSameStateIsRefusedAndTheFirstGoesOn) {
   BrokerProcess first;
   first.start();
