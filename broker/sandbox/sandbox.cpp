@@ -91,7 +91,9 @@ Result<void> prepare_process() {
                            "PMEMBLK_CONF", "PMEM_AVX", "PMEM_AVX512F", "PMEM_NO_GENERIC_MEMCPY"}) {
     ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread exists.
   }
-  // What the starter had blocked would never reach the loop.
+  // What the starter ignored would be lost until the loop listens, and ended children with it.
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) std::signal(number, SIG_DFL);
+  // What it had blocked would never reach the loop.
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -2,8 +2,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -161,6 +164,32 @@ TEST_F(StartupTest, SignalsThatItsStarterBlockedReachIt) {
   EXPECT_THAT(broker.log(), HasSubstr("policy reloaded"));
   broker.signal(SIGTERM);
   EXPECT_TRUE(broker.await_end());
+}
+
+TEST_F(StartupTest, ASignalThatItsStarterIgnoredEndsItsStart) {
+  ASSERT_EQ(::mkdir(path("state").c_str(), 0700), 0);
+  // A keeper that never answers: the start waits for it.
+  const int keeper = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path("state/keeper.sock").copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(keeper, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(keeper, 1), 0);
+  const std::string state = path("state");
+  const std::string socket = path("socket");
+  const pid_t broker = ::fork();
+  if (broker == 0) {
+    std::signal(SIGTERM, SIG_IGN);
+    ::execl(MAPCAPD_PATH, "mapcapd", "--state", state.c_str(), "--socket", socket.c_str(), nullptr);
+    ::_exit(127);
+  }
+  pollfd connected{keeper, POLLIN, 0};
+  EXPECT_EQ(::poll(&connected, 1, 20'000), 1);
+  ::kill(broker, SIGTERM);
+  int status = 0;
+  ASSERT_EQ(::waitpid(broker, &status, 0), broker);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << "it went on: " << status;
+  ::close(keeper);
 }
 
 TEST_F(StartupTest, AForeignLedgerIsRefusedAndLeftAsItIs) {
