@@ -220,47 +220,4 @@ std::string format_mode(std::uint32_t mode) {
   return text;
 }
 
-bool glob_match(std::string_view pattern, std::string_view text) {
-  // The literal beginning decides most matches and costs nothing.
-  const std::size_t plain = std::min(pattern.find_first_of("*?"), pattern.size());
-  if (text.substr(0, plain) != pattern.substr(0, plain)) return false;
-  pattern.remove_prefix(plain);
-  text.remove_prefix(plain);
-  if (pattern.empty()) return text.empty();
-  if (pattern == "**") return true;
-
-  // One set of reached pattern positions, moved on over the text byte by byte. A star position is kept while
-  // it may still swallow, and passes to its successor without a byte. Two stars in a row make one step of
-  // "**", since
-  // "***" matches what "**" does.
-  enum class Step : std::uint8_t { literal, one, within, across };
-  std::vector<std::pair<Step, char>> steps;
-  steps.reserve(pattern.size());
-  for (char c : pattern) {
-    if (c == '*' && !steps.empty() && steps.back().first >= Step::within) {
-      steps.back().first = Step::across;
-    } else {
-      steps.emplace_back(c == '*' ? Step::within : c == '?' ? Step::one : Step::literal, c);
-    }
-  }
-  std::vector<char> reached(steps.size() + 1, 0);
-  const auto reach = [&](std::size_t position) {
-    reached[position] = 1;
-    if (position < steps.size() && steps[position].first >= Step::within) reached[position + 1] = 1;
-  };
-  reach(0);
-  for (char c : text) {
-    // From the end, so that what this byte reaches is not moved on by the same byte.
-    reached[steps.size()] = 0;
-    for (std::size_t i = steps.size(); i-- > 0;) {
-      if (reached[i] == 0) continue;
-      const Step step = steps[i].first;
-      reached[i] = 0;
-      if (step == Step::across || (step == Step::within && c != '/')) reach(i);
-      if ((step == Step::one && c != '/') || (step == Step::literal && steps[i].second == c)) reach(i + 1);
-    }
-  }
-  return reached[steps.size()] != 0;
-}
-
 }  // namespace mapcap

@@ -56,8 +56,4 @@ Result<std::uint32_t> parse_mode(std::string_view text);
 /// "0640".
 std::string format_mode(std::uint32_t mode);
 
-/// Shell-style match over whole strings: '?' one character but '/', '*' any but '/', '**' anything.
-/// Time is at most pattern length times text length; no recursion that input can deepen.
-bool glob_match(std::string_view pattern, std::string_view text);
-
 }  // namespace mapcap

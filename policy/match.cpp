@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "schema/glob.h"
+
 namespace mapcap::policy {
 namespace {
 

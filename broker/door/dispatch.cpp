@@ -36,8 +36,8 @@ Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
     result = co_await regions_.open(caller, std::move(*open));
   } else if (const auto* list = std::get_if<schema::List>(&body)) {
     result = co_await regions_.list(caller, *list);
-  } else if (const auto* show = std::get_if<schema::Show>(&body)) {
-    result = regions_.show(caller, *show);
+  } else if (auto* show = std::get_if<schema::Show>(&body)) {
+    result = co_await regions_.show(caller, std::move(*show));
   } else if (auto* renew = std::get_if<schema::Renew>(&body)) {
     result = co_await regions_.renew(caller, std::move(*renew));
   } else if (auto* revoke = std::get_if<schema::Revoke>(&body)) {

@@ -170,8 +170,11 @@ class Pool {
   [[nodiscard]] virtual bool cache_verified() const { return facts().cache_verified; }
   [[nodiscard]] virtual bool cache_verified(const Extent&) { return facts().cache_verified; }
 
-  /// Damaged sectors of the backing within the region.
-  virtual std::uint32_t bad_blocks(const Extent&) { return 0; }
+  /// Whether memory of it can be damaged: only then bad_blocks() has something to tell.
+  [[nodiscard]] virtual bool wears_out() const { return false; }
+  /// Damaged sectors of the backing within the region whose Extent has this word; 0 when there is none any
+  /// more. Asks filesystems and sysfs: never on the loop, and beside all other calls.
+  virtual std::uint32_t bad_blocks(std::uint64_t /*word*/) { return 0; }
 };
 
 inline Extent::Extent(Extent&& other) noexcept

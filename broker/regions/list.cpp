@@ -1,9 +1,12 @@
 // List and show: what a caller may see of regions.
 #include <algorithm>
+#include <chrono>
+#include <vector>
 
 #include "base/text.h"
 #include "broker/regions/regions.h"
 #include "schema/codec.h"
+#include "schema/glob.h"
 #include "schema/name_glob.h"
 
 namespace mapcap::broker {
@@ -14,6 +17,20 @@ using policy::Verb;
 namespace {
 
 constexpr std::size_t kShownHolders = 1000;
+
+/// A piece of work for somebody, after which others get their turns.
+class Slice {
+ public:
+  static constexpr Meter::Time kLength = std::chrono::microseconds(100);
+  static constexpr std::uint32_t kSteps = 8;  ///< Asking what was worked costs as much as some steps.
+
+  /// After each step: whether that was enough.
+  bool over() { return ++steps_ % kSteps == 0 && Meter::worked() - began_ >= kLength; }
+
+ private:
+  Meter::Time began_ = Meter::worked();
+  std::uint32_t steps_ = 0;
+};
 
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;
@@ -39,48 +56,71 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
       co_return failure(ErrorCode::invalid, "\"" + presentable(ask.glob, 300) + "\" " + fault);
   }
   // Names lie in order: all that match begin with what stands before the glob's first wildcard.
-  const std::string prefix = ask.glob.substr(0, ask.glob.find_first_of("*?"));
-  position = std::max(position, Directory::Position{prefix, 0});
+  const schema::Glob glob(ask.glob);
+  position = std::max(position, Directory::Position{glob.plain(), 0});
   constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
-  constexpr std::uint32_t kLookAt = 4096;  // Regions looked at before others get their turn.
   const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);
   schema::Listing listing;
   // A page ends with a region that the caller may see: the cursor must not name another.
   for (bool more = true; more;) {
-    std::uint32_t looked_at = 0;
+    Slice slice;
     more = false;
     parts_.directory.visit_from(position, [&](const Region& region) {
-      if (!region.record.name.starts_with(prefix)) return false;
+      if (!region.record.name.starts_with(glob.plain())) return false;
       position = {region.record.name, region.id().value};
-      if ((ask.glob.empty() || glob_match(ask.glob, region.record.name)) &&
-          visible_to(region, caller.subject)) {
+      if ((ask.glob.empty() || glob.matches(region.record.name)) && visible_to(region, caller.subject)) {
         listing.regions.push_back(describe(region));
         if (listing.regions.size() == limit) {
           listing.next = cursor_of(region);
           return false;
         }
       }
-      more = ++looked_at == kLookAt;
+      more = slice.over();
       return !more;
     });
-    if (more) co_await parts_.loop.yield();
+    if (more) co_await parts_.loop.give_way();
   }
+  co_await tell_damage(listing.regions);
   Delivery delivery;
   delivery.body = std::move(listing);
   co_return delivery;
 }
 
-Result<Delivery> Regions::show(Caller caller, const schema::Show& ask) {
-  MAPCAP_TRY(Region * region, find_for(caller, Verb::show, ask.name));
+Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
+  MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::show, ask.name));
   schema::Shown shown;
   shown.region = describe(*region);
   for (const auto& [holder, count] : region->grants.holders()) {
     if (shown.holders.size() == kShownHolders) break;
     shown.holders.push_back({holder.first, holder.second, count});
   }
+  co_await tell_damage({&shown.region, 1});
   Delivery delivery;
   delivery.body = std::move(shown);
-  return delivery;
+  co_return delivery;
+}
+
+/// Asks filesystems and sysfs, so on a thread; and by what records know of the memory, since another thread
+/// may be about to free it.
+Task<void> Regions::tell_damage(std::span<schema::RegionInfo> regions) const {
+  struct Question {
+    pool::Pool* pool = nullptr;
+    std::uint64_t word = 0;
+    std::uint32_t* answer = nullptr;
+  };
+  std::vector<Question> questions;
+  for (schema::RegionInfo& info : regions) {
+    const Region* region = parts_.directory.find(info.id);
+    if (region == nullptr || region->pool == nullptr || region->extent.empty()) continue;
+    if (!region->pool->pool->wears_out()) continue;
+    questions.push_back({region->pool->pool.get(), region->extent.word(), &info.bad_blocks});
+  }
+  if (questions.empty()) co_return;
+  const auto ask = [&questions] {
+    for (const Question& one : questions) *one.answer = one.pool->bad_blocks(one.word);
+    return true;
+  };
+  (void)co_await parts_.worker.run(ask);
 }
 
 schema::RegionInfo Regions::describe(const Region& region) const {
@@ -109,7 +149,6 @@ schema::RegionInfo Regions::describe(const Region& region) const {
     info.confinement = region.pool->confiner->kind();
     if (!region.extent.empty()) {
       info.cache.verified = region.pool->cache_verified(region.extent);
-      info.bad_blocks = region.pool->pool->bad_blocks(region.extent);
     }
   }
   if (record.lifetime == LifetimeKind::ttl) {

@@ -70,6 +70,7 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   delivery.fd = std::move(issued.fd);
   schema::Granted granted;
   granted.region = describe(*region);
+  co_await tell_damage({&granted.region, 1});
   granted.rights = ask.rights;
   granted.with_fd = true;
   delivery.body = std::move(granted);
@@ -159,7 +160,9 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
   region->record = renewed;
   expiry_.schedule(id, ask.ttl);
   Delivery delivery;
-  delivery.body = schema::Renewed{describe(*region)};
+  schema::Renewed answer{describe(*region)};
+  co_await tell_damage({&answer.region, 1});
+  delivery.body = std::move(answer);
   co_return delivery;
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 
 #include "broker/books/connections.h"
@@ -66,7 +67,7 @@ class Regions {
   Task<Result<Delivery>> create(Caller caller, schema::Create ask);
   Task<Result<Delivery>> open(Caller caller, schema::Open ask);
   Task<Result<Delivery>> list(Caller caller, schema::List ask);
-  Result<Delivery> show(Caller caller, const schema::Show& ask);
+  Task<Result<Delivery>> show(Caller caller, schema::Show ask);
   Task<Result<Delivery>> renew(Caller caller, schema::Renew ask);
   Task<Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
 
@@ -101,7 +102,10 @@ class Regions {
   void begin_lifetime(Region& region, const Caller& caller);
   void watch(Region& region, SessionId session);
   void end_lifetime(const Region& region);
+  /// All but its bad blocks.
   [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
+  /// Puts the bad blocks of these regions, which describe() made, into them.
+  Task<void> tell_damage(std::span<schema::RegionInfo> regions) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, Fd memory);
   void end(RegionId id);

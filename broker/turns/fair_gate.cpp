@@ -13,10 +13,12 @@ Ration::Time now() {
 
 FairGate::FairGate(Loop& loop) : loop_(loop) {
   loop_.meter().on_charge([this](uid_t uid, Ration::Time cost) { charge(uid, cost); });
+  loop_.meter().on_rest([this](uid_t uid) { return rest(uid); });
 }
 
 FairGate::~FairGate() {
   loop_.meter().on_charge(nullptr);
+  loop_.meter().on_rest(nullptr);
 }
 
 void FairGate::charge(uid_t uid, Ration::Time cost) {

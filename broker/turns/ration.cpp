@@ -10,7 +10,7 @@ void Ration::charge(uid_t uid, Time cost, Time now) {
   if (users_.size() >= kMostUsers && !users_.contains(uid)) forget_idle(now);
   User& user = users_[uid];
   user.paid_up = std::max(user.paid_up, now - cost) + cost * kShares;
-  user.paid_up = std::min(user.paid_up, now + kLongest);
+  if (alone(uid, now)) user.paid_up = std::min(user.paid_up, now + kBurst * kShares);
 }
 
 Ration::Time Ration::rest(uid_t uid, Time now) {

@@ -11,8 +11,9 @@
 // A rest ends when half of the burst is there again: a flooder's pieces are then half as long as its first,
 // and so are the waits behind them.
 //
-// A user with several uids is several users. Who is alone takes all there is: nobody waits for what resting
-// would leave.
+// What was taken is paid in full, however much it was: else one request that is long enough would buy the loop
+// for a price of its own choice. Who is alone takes all there is, and owes nobody anything for it: nobody waits
+// for what resting would leave. A user with several uids is several users.
 #pragma once
 
 #include <sys/types.h>
@@ -31,8 +32,6 @@ class Ration {
   static constexpr int kShares = 2;
   /// What it may take in one go: a few requests.
   static constexpr Time kBurst = std::chrono::microseconds(200);
-  /// Nobody rests for longer, whatever was done before.
-  static constexpr Time kLongest = std::chrono::milliseconds(20);
   /// Others count for so long after they were last served.
   static constexpr Time kCompany = std::chrono::seconds(60);
 

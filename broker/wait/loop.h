@@ -57,6 +57,10 @@ class Loop {
   /// Lets everything that is already due run first: co_await loop.yield().
   auto yield() { return Yield{*this}; }
 
+  /// Within long work for somebody: lets others go first, and for as long as he has had more than his share.
+  /// co_await loop.give_way()
+  auto give_way() { return GiveWay{*this, {}}; }
+
   /// Readiness of one descriptor. At most one waiter for each direction at a time.
   class Watch {
    public:
@@ -110,6 +114,14 @@ class Loop {
     void await_resume() noexcept {}
   };
 
+  struct GiveWay {
+    Loop& loop;
+    Timer timer;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    inline void await_suspend(std::coroutine_handle<> waiting);
+    void await_resume() noexcept {}
+  };
+
   struct Implementation;
   Meter meter_;
   std::unique_ptr<Implementation> implementation_;
@@ -138,6 +150,11 @@ inline void Loop::Sleep::await_suspend(std::coroutine_handle<> waiting) {
 }
 inline void Loop::Yield::await_suspend(std::coroutine_handle<> waiting) {
   loop.post(Waiter(loop, waiting));
+}
+inline void Loop::GiveWay::await_suspend(std::coroutine_handle<> waiting) {
+  const Meter::Time rest = loop.meter().settle();
+  if (rest <= Meter::Time::zero()) return loop.post(Waiter(loop, waiting));
+  timer = loop.after(rest, [waiter = Waiter(loop, waiting)] { waiter.resume(); });
 }
 inline void Loop::Watch::Awaiter::await_suspend(std::coroutine_handle<> waiting) {
   watch.wait(direction, Waiter(*watch.loop_, waiting), &ready);

@@ -20,4 +20,11 @@ Meter::Account Meter::turn_to(Account account) {
   return std::exchange(account_, account);
 }
 
+Meter::Time Meter::settle() {
+  if (!account_) return Time::zero();
+  const Account account = turn_to(std::nullopt);
+  turn_to(account);
+  return rest_ ? rest_(*account) : Time::zero();
+}
+
 }  // namespace mapcap::broker

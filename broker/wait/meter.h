@@ -27,12 +27,17 @@ class Meter {
   /// nothing is measured.
   void on_charge(std::function<void(uid_t account, Time cost)> charge) { charge_ = std::move(charge); }
 
+  /// `rest` says for how long an account is to leave the loop to others. Without one nobody is.
+  void on_rest(std::function<Time(uid_t account)> rest) { rest_ = std::move(rest); }
+
   [[nodiscard]] Account account() const { return account_; }
 
   /// For work that another thread or process did for an account.
   void charge(uid_t account, Time cost) const {
     if (charge_) charge_(account, cost);
   }
+  /// Charges what was worked so far for whoever it is for, and says how long he is to rest.
+  Time settle();
 
   /// Until it ends, work is for `account`; then again for whom it was before. Not across a co_await: what
   /// runs meanwhile would be charged too.
@@ -53,6 +58,7 @@ class Meter {
   Account turn_to(Account account);
 
   std::function<void(uid_t, Time)> charge_;
+  std::function<Time(uid_t)> rest_;
   Account account_;
   Time since_{0};  ///< worked() when it became this account's.
 };

@@ -87,7 +87,8 @@ class DyingPool final : public pool::Pool {
     step("swept", name());
     return done;
   }
-  std::uint32_t bad_blocks(const pool::Extent& extent) override { return real_->bad_blocks(extent); }
+  [[nodiscard]] bool wears_out() const override { return real_->wears_out(); }
+  std::uint32_t bad_blocks(std::uint64_t word) override { return real_->bad_blocks(word); }
 
  private:
   [[nodiscard]] const std::string& name() const { return real_->facts().name; }

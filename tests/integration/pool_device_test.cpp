@@ -191,9 +191,9 @@ TEST_F(DevicePoolTest, ADeviceOfALostRegionIsGivenToNobodyAndATakenOneIsNoLostRe
 TEST_F(DevicePoolTest, BadBlocksAreToldAndNeverGrantedAfresh) {
   auto taken = carve(kSmall);
   ASSERT_TRUE(taken);
-  EXPECT_EQ(pool->bad_blocks(taken.value()), 0U);
+  EXPECT_EQ(pool->bad_blocks(taken.value().word()), 0U);
   damaged = kSmall;
-  EXPECT_EQ(pool->bad_blocks(taken.value()), 8U);
+  EXPECT_EQ(pool->bad_blocks(taken.value().word()), 8U);
   { const Extent undone = std::move(taken.value()); }
   EXPECT_THAT(carve(kSmall).error().sentence, HasSubstr("bad blocks"));
   EXPECT_TRUE(carve(kLarge));

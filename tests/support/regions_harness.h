@@ -137,6 +137,10 @@ class RegionsTest : public testing::Test {
     ask.name = name;
     return body<schema::Revoked>(who, [&](broker::Caller caller) { return regions_->revoke(caller, ask); });
   }
+  Result<schema::Shown> show(const Who& who, const std::string& name) {
+    const schema::Show ask{name};
+    return body<schema::Shown>(who, [&](broker::Caller caller) { return regions_->show(caller, ask); });
+  }
   Result<schema::Listing> list(const Who& who, const schema::List& ask) {
     return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });
   }

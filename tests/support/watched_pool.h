@@ -23,8 +23,8 @@ class WatchedPool final : public broker::pool::Pool {
   /// What a pool says that populates what it carves.
   void be_slow() { quick_ = false; }
 
-  /// How often `what` ("carve", "cut", "held", "free", "discard") was done by the calling thread, and by
-  /// others.
+  /// How often `what` ("carve", "cut", "held", "free", "bad_blocks", "discard") was done by the calling
+  /// thread, and by others.
   struct Count {
     std::size_t here = 0;
     std::size_t elsewhere = 0;
@@ -61,6 +61,11 @@ class WatchedPool final : public broker::pool::Pool {
   Result<void> free(Extent& extent, const Progress& progress) override {
     note("free");
     return inner_->free(extent, progress);
+  }
+  [[nodiscard]] bool wears_out() const override { return true; }
+  std::uint32_t bad_blocks(std::uint64_t) override {
+    note("bad_blocks");
+    return 3;
   }
   void discard(Extent& extent) noexcept override {
     note("discard");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "schema/glob.h"
 #include "schema/region_name.h"
 
 namespace mapcap::schema {

@@ -63,13 +63,13 @@ TEST(Ration, ALightUserNeverRestsBesideAFlooder) {
   EXPECT_GT(ration.rest(kFlooder, kNow + 1s), 0ns);
 }
 
-TEST(Ration, ARestEndsWhenItIsOverAndIsBounded) {
+TEST(Ration, DebtsArePaidInFullAndThenOver) {
   Ration ration;
   ration.charge(kOther, kRequest, kNow);
   ration.charge(kFlooder, 10s, kNow);
   const Time rest = ration.rest(kFlooder, kNow);
-  EXPECT_GT(rest, 0ns);
-  EXPECT_LE(rest, Ration::kLongest);
+  EXPECT_GE(rest, 10s * (Ration::kShares - 1) - Ration::kBurst * Ration::kShares);
+  EXPECT_LE(rest, 10s * (Ration::kShares - 1));
   EXPECT_GT(ration.rest(kFlooder, kNow + rest - 1ns), 0ns);
   EXPECT_EQ(ration.rest(kFlooder, kNow + rest), 0ns);
   // And with it the next requests are free.
@@ -91,6 +91,13 @@ TEST(Ration, AFloodersPiecesAreHalfAsLongAsItsFirst) {
     now += ration.rest(kFlooder, now);
     EXPECT_LE(piece(), first / 2 + 1);
   }
+}
+
+TEST(Ration, WhatOneTookAloneIsOwedToNobodyWhoComesLater) {
+  Ration ration;
+  ration.charge(kFlooder, 10s, kNow);
+  ration.charge(kOther, kRequest, kNow);
+  EXPECT_LE(ration.rest(kFlooder, kNow), Ration::kBurst * Ration::kShares);
 }
 
 TEST(Ration, CompanyIsForgottenAfterAMinute) {

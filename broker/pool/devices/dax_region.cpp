@@ -169,8 +169,9 @@ class DaxRegionPool final : public Pool {
     return known && known->verified;
   }
 
-  std::uint32_t bad_blocks(const Extent& extent) override {
-    const std::optional<Known> known = find(extent.word());
+  [[nodiscard]] bool wears_out() const override { return true; }
+  std::uint32_t bad_blocks(std::uint64_t word) override {
+    const std::optional<Known> known = find(word);
     if (!known) return 0;
     std::uint64_t sectors = 0;
     for (const ByteRange& part : damaged_parts(known->node.sysfs, known->node.ranges)) {

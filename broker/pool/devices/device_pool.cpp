@@ -133,8 +133,9 @@ class DevicePool final : public Pool {
     return parts_.end_holders ? parts_.end_holders(extent.fd()) : Result<std::size_t>(std::size_t{0});
   }
 
-  std::uint32_t bad_blocks(const Extent& extent) override {
-    const std::optional<std::size_t> found = find(extent.word());
+  [[nodiscard]] bool wears_out() const override { return static_cast<bool>(parts_.bad_blocks); }
+  std::uint32_t bad_blocks(std::uint64_t word) override {
+    const std::optional<std::size_t> found = find(word);
     return found && parts_.bad_blocks ? parts_.bad_blocks(parts_.devices[*found]) : 0;
   }
 

@@ -150,9 +150,12 @@ class DaxFilePool final : public Pool {
     return check_strangers();
   }
 
-  std::uint32_t bad_blocks(const Extent& extent) override {
+  [[nodiscard]] bool wears_out() const override { return true; }
+  std::uint32_t bad_blocks(std::uint64_t word) override {
+    const Result<Fd> file = files_.open(word);
+    if (!file) return 0;
     std::uint64_t sectors = 0;
-    for (const ByteRange& range : bad_blocks_.in(extent.fd(), Reading::recent))
+    for (const ByteRange& range : bad_blocks_.in(file.value().borrow(), Reading::recent))
       sectors += range.size / kSector;
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(sectors, ~0U));
   }
