@@ -222,19 +222,19 @@ class MemoryPool final : public Pool {
     return open_elsewhere(probe.borrow());
   }
 
-  Result<void> free(Extent& extent, const Progress&) override {
+  Result<void> free(Extent& extent, const Progress& progress) override {
     // The kernel zeroes pages before anybody gets them. A sealed region's holders may have touched it after
     // the punch: nothing of that reaches anybody else.
-    empty(extent);
+    empty(extent, progress);
     return ok();
   }
 
-  void discard(Extent& extent) noexcept override { empty(extent); }
+  void discard(Extent& extent) noexcept override { empty(extent, nullptr); }
 
  private:
   /// Frees the pages here and now. Closing the last descriptor would too, but that may be the keeper's, for
   /// whom others wait. Where it does not work (secret memory, which knows no holes) closing has to do.
-  void empty(Extent& extent) const noexcept {
+  void empty(Extent& extent, const Progress& progress) const noexcept {
     const Fd fd = extent.take_fd();
     if (!fd.valid() || options_.secret) return;
     (void)clear_append_flag(fd.borrow());
@@ -243,9 +243,17 @@ class MemoryPool final : public Pool {
       Result<Fd> opened = reopen(fd.borrow(), O_RDWR);
       if (opened) writable = std::move(opened.value());
     }
-    const auto size = static_cast<off_t>(extent.size().value);
+    constexpr std::uint64_t kStep = 256U << 20U;
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return;
+    const auto size = static_cast<std::uint64_t>(status.st_size);  // 0 after most cuts.
     const BorrowedFd target = writable.valid() ? writable.borrow() : fd.borrow();
-    if (size > 0) ::fallocate(target.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size);
+    for (std::uint64_t done = 0; done < size; done += kStep) {
+      const std::uint64_t step = std::min(kStep, size - done);
+      ::fallocate(target.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(done),
+                  static_cast<off_t>(step));
+      if (progress) progress({done + step}, {size});
+    }
   }
 
   Result<Fd> huge_file() {

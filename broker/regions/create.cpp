@@ -141,6 +141,7 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
     carved = pool.carve(carving, nullptr);
   } else {
     auto tell = [this, session = caller.session, request = caller.request](ByteCount done, ByteCount total) {
+      Worker::pause();
       parts_.loop.post([this, session, request, done, total] {
         schema::Notice notice;
         notice.kind = schema::NoticeKind::progress;

@@ -343,7 +343,7 @@ Task<bool> Reclaim::free(RegionId id) {
   pool::Pool& pool = *region->pool->pool;
   // The thread's alone meanwhile: a region without an extent is one that nobody asks for its memory.
   auto extent = std::make_shared<pool::Extent>(std::move(region->extent));
-  auto scrub = [&pool, extent] { return pool.free(*extent, nullptr); };
+  auto scrub = [&pool, extent] { return pool.free(*extent, [](ByteCount, ByteCount) { Worker::pause(); }); };
   Result<void> freed = ok();
   if (costs_nothing(*region)) {
     freed = scrub();

@@ -1,12 +1,29 @@
 // Threads for slow work: scrubbing, truncation, msync, device control. The loop never blocks; it awaits.
+//
+// Work is for somebody: whoever the loop works for when it is submitted. Nobody's work waits for all that
+// another has queued:
+//
+//     next      of those with work waiting, whoever has had least of the threads' time so far
+//     at most   a quarter of the threads for one account (one thread at least), however many are idle: what
+//               cannot be interrupted takes as long as its owner likes, and the others must not wait for it
+//     pieces    long work says now and then that others may go first (Worker::pause): while somebody waits
+//     for a
+//               thread it stands aside, and goes on when it is its owner's turn again
+//
+// Who comes back after a while does not get what he did not use: his time begins at that of whoever has
+// least.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -14,10 +31,11 @@
 #include <vector>
 
 #include "broker/wait/loop.h"
+#include "broker/wait/meter.h"
 
 namespace mapcap::broker {
 
-/// A fixed set of threads with one queue, first in, first out. Signals are blocked in them.
+/// Signals are blocked in its threads. Work of one account begins in the order in which it was submitted.
 class Worker {
  public:
   /// Whether somebody waits for the work: `patient` threads give up the priority that the process has.
@@ -56,15 +74,47 @@ class Worker {
     return Awaiter{*this, std::forward<Given>(function), std::nullopt};
   }
 
-  /// Runs `work` on a thread. Thread-safe.
-  void submit(std::function<void()> work);
+  /// Runs `work` on a thread, for whom the loop works now. On the loop's thread.
+  void submit(std::function<void()> work) { submit(loop_.meter().account(), std::move(work)); }
+  /// The same for somebody. Thread-safe.
+  void submit(Meter::Account account, std::function<void()> work);
+
+  /// Within work, wherever it may take long and holds no lock: lets others have the thread first, if they
+  /// wait for one. Elsewhere without effect.
+  static void pause();
 
  private:
-  void serve(Pace pace);
+  using Time = std::chrono::steady_clock::duration;
+  struct Job;
+  /// What one account has here.
+  struct Share {
+    std::deque<std::function<void()>> waiting;
+    std::deque<Job*> aside;  ///< Work that paused, in the order in which it did.
+    std::size_t begun = 0;   ///< Threads that have work of it, at it or aside.
+    Time used{0};            ///< Of threads.
+  };
+  using Shares = std::map<Meter::Account, Share>;
+
+  void start_thread();
+  void serve();
+  void step_aside(Job& job);
+  /// Who is next; the end when nobody may have a thread now.
+  Shares::iterator next();
+  /// Wakes his work that stood aside first.
+  void let_go_on(Shares::iterator share);
+  static void count_time(Job& job);
+
   Loop& loop_;
+  const std::size_t at_once_;  ///< Threads at work.
+  const std::size_t for_one_;  ///< Of those, for one account.
+  const Pace pace_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
+  Shares shares_;
+  Time begin_{0};            ///< Where the time of an account begins that was idle.
+  std::size_t running_ = 0;  ///< Threads at work.
+  std::size_t aside_ = 0;    ///< Threads that stand aside.
+  std::size_t left_ = 0;     ///< Work that has not ended.
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
