@@ -107,7 +107,13 @@ Result<void> serve(const Config& config) {
   keeper_options.state_directory = config.state;
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
+  policy::Subordinates subordinates = policy::Subordinates::of_machine();
+  keeper_options.accounts = subordinates;
   Loop loop;  // Outlives all that waits on it; starts no thread.
+  Loop::Timer repeats;
+  report.use_timer([&](std::chrono::nanoseconds delay, std::function<void()> work) {
+    repeats = loop.after(delay, std::move(work));
+  });
   Start start(config.socket);
   MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
@@ -151,6 +157,7 @@ Result<void> serve(const Config& config) {
   Regions regions({loop, worker, scrubber, prober, directory, quotas, *ledger, *keeper, custody, listener,
                    report, clock, boot, pools},
                   config.policy);
+  regions.set_subordinates(subordinates);
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
   listener.set_handler(dispatch);
   Releases releases(
@@ -184,10 +191,11 @@ Result<void> serve(const Config& config) {
   quotas.set_memberships({});
   MAPCAP_TRY_VOID(sandbox::filter_system_calls());
 
+  Reload reload({accounts, regions, listener, report}, config.policy_path);
   bool stopping = false;
   loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
     if (number == SIGHUP) {
-      reload(config, regions, listener, report);
+      reload.ask();
       return;
     }
     if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.

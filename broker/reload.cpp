@@ -1,5 +1,7 @@
 #include "broker/reload.h"
 
+#include <utility>
+
 #include "base/machine/memory.h"
 #include "policy/load/loader.h"
 #include "policy/machine_share.h"
@@ -26,24 +28,41 @@ Result<void> check_unchanged(const policy::Policy& now, const policy::Policy& ne
 
 }  // namespace
 
-void reload(const Config& config, Regions& regions, Listener& listener, Report& report) {
-  auto loaded = config.policy_path.empty() ? policy::load_default() : policy::load_file(config.policy_path);
-  if (!loaded) {
-    report.policy_refused(loaded.error());
-    return;
+void Reload::ask() {
+  again_ = true;
+  if (std::exchange(running_, true)) return;
+  spawn(run());
+}
+
+Task<void> Reload::run() {
+  while (std::exchange(again_, false)) {
+    const auto read = [this] { return load_(); };
+    Loaded loaded = co_await parts_.accounts.run(read);
+    take(std::move(loaded));
   }
-  if (Result<void> fits = policy::check_machine(loaded.value()->pools(), machine::total_memory()); !fits) {
-    report.policy_refused(fits.error());
-    return;
+  running_ = false;
+}
+
+Reload::Loaded Reload::load(const std::string& path) {
+  Loaded loaded{path.empty() ? policy::load_default() : policy::load_file(path), {}};
+  if (loaded.policy) loaded.subordinates = policy::Subordinates::of_machine();
+  return loaded;
+}
+
+void Reload::take(Loaded loaded) {
+  if (!loaded.policy) return parts_.report.policy_refused(loaded.policy.error());
+  const std::shared_ptr<const policy::Policy>& next = loaded.policy.value();
+  if (Result<void> fits = policy::check_machine(next->pools(), machine::total_memory()); !fits) {
+    return parts_.report.policy_refused(fits.error());
   }
-  if (Result<void> same = check_unchanged(regions.policy(), *loaded.value()); !same) {
-    report.policy_refused(same.error());
-    return;
+  if (Result<void> same = check_unchanged(parts_.regions.policy(), *next); !same) {
+    return parts_.report.policy_refused(same.error());
   }
-  const policy::BrokerSettings& broker = loaded.value()->broker();
-  listener.set_limits({broker.max_connections, broker.max_connections_per_user});
-  regions.set_policy(loaded.value());
-  report.policy_reloaded(config.policy_path.empty() ? "(the built-in default)" : config.policy_path);
+  const policy::BrokerSettings& broker = next->broker();
+  parts_.listener.set_limits({broker.max_connections, broker.max_connections_per_user});
+  parts_.regions.set_subordinates(loaded.subordinates);
+  parts_.regions.set_policy(next);
+  parts_.report.policy_reloaded(path_.empty() ? "(the built-in default)" : path_);
 }
 
 }  // namespace mapcap::broker

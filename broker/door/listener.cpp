@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "schema/channel.h"
 
@@ -143,7 +145,9 @@ void Listener::start() {
 
 void Listener::stop() {
   watch_.cancel();
-  for (auto& [id, session] : sessions_) session->close();
+  std::vector<std::shared_ptr<Session>> open;  // Those that drain leave at once.
+  for (const auto& [id, session] : sessions_) open.push_back(session);
+  for (const std::shared_ptr<Session>& session : open) session->close();
 }
 
 Task<void> Listener::accept_all() {
@@ -247,9 +251,9 @@ bool Listener::make_room(std::uint32_t account) {
     if (least_missed == nullptr || session->missed() < least_missed->missed()) least_missed = session.get();
   }
   if (least_missed == nullptr) return false;
-  least_missed->yield();
   shares_.remove(*yielding);
   ++ending_;
+  least_missed->yield();  // May be gone by now.
   return true;
 }
 

@@ -1,5 +1,8 @@
 #include "broker/door/session.h"
 
+#include <sys/socket.h>
+
+#include <utility>
 #include <variant>
 
 #include "schema/channel.h"
@@ -34,6 +37,16 @@ void Session::start() {
 void Session::close() {
   closed_ = true;
   watch_.cancel();
+  if (!draining_) return;
+  // The drain goes on for as long as the holders please; its client, and the place that he takes, need not.
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  leave();
+}
+
+void Session::leave() {
+  if (std::exchange(left_, true)) return;
+  connection_.end();
+  parts_.handler.ended(*this);
 }
 
 Task<void> Session::serve(std::shared_ptr<Session> self) {
@@ -42,7 +55,7 @@ Task<void> Session::serve(std::shared_ptr<Session> self) {
   for (bool more = true; more && !closed_;) more = co_await answer_next();
   closed_ = true;
   watch_.cancel();
-  parts_.handler.ended(*this);
+  leave();
   self.reset();
 }
 

@@ -48,7 +48,7 @@ class Session : public std::enable_shared_from_this<Session> {
           Charge connection);
 
   /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
-  /// itself alive meanwhile.
+  /// itself alive meanwhile. Of a drain that is under way then, nothing but the drain is left.
   void start();
   void close();
 
@@ -59,8 +59,7 @@ class Session : public std::enable_shared_from_this<Session> {
     close();
   }
   [[nodiscard]] bool yielded() const { return yielded_; }
-  /// Not while it waits for a drain, which close() does not end.
-  [[nodiscard]] bool may_yield() const { return !closed_ && !draining_; }
+  [[nodiscard]] bool may_yield() const { return !closed_; }
   /// How much a session is missed, in order: one that never said hello least, one with a request under way
   /// most, and of idle ones that which was quiet for longer less.
   [[nodiscard]] std::tuple<bool, bool, std::chrono::steady_clock::time_point> missed() const {
@@ -92,6 +91,8 @@ class Session : public std::enable_shared_from_this<Session> {
   static constexpr std::chrono::seconds kSendDeadline{30};
 
   Task<void> serve(std::shared_ptr<Session> self);
+  /// Once: tells the handler that it has ended.
+  void leave();
   Task<bool> answer_next();
   Task<bool> deliver(std::uint64_t request, Delivery delivery);
   Task<bool> send_packet(schema::Packet packet, BorrowedFd fd);
@@ -111,6 +112,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool flushing_ = false;
   bool closed_ = false;
   bool yielded_ = false;
+  bool left_ = false;
   bool busy_ = false;      ///< A request is under way.
   bool draining_ = false;  ///< It is a revoke that waits for holders.
   std::chrono::steady_clock::time_point quiet_since_ = std::chrono::steady_clock::now();

@@ -142,6 +142,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
     send_unsent();
   }
 
+  void set_accounts(policy::Subordinates accounts) override { options_.accounts = std::move(accounts); }
   void on_release(std::function<void(confine::GrantId)> released) override {
     released_ = std::move(released);
   }
@@ -179,7 +180,8 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   /// Forks a keeper and waits for it.
   Result<void> begin() {
-    MAPCAP_TRY(KeeperHandle handle, fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle));
+    MAPCAP_TRY(KeeperHandle handle,
+               fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts));
     auto inventory = receive_inventory(handle, options_.kill_after);
     if (!inventory) {
       signal_keeper(handle.process.borrow(), SIGKILL);
@@ -350,7 +352,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   void start_again() {
     last_start_ = Clock::now();
     starting_ = Inventory();
-    auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle);
+    auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts);
     if (!handle) {
       clone_.disconnect("the keeper cannot be started again: " + handle.error().sentence,
                         CloneConfiner::Lasts::no);

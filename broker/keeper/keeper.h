@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "broker/confine/confiner.h"
 #include "broker/wait/loop.h"
+#include "policy/subordinates.h"
 
 namespace mapcap::broker::keeper {
 
@@ -21,6 +22,8 @@ struct KeeperOptions {
   std::chrono::milliseconds kill_after{
       10000};                     ///< A keeper that stays silent that long is killed and replaced.
   std::chrono::seconds idle{60};  ///< A keeper with neither a broker nor anything to keep ends after this.
+  policy::Subordinates
+      accounts{};  ///< Who stands behind a uid: his requests to the keeper are counted as one's.
 };
 
 /// Memory that the keeper carried over an earlier broker's death.
@@ -74,6 +77,9 @@ class Keeper {
   virtual void guard(RegionId region, BorrowedFd fd) = 0;
   /// The keeper closes its descriptor.
   virtual void drop(RegionId region) = 0;
+
+  /// Who stands behind a uid, for keepers that start from now on: one that serves keeps what it was told.
+  virtual void set_accounts(policy::Subordinates /*accounts*/) {}
 
   /// Called on the loop when the last descriptor and the last mapping of a grant are gone (FUSE FORGET).
   virtual void on_release(std::function<void(confine::GrantId)> released) = 0;

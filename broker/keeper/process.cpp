@@ -45,7 +45,7 @@ class KeeperProcess {
         root_(std::move(start.root)),
         listener_(std::move(start.listener)),
         page_(std::move(page)),
-        fuse_(device_.borrow(), page_),
+        fuse_(device_.borrow(), page_, std::move(start.accounts)),
         idle_(start.idle),
         first_grant_(start.first_grant),
         max_held_(max_descriptors > 64 ? max_descriptors - 64 : 0) {

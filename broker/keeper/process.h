@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "mapcap/fd.h"
+#include "policy/subordinates.h"
 
 namespace mapcap::broker::keeper {
 
@@ -16,6 +17,7 @@ struct KeeperStart {
   Fd listener;  ///< The adoption socket, bound; the keeper itself listens, so that peers see its pid.
   Fd broker;    ///< The end of a socket pair with the broker that forked it.
   std::uint64_t first_grant = 0;
+  policy::Subordinates accounts;     ///< Who stands behind a uid, as far as was known at the start.
   std::chrono::nanoseconds idle{0};  ///< How long it stays with neither a broker nor anything to keep.
 };
 

@@ -114,7 +114,8 @@ Result<Fd> open_state_directory(const std::string& path) {
 }
 
 Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
-                                 std::chrono::seconds idle, const char* socket_name) {
+                                 std::chrono::seconds idle, policy::Subordinates accounts,
+                                 const char* socket_name) {
   KeeperHandle keeper;
   Fd served;  // The keeper's own clone: the broker must not keep it, or a dead keeper's requests would hang.
   Fd mount;
@@ -139,7 +140,7 @@ Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds requ
   if (pid == 0) {
     // This stack is never returned to: ownership passes by number.
     run_keeper(KeeperStart{std::move(served), std::move(mount), Fd(page.fd().get()), std::move(listener),
-                           std::move(link.second), first, idle});
+                           std::move(link.second), first, std::move(accounts), idle});
   }
   const int failed = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -56,9 +56,10 @@ inline constexpr const char* kSocketName = "keeper.sock";
 inline constexpr const char* kSpareName = "keeper-spare.sock";
 
 /// Forks a keeper, which listens at `socket_name`. Its inventory (empty, but with limits) comes over the
-/// socket. `request_timeout`: mount_fuse; `idle`: KeeperOptions. Errors: `io`.
+/// socket. `request_timeout`: mount_fuse; `idle` and `accounts`: KeeperOptions. Errors: `io`.
 Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
-                                 std::chrono::seconds idle, const char* socket_name = kSocketName);
+                                 std::chrono::seconds idle, policy::Subordinates accounts,
+                                 const char* socket_name = kSocketName);
 
 /// Waits for the inventory of a keeper. Errors: `timed_out`, and those of Inventory::hear.
 Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nanoseconds patience);

@@ -3,6 +3,7 @@
 #include "broker/regions/regions.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "broker/books/quota_limits.h"
 #include "broker/ledger/strength.h"
@@ -166,8 +167,25 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
   co_return delivery;
 }
 
+Result<void> Regions::check_drains(std::uint32_t account) const {
+  const std::size_t most = policy_->broker().max_connections_per_user;
+  if (drains_.of(account) < most) return ok();
+  return failure(
+      ErrorCode::over_quota,
+      "user " + std::to_string(account) + " has " + std::to_string(most) +
+          " revokes that wait for holders, as many as he may have connections; end some by revoking their "
+          "regions without --drain",
+      {{"limit", std::to_string(most)}, {"used", std::to_string(drains_.of(account))}});
+}
+
 Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::revoke, ask.name));
+  std::optional<Drains::Place> place;
+  if (ask.drain) {
+    const std::uint32_t account = parts_.quotas.account_of(caller.subject.uid());
+    MAPCAP_CO_TRY_VOID(check_drains(account));
+    place.emplace(drains_, account);
+  }
   MAPCAP_CO_TRY(schema::Revoked revoked, co_await reclaim_.revoke(region->id(), {ask.drain, ask.within}));
   Delivery delivery;
   delivery.body = revoked;
@@ -206,6 +224,11 @@ void Regions::end(RegionId id) {
   reclaim_.revoke_in_background(id);
 }
 
+void Regions::set_subordinates(const policy::Subordinates& subordinates) {
+  parts_.quotas.set_subordinates(subordinates);
+  parts_.keeper.set_accounts(subordinates);
+}
+
 void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   policy_ = std::move(policy);
   connections_.set_grace(policy_->broker().grace);
@@ -215,7 +238,6 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
     if (rule.subject == SubjectKind::group && !rule.name.empty())
       parts_.quotas.name_group(rule.id, rule.name);
   }
-  parts_.quotas.set_subordinates(policy::Subordinates::of_machine());
 }
 
 /// The region of that name, if the caller may see it and the policy allows the verb on it.

@@ -15,6 +15,7 @@
 #include "broker/books/connections.h"
 #include "broker/books/directory.h"
 #include "broker/books/pools.h"
+#include "broker/drains.h"
 #include "broker/keeper/keeper.h"
 #include "broker/ledger/ledger.h"
 #include "broker/regions/clock.h"
@@ -62,6 +63,8 @@ class Regions {
 
   /// Takes effect with the next request; what exists is not touched.
   void set_policy(std::shared_ptr<const policy::Policy> policy);
+  /// Who stands behind a uid: quotas count from now on, and keepers that start from now on.
+  void set_subordinates(const policy::Subordinates& subordinates);
   [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
 
   Task<Result<Delivery>> create(Caller caller, schema::Create ask);
@@ -121,10 +124,12 @@ class Regions {
       users.insert(record.owner);
     }
   };
+  [[nodiscard]] Result<void> check_drains(std::uint32_t account) const;
 
   Parts parts_;
   LostNow lost_now_;
   std::shared_ptr<const policy::Policy> policy_;
+  Drains drains_;
   Reclaim reclaim_;
   Expiry expiry_;
   Connections connections_;

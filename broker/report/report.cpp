@@ -4,6 +4,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -119,8 +120,20 @@ void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const Fai
 }
 
 void LogReport::connection_refused(std::uint32_t uid, const Failure& error) {
-  if (!within_rate()) return;
-  line(SD_WARNING, "refused a connection of user " + std::to_string(uid) + ": " + error.sentence);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  tell_repeats(now);
+  const std::string what = "refused a connection of user " + std::to_string(uid) + ": " + error.sentence;
+  if (!refused_.first(what, now) || !within_rate()) return;
+  line(SD_WARNING, what);
+  tell_repeats(now);  // Later, what comes again from now on.
+}
+
+void LogReport::tell_repeats(Repeats::Time now) {
+  for (const Repeats::Again& one : refused_.over(now))
+    line(SD_WARNING, std::to_string(one.times) + " times more: " + one.key);
+  if (later_ && refused_.next() > Repeats::Time::zero())
+    later_(refused_.next() - now,
+           [this] { tell_repeats(std::chrono::steady_clock::now().time_since_epoch()); });
 }
 
 void LogReport::quarantined(std::string_view name, const Failure& error) {

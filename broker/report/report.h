@@ -1,14 +1,18 @@
 // What an operator wants to know, as named events. Logic holds no log lines: it names what happened.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "base/result.h"
 #include "base/units.h"
+#include "broker/report/repeats.h"
 
 namespace mapcap::broker {
 
@@ -78,7 +82,16 @@ class LogReport : public Report {
   void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
+  /// What calls `work` after that time, instead of what it was asked to call before; without it counts of
+  /// what was repeated are told with the next refusal.
+  using Later = std::function<void(std::chrono::nanoseconds, std::function<void()> work)>;
+  void use_timer(Later later) { later_ = std::move(later); }
+
  private:
+  void tell_repeats(Repeats::Time now);
+  Repeats refused_;
+  Later later_;
+
   /// A flood of refusals must not become a flood of log lines: at most kPerSecond of those, then a count.
   bool within_rate();
   static constexpr std::uint64_t kPerSecond = 10;

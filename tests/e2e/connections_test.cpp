@@ -8,7 +8,9 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <list>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -34,11 +36,13 @@ std::string small_policy() {
 /// A process of another user that connects so often, and keeps what it gets until it is ended.
 class Crowd {
  public:
-  Crowd(const BrokerProcess& broker, uid_t uid, int wanted) {
+  /// `use`: what it does with each of them, without waiting.
+  Crowd(const BrokerProcess& broker, uid_t uid, int wanted,
+        const std::function<void(Client&, int number)>& use = nullptr) {
     std::array<int, 2> news{};
     if (::pipe2(news.data(), O_CLOEXEC) != 0) return;
     child_ = ::fork();
-    if (child_ == 0) keep(broker, uid, wanted, news[1]);
+    if (child_ == 0) keep(broker, uid, wanted, use, news[1]);
     ::close(news[1]);
     std::array<int, 2> answer{-1, -1};
     if (::read(news[0], answer.data(), sizeof answer) == sizeof answer) {
@@ -58,7 +62,8 @@ class Crowd {
   ErrorCode refusal{};
 
  private:
-  [[noreturn]] static void keep(const BrokerProcess& broker, uid_t uid, int wanted, int news) {
+  [[noreturn]] static void keep(const BrokerProcess& broker, uid_t uid, int wanted,
+                                const std::function<void(Client&, int number)>& use, int news) {
     if (::setresgid(uid, uid, uid) != 0 || ::setresuid(uid, uid, uid) != 0) ::_exit(1);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     std::vector<Client> clients;
@@ -68,6 +73,7 @@ class Crowd {
     } catch (const Error& error) {
       answer[1] = static_cast<int>(error.code());
     }
+    for (std::size_t i = 0; use && i < clients.size(); ++i) use(clients[i], static_cast<int>(i));
     answer[0] = static_cast<int>(clients.size());
     (void)!::write(news, answer.data(), sizeof answer);
     for (;;) ::pause();
@@ -123,6 +129,52 @@ TEST_F(ConnectionsTest, AmongManyUsersWithOneEachNobodyYieldsAndRootGetsInAllThe
   EXPECT_EQ(late.refusal, ErrorCode::exhausted);
   Client root = broker.connect();
   for (uid_t i = 0; i < kAtMost; ++i) EXPECT_EQ(connections_of(root, kFirst + i), 1U);
+}
+
+TEST_F(ConnectionsTest, WhoLetsAllHisConnectionsWaitForHoldersGivesThemUpAllTheSame) {
+  Client root = broker.connect();
+  std::vector<Grant> held;
+  for (int i = 0; i < kPerUser; ++i) {
+    RegionSpec wanted;
+    wanted.name = "a/" + std::to_string(i);
+    wanted.size = 4096;
+    wanted.lifetime = Lifetime::persistent();
+    wanted.mode = 0666;
+    EXPECT_EQ(as_user(kFirst,
+                      [&] {
+                        broker.connect().create(wanted);
+                        return 0;
+                      }),
+              0);
+    held.push_back(root.open(wanted.name, Access::read_only));
+  }
+  const Crowd drains(broker, kFirst, kPerUser, [](Client& client, int number) {
+    std::thread([&client, number] {
+      try {
+        RevokeOptions options;
+        options.drain = true;
+        client.revoke("a/" + std::to_string(number), options);
+      } catch (const Error&) {
+        // Its connection was given up.
+      }
+    }).detach();
+  });
+  ASSERT_EQ(drains.connected, kPerUser);
+  const auto draining = [&root] {
+    int count = 0;
+    for (const RegionInfo& region : root.list()) count += region.state == RegionState::live ? 0 : 1;
+    return count;
+  };
+  for (int i = 0; i < 4000 && draining() < kPerUser; ++i) std::this_thread::sleep_for(5ms);
+  ASSERT_EQ(draining(), kPerUser);
+  // With root that is seven of eight.
+  std::list<Crowd> late;
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(late.emplace_back(broker, kFirst + 1 + static_cast<uid_t>(i), 1).connected, 1);
+  EXPECT_EQ(draining(), kPerUser) << "the drains go on";
+  held.clear();
+  for (int i = 0; i < 4000 && !root.list().empty(); ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(root.list().empty()) << "and end with the holders";
 }
 
 }  // namespace

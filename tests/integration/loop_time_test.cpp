@@ -5,8 +5,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
+#include "broker/door/listener.h"
+#include "broker/door/user_names.h"
+#include "broker/reload.h"
+#include "broker/turns/fair_gate.h"
+#include "policy/load/loader.h"
+#include "schema/channel.h"
 #include "tests/support/regions_harness.h"
 
 namespace mapcap::test {
@@ -15,6 +23,11 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Lifetime kPersistent{LifetimeKind::persistent, 0ns};
+
+constexpr const char* kOtherPolicy =
+    "[broker]\nmax_connections_per_user = 7\n"
+    "[pool.dram]\nbacking=\"memory\"\ncapacity=\"64M\"\nconfinement=\"sealed\"\n"
+    "[[rule]]\nany=true\nnames=[\"**\"]\n";
 
 class LoopTimeTest : public RegionsTest {};
 
@@ -106,6 +119,61 @@ TEST_F(LoopTimeTest, ALongListLeavesOthersTheirTurns) {
   EXPECT_GE(turns, 5U);
   until([] { return true; });
   for (std::uint64_t i = 1; i <= kMany; ++i) directory().remove({1'000'000 + i});
+}
+
+TEST_F(LoopTimeTest, NeitherThePolicyFileNorItsNamesAreAskedForOnTheLoop) {
+  broker::FairGate gate(loop());
+  broker::UserNames names(loop(), worker());
+  auto ends = schema::socket_pair();
+  ASSERT_TRUE(ends);
+  broker::Listener listener(loop(), gate, report(), quotas(), names, std::move(ends.value().first), {});
+  std::vector<std::thread::id> threads;
+  broker::Reload reload({worker(), regions(), listener, report()}, "", [&] {
+    threads.push_back(std::this_thread::get_id());
+    broker::Reload::Loaded loaded{policy::load_text(kOtherPolicy, "policy.toml", policy::system_accounts()),
+                                  policy::Subordinates::parse("1000:100000:65536\n", policy::Accounts{})};
+    return loaded;
+  });
+  loop().post([&] {
+    reload.ask();
+    reload.ask();  // The file may have changed since.
+    EXPECT_TRUE(threads.empty());
+  });
+  ASSERT_TRUE(until([&] { return threads.size() == 2 && quotas().account_of(100'001) == 1000; }));
+  for (const std::thread::id thread : threads) EXPECT_NE(thread, std::this_thread::get_id());
+  EXPECT_EQ(regions().policy().broker().max_connections_per_user, 7U) << "it is in force";
+}
+
+TEST_F(LoopTimeTest, ADrainTakesOneOfAsManyPlacesAsAUserMayHaveConnections) {
+  const Who owner;
+  ASSERT_TRUE(create(owner, "a/one", kPersistent));
+  ASSERT_TRUE(create(owner, "a/two", kPersistent));
+  std::vector<ErrorCode> refused;
+  const policy::Subject subject = policy::Subject::for_explanation(owner.uid, owner.uid, {}, "u");
+  // Held by nobody, so that they end by themselves.
+  const std::size_t most = regions().policy().broker().max_connections_per_user;
+  std::size_t ended = 0;
+  struct Ask {
+    static broker::Task<void> of(broker::Regions& all, const policy::Subject& who, std::string name,
+                                 std::vector<ErrorCode>& codes, std::size_t& over) {
+      schema::Revoke ask;
+      ask.name = std::move(name);
+      ask.drain = true;
+      ask.within = 20s;
+      auto answer = co_await all.revoke(broker::Caller{who, 1, {}, 1}, ask);
+      if (!answer) codes.push_back(answer.error().code);
+      ++over;
+    }
+  };
+  loop().post([&] {
+    // All before the first has had an answer of the ledger's thread.
+    for (std::size_t i = 0; i <= most; ++i)
+      broker::spawn(Ask::of(regions(), subject, "a/one", refused, ended));
+  });
+  ASSERT_TRUE(until([&] { return ended == most + 1; }));
+  ASSERT_EQ(refused.size(), 1U);
+  EXPECT_EQ(refused.front(), ErrorCode::over_quota);
+  ASSERT_TRUE(revoke(owner, "a/two")) << "and without a drain there is no limit";
 }
 
 TEST_F(LoopTimeTest, ACreateThatIsUndoneFreesWhatItPopulatedOffTheLoop) {

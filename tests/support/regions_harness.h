@@ -105,6 +105,8 @@ class RegionsTest : public testing::Test {
   broker::Regions& regions() { return *regions_; }
   broker::Directory& directory() { return directory_; }
   broker::Quotas& quotas() { return quotas_; }
+  broker::Worker& worker() { return harness_.worker; }
+  broker::Report& report() { return report_; }
   WatchedPool& pool() { return *pool_; }
   IdleKeeper& keeper() { return keeper_; }
 

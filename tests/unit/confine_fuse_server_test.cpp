@@ -241,6 +241,29 @@ TEST_F(FuseServerTest, FloodersAnswerIsHeldBackAndThenGiven) {
   EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
 }
 
+TEST_F(FuseServerTest, TheUidsThatAUserWasLentShareHisRate) {
+  const policy::Subordinates lent = policy::Subordinates::parse("1000:100000:65536\n", policy::Accounts{});
+  FuseServer server(ends_.second.borrow(), page_, lent);
+  const auto held = [&](std::uint32_t uid) {
+    fuse_in_header header{};
+    header.len = sizeof header;
+    header.opcode = FUSE_READ;
+    header.unique = ++unique_;
+    header.nodeid = kGrant;
+    header.uid = uid;
+    header.pid = stranger().tid;
+    EXPECT_EQ(::send(ends_.first.get(), &header, sizeof header, 0), static_cast<ssize_t>(sizeof header));
+    EXPECT_EQ(server.serve(2, now_), FuseServer::Served::drained);
+    return !answer().any;
+  };
+  for (int i = 0; i < Throttle::kBurst; ++i)
+    ASSERT_FALSE(held(i % 2 == 0 ? 1000 : 100'000 + static_cast<std::uint32_t>(i))) << i;
+  EXPECT_TRUE(held(1000));
+  EXPECT_TRUE(held(165'535));
+  EXPECT_FALSE(held(165'536)) << "nobody lent it to him";
+  EXPECT_FALSE(held(1001));
+}
+
 TEST_F(FuseServerTest, AnswerThatNobodyTakesMakesNoNode) {
   page_.let_open(opening());
   fuse_in_header header{};

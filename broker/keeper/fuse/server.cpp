@@ -88,7 +88,7 @@ void FuseServer::handle(const fuse_in_header& header, Payload body, Time now) {
     if (header.opcode == FUSE_OPEN) return open_node(header, body);
     if (header.opcode == FUSE_GETATTR) return get_attributes(header);
   }
-  const Time hold = throttle_.charge(header.uid, now);
+  const Time hold = throttle_.charge(accounts_.account_of(header.uid), now);
   if (hold == Time::zero()) return handle_holder(header, body);
   const std::size_t keep = std::min(body.size(), kMostHeldBody);
   held_.emplace(now + hold, Held{header, {body.begin(), body.begin() + static_cast<std::ptrdiff_t>(keep)}});

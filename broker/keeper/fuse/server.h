@@ -20,6 +20,7 @@
 #include "broker/keeper/fuse/throttle.h"
 #include "broker/keeper/issuing_page.h"
 #include "mapcap/fd.h"
+#include "policy/subordinates.h"
 
 namespace mapcap::broker::keeper {
 
@@ -44,7 +45,9 @@ class FuseServer {
   };
 
   /// Both outlive the server. `device` is non-blocking and INIT has been answered on its connection.
-  FuseServer(BorrowedFd device, const IssuingPage& page) : device_(device), page_(page) {}
+  /// `accounts` tells who stands behind a uid: requests are counted for him.
+  FuseServer(BorrowedFd device, const IssuingPage& page, policy::Subordinates accounts = {})
+      : device_(device), page_(page), accounts_(std::move(accounts)) {}
 
   /// Answers at most `limit` requests, charging them at `now`.
   Served serve(std::size_t limit, Time now);
@@ -87,6 +90,7 @@ class FuseServer {
   std::unordered_map<std::uint64_t, std::weak_ptr<const std::string>> labels_;  ///< By region.
   std::vector<confine::GrantId> released_;
 
+  const policy::Subordinates accounts_;
   Throttle throttle_;
   /// A request whose answer is held back, as it was read.
   struct Held {
