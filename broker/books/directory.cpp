@@ -7,16 +7,24 @@
 namespace mapcap::broker {
 
 void Grants::add(Grant grant) {
-  ++holders_[{grant.holder, grant.rights}];
   const confine::GrantId id = grant.id;
+  holders_[{grant.holder, grant.rights}].insert(id);
   by_id_.insert_or_assign(id, std::move(grant));
+}
+
+const Grant* Grants::one_of(std::uint32_t uid) const {
+  if (holders_.empty()) return nullptr;
+  auto holder = holders_.lower_bound({uid, Access::read_only});
+  if (holder == holders_.end() || holder->first.first != uid) holder = holders_.begin();
+  return &by_id_.at(*holder->second.begin());
 }
 
 void Grants::remove(confine::GrantId id) {
   const auto found = by_id_.find(id);
   MAPCAP_INVARIANT(found != by_id_.end(), "a grant ends twice");
   const auto holder = holders_.find({found->second.holder, found->second.rights});
-  if (--holder->second == 0) holders_.erase(holder);
+  holder->second.erase(id);
+  if (holder->second.empty()) holders_.erase(holder);
   by_id_.erase(found);
 }
 

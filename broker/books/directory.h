@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -41,9 +42,14 @@ class Grants {
 
   [[nodiscard]] bool empty() const { return by_id_.empty(); }
   [[nodiscard]] std::size_t size() const { return by_id_.size(); }
-  /// How many grants each holder has.
-  [[nodiscard]] const std::map<Holder, std::uint32_t>& holders() const { return holders_; }
+  /// The grants of each holder.
+  [[nodiscard]] const std::map<Holder, std::unordered_set<confine::GrantId>>& holders() const {
+    return holders_;
+  }
   [[nodiscard]] const std::unordered_map<confine::GrantId, Grant>& by_id() const { return by_id_; }
+
+  /// One of this uid's, else anybody's, else null.
+  [[nodiscard]] const Grant* one_of(std::uint32_t uid) const;
 
   void add(Grant grant);
   /// The grant must be one of them.
@@ -51,7 +57,7 @@ class Grants {
 
  private:
   std::unordered_map<confine::GrantId, Grant> by_id_;
-  std::map<Holder, std::uint32_t> holders_;
+  std::map<Holder, std::unordered_set<confine::GrantId>> holders_;
 };
 
 struct Region {

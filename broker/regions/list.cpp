@@ -90,9 +90,9 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::show, ask.name));
   schema::Shown shown;
   shown.region = describe(*region);
-  for (const auto& [holder, count] : region->grants.holders()) {
+  for (const auto& [holder, grants] : region->grants.holders()) {
     if (shown.holders.size() == kShownHolders) break;
-    shown.holders.push_back({holder.first, holder.second, count});
+    shown.holders.push_back({holder.first, holder.second, static_cast<std::uint32_t>(grants.size())});
   }
   co_await tell_damage({&shown.region, 1});
   Delivery delivery;

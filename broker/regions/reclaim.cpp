@@ -84,6 +84,7 @@ void Reclaim::resume(RegionId id) {
     return;
   }
   region->cut = region->record.state != RegionState::quarantined;
+  charge_holders(*region);
   spawn(finish(id));
 }
 
@@ -196,6 +197,7 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   region = parts_.directory.find(id);
   if (done) {
     region->cut = true;
+    charge_holders(*region);
     Result<void> marked = co_await mark(id, RegionState::draining);
     if (!marked) {
       // The memory is cut whatever the record says, and a restart would cut it again. Go on.
@@ -212,6 +214,17 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   }
   region->changed->notify();
   co_return done;
+}
+
+/// What is left of a region that its owner could take away is left by those who hold on to it. As long as the
+/// owner is none of them it is charged to one who is, whatever his limits: the owner could do nothing about
+/// it. A sealed region stays its owner's: that he could not take it away was his choice.
+void Reclaim::charge_holders(Region& region) {
+  if (!region.cut || region.record.seal != SealKind::revocable) return;
+  const Grant* holder = region.grants.one_of(region.charge.payer());
+  if (holder == nullptr || holder->charge.payer() == region.charge.payer()) return;
+  region.charge = parts_.quotas.restore({holder->charge.payer(), holder->charge.group(), region.record.pool},
+                                        region.charge.amount());
 }
 
 Task<Result<void>> Reclaim::outlast_holders(RegionId id) {

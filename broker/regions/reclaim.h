@@ -44,6 +44,7 @@ class Reclaim {
     Worker& scrubber;  ///< Frees, which may take as long as a terabyte takes.
     Worker& prober;    ///< Questions whose answer takes as long as the machine has locks; one thread.
     Directory& directory;
+    Quotas& quotas;
     ledger::Ledger& ledger;
     Custody& custody;
     Notifier& notifier;
@@ -61,11 +62,17 @@ class Reclaim {
   /// The same without anybody to answer: expiry, an abandoned create.
   void revoke_in_background(RegionId id);
 
+  /// One of its grants is gone.
+  void released(Region& region, std::uint32_t payer) {
+    if (region.charge.payer() == payer) charge_holders(region);
+  }
+
   /// After a restart: takes a region that was on its way further on it.
   void resume(RegionId id);
 
  private:
   Task<void> resume_cut(RegionId id);
+  void charge_holders(Region& region);
   Task<Result<void>> mark(RegionId id, RegionState state);
   Task<void> drain_holders(RegionId id, Drain drain);
   Task<Result<void>> cut(RegionId id);

@@ -197,8 +197,8 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
-      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.ledger,
-                parts.custody, parts.notifier, parts.report,
+      reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.quotas,
+                parts.ledger, parts.custody, parts.notifier, parts.report,
                 [this](const Region& region) { end_lifetime(region); }}),
       expiry_(parts.loop, parts.clock,
               {[this](RegionId id) { end(id); },
@@ -214,6 +214,14 @@ Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
                }}),
       connections_(parts.loop, [this](RegionId id) { end(id); }) {
   set_policy(policy_);
+}
+
+bool Regions::released(confine::GrantId grant) {
+  const std::optional<std::uint32_t> holder = holder_of(grant);
+  Region* region = parts_.directory.release(grant);
+  if (region == nullptr) return false;
+  reclaim_.released(*region, parts_.quotas.account_of(*holder));
+  return true;
 }
 
 /// Its time has come: on the account of whoever owns it.

@@ -83,7 +83,7 @@ class Regions {
   };
   void recover(Inheritance inheritance);
   /// The kernel says that nothing of a grant is left. False when it is no region's.
-  bool released(confine::GrantId grant) { return parts_.directory.release(grant) != nullptr; }
+  bool released(confine::GrantId grant);
   /// The uid that a grant of a region was issued to; empty when it is no region's.
   [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
     return parts_.directory.holder_of(grant);

@@ -53,6 +53,82 @@ TEST_F(BookkeepingTest, SessionsThatEndedAreNotWatchersForEver) {
   ASSERT_TRUE(revoke(owner, "a/popular"));
 }
 
+// ---- who pays for what is left
+
+class LeftoverTest : public RegionsTest {
+ protected:
+  static constexpr std::uint32_t kOwner = 1000;
+  static constexpr std::uint32_t kReader = 2000;
+  static constexpr std::uint32_t kOther = 3000;
+
+  /// As if this user had been handed a grant that the kernel tells of.
+  void hold(broker::confine::GrantId grant, std::uint32_t uid) {
+    broker::Amount one;
+    one.grants = 1;
+    auto charge = quotas().reserve({uid, uid, "dram"}, one);
+    ASSERT_TRUE(charge);
+    directory().track(*directory().find("a/left"),
+                      {grant, Access::read_only, uid, std::move(charge.value())});
+  }
+  void make(SealKind seal) {
+    ASSERT_TRUE(create({}, "a/left", kPersistent, 0666, seal));
+    // What is tracked is not probed: the descriptor is only a number here.
+    ASSERT_EQ(charged(kOwner), 4096U);
+  }
+  std::uint64_t charged(std::uint32_t uid) {
+    for (const schema::QuotaInfo& slot : quotas().report_for(uid, {})) {
+      if (slot.pool == "dram") return slot.bytes;
+    }
+    return 0;
+  }
+};
+
+TEST_F(LeftoverTest, OfARegionThatWasTakenAwayWhoStillHoldsItPaysAndItsOwnerSeesWho) {
+  make(SealKind::revocable);
+  hold(1, kReader);
+  hold(2, kReader);
+  hold(3, kOther);
+  ASSERT_TRUE(revoke({}, "a/left"));
+  EXPECT_EQ(charged(kOwner), 0U);
+  EXPECT_EQ(charged(kReader) + charged(kOther), 4096U) << "once, whoever it is";
+  const auto shown = show({}, "a/left");
+  ASSERT_TRUE(shown);
+  EXPECT_THAT(shown.value().holders,
+              testing::UnorderedElementsAre(schema::Holder{kReader, Access::read_only, 2},
+                                            schema::Holder{kOther, Access::read_only, 1}));
+  // When one lets go the next pays.
+  regions().released(1);
+  regions().released(2);
+  EXPECT_EQ(charged(kReader), 0U);
+  EXPECT_EQ(charged(kOther), 4096U);
+  EXPECT_EQ(quotas().pool_used("dram"), 4096U);
+  regions().released(3);
+  ASSERT_TRUE(until([this] { return directory().size() == 0; }));
+  EXPECT_EQ(charged(kOther), 0U);
+}
+
+TEST_F(LeftoverTest, AnOwnerWhoHoldsItHimselfGoesOnPaying) {
+  make(SealKind::revocable);
+  hold(1, kReader);
+  hold(2, kOwner);
+  ASSERT_TRUE(revoke({}, "a/left"));
+  EXPECT_EQ(charged(kOwner), 4096U);
+  regions().released(2);
+  EXPECT_EQ(charged(kOwner), 0U);
+  EXPECT_EQ(charged(kReader), 4096U);
+  regions().released(1);
+  ASSERT_TRUE(until([this] { return directory().size() == 0; }));
+}
+
+TEST_F(LeftoverTest, ASealedRegionStaysItsOwners) {
+  make(SealKind::sealed);
+  hold(1, kReader);
+  ASSERT_TRUE(revoke({}, "a/left"));
+  EXPECT_EQ(charged(kOwner), 4096U);
+  regions().released(1);
+  ASSERT_TRUE(until([this] { return directory().size() == 0; }));
+}
+
 // ---- who is told
 
 class WatchersTest : public RegionsTest {};

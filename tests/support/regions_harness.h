@@ -118,8 +118,9 @@ class RegionsTest : public testing::Test {
   };
 
   Result<schema::Granted> create(const Who& who, const std::string& name, Lifetime lifetime,
-                                 std::uint32_t mode = 0600) {
+                                 std::uint32_t mode = 0600, std::optional<SealKind> seal = std::nullopt) {
     schema::Create ask;
+    ask.seal = seal;
     ask.name = name;
     ask.size = {4096};
     ask.mode = mode;

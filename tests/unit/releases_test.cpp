@@ -59,19 +59,28 @@ TEST_F(ReleasesTest, EachIsOnItsHoldersAccount) {
 
 TEST(Grants, HoldersAreCountedAsTheyComeAndGo) {
   Grants grants;
-  using Holders = std::map<Grants::Holder, std::uint32_t>;
+  using Holders = std::map<Grants::Holder, std::size_t>;
+  const auto counted = [&grants] {
+    Holders holders;
+    for (const auto& [holder, ids] : grants.holders()) holders[holder] = ids.size();
+    return holders;
+  };
   grants.add({1, Access::read_only, 5, {}});
   grants.add({2, Access::read_only, 5, {}});
   grants.add({3, Access::read_write, 5, {}});
   grants.add({4, Access::read_only, 6, {}});
   EXPECT_EQ(
-      grants.holders(),
+      counted(),
       (Holders{{{5, Access::read_only}, 2}, {{5, Access::read_write}, 1}, {{6, Access::read_only}, 1}}));
+  ASSERT_NE(grants.one_of(6), nullptr);
+  EXPECT_EQ(grants.one_of(6)->id, 4U);
+  ASSERT_NE(grants.one_of(7), nullptr) << "anybody's";
   for (const confine::GrantId id : {2U, 4U, 3U}) grants.remove(id);
-  EXPECT_EQ(grants.holders(), (Holders{{{5, Access::read_only}, 1}}));
+  EXPECT_EQ(counted(), (Holders{{{5, Access::read_only}, 1}}));
   grants.remove(1);
   EXPECT_TRUE(grants.empty());
   EXPECT_TRUE(grants.holders().empty());
+  EXPECT_EQ(grants.one_of(5), nullptr);
 }
 
 TEST(Grants, WhoWaitsForTheLastIsNotWokenForEach) {
