@@ -230,7 +230,9 @@ class Bench {
 
 void run(const Options& options) {
   pin(0, options.cpu);
-  BrokerProcess broker(open_policy("[[quota]]\nany = true\nconnections = 64\ngrants = 128\nregions = 128\n"));
+  BrokerProcess broker(open_policy("[pool." + std::string(kPopulatedPool) +
+                                   "]\nbacking = \"memory\"\ncapacity = \"256M\"\npopulate = true\n"
+                                   "[[quota]]\nany = true\nconnections = 64\ngrants = 128\nregions = 128\n"));
   broker.start();
   Client owner = broker.connect();
   RegionSpec shared;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@ Fd greeted(const BrokerProcess& broker) {
   (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
   return socket;
 }
+
+constexpr std::size_t kPage = 4096;
 
 RegionSpec spec(const std::string& name, std::uint64_t size) {
   RegionSpec wanted;
@@ -111,11 +114,65 @@ void read_a_grant(const BrokerProcess& broker) {
   for (;;) (void)!::read(grant.fd(), &byte, 1);
 }
 
+void map_often(const BrokerProcess& broker) {
+  constexpr int kMappings = 60'000;  // Below vm.max_map_count.
+  Client client = broker.connect();
+  std::vector<void*> mapped;
+  {
+    const Grant grant = client.create(spec("mapped/region", kPage), Access::read_write);
+    for (int i = 0; i < kMappings; ++i) {
+      void* at = ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, grant.fd(), 0);
+      if (at == MAP_FAILED) break;
+      [[maybe_unused]] const char touched = *static_cast<volatile char*>(at);
+      mapped.push_back(at);
+    }
+  }
+  client.revoke("mapped/region");
+  for (void* at : mapped) ::munmap(at, kPage);
+}
+
+void let_go_of_many(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  std::vector<Grant> held;
+  try {
+    for (;;) held.push_back(client.open(kSharedRegion, Access::read_only));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::over_quota) throw;
+  }
+}
+
+void list_with_stars(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  for (int i = 0; i < 100; ++i) {
+    RegionSpec wanted = spec("stars/" + std::string(240, 'a') + std::to_string(i), kPage);
+    try {
+      client.create(wanted);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::over_quota && error.code() != ErrorCode::exists) throw;
+    }
+  }
+  std::string glob = "stars/";
+  while (glob.size() < 250) glob += "*a";
+  glob += "*b";
+  for (;;) client.list(glob);
+}
+
+void populate_and_revoke(const BrokerProcess& broker) {
+  Client client = broker.connect();
+  RegionSpec wanted = spec("populated/region", 64U << 20U);
+  wanted.pool = kPopulatedPool;
+  for (;;) {
+    client.create(wanted);
+    client.revoke("populated/region");
+  }
+}
+
 }  // namespace
 
 const char* to_string(Attack attack) {
-  constexpr std::array kNames{"connections", "requests", "largest packets", "grants",
-                              "deaf",        "refused",  "churn",           "misread"};
+  constexpr std::array kNames{"connections", "requests",   "largest packets", "grants",
+                              "deaf",        "refused",    "churn",           "misread",
+                              "mappings",    "letting go", "stars",           "populating"};
   return kNames.at(static_cast<std::size_t>(attack));
 }
 
@@ -137,6 +194,14 @@ void carry_out(Attack attack, const BrokerProcess& broker, WhenFull when_full) {
       return create_and_revoke(broker);
     case Attack::misread:
       return read_a_grant(broker);
+    case Attack::mappings:
+      return map_often(broker);
+    case Attack::letting_go:
+      return let_go_of_many(broker);
+    case Attack::stars:
+      return list_with_stars(broker);
+    case Attack::populating:
+      return populate_and_revoke(broker);
   }
 }
 

@@ -18,6 +18,9 @@ inline constexpr uid_t kAttacker = 64001;
 /// A region that everybody may open ro; make it before Attack::grants.
 inline constexpr const char* kSharedRegion = "good/shared";
 
+/// A pool with `populate = true`, for Attack::populating.
+inline constexpr const char* kPopulatedPool = "populated";
+
 enum class Attack {
   connections,      ///< Opens connections, as many as it gets, and drops them.
   requests,         ///< Ten thousand requests ahead of their answers.
@@ -27,10 +30,15 @@ enum class Attack {
   refused,          ///< Asks for what it may not have, in a loop.
   churn,            ///< Creates, maps and revokes as fast as it can: all of it allowed.
   misread,          ///< Reads from a grant at full speed: each read asks the keeper, and is refused.
+  mappings,         ///< Maps one small region as often as a process may, and revokes it.
+  letting_go,       ///< Takes as many grants as it gets, and lets go of all of them at once.
+  stars,            ///< Lists regions with long names by a glob of stars.
+  populating,       ///< Creates and revokes regions of 64 MiB in kPopulatedPool, where there is one.
 };
 inline constexpr std::array kAttacks{Attack::connections, Attack::requests, Attack::largest_packets,
                                      Attack::grants,      Attack::deaf,     Attack::refused,
-                                     Attack::churn,       Attack::misread};
+                                     Attack::churn,       Attack::misread,  Attack::mappings,
+                                     Attack::letting_go,  Attack::stars,    Attack::populating};
 const char* to_string(Attack attack);
 
 /// What a flooder does whose socket takes no more: goes on trying, which costs a processor whatever the
