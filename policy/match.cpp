@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "schema/glob.h"
+#include "base/glob.h"
 
 namespace mapcap::policy {
 namespace {

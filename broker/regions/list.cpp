@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "broker/regions/regions.h"
 #include "schema/codec.h"
-#include "schema/glob.h"
+#include "base/glob.h"
 #include "schema/name_glob.h"
 
 namespace mapcap::broker {
@@ -56,7 +56,7 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
       co_return failure(ErrorCode::invalid, "\"" + presentable(ask.glob, 300) + "\" " + fault);
   }
   // Names lie in order: all that match begin with what stands before the glob's first wildcard.
-  const schema::Glob glob(ask.glob);
+  const Glob glob(ask.glob);
   position = std::max(position, Directory::Position{glob.plain(), 0});
   constexpr std::uint32_t kPage = schema::kMaxPacket / schema::kRegionInfoBytes - 8;
   const std::uint32_t limit = ask.limit == 0 ? kPage : std::min(ask.limit, kPage);

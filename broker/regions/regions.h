@@ -15,7 +15,7 @@
 #include "broker/books/connections.h"
 #include "broker/books/directory.h"
 #include "broker/books/pools.h"
-#include "broker/drains.h"
+#include "broker/books/drains.h"
 #include "broker/keeper/keeper.h"
 #include "broker/ledger/ledger.h"
 #include "broker/regions/clock.h"

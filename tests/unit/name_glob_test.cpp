@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/units.h"
-#include "schema/glob.h"
+#include "base/glob.h"
 #include "schema/region_name.h"
 
 namespace mapcap::schema {

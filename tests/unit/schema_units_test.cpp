@@ -1,6 +1,6 @@
 // Bytes, durations, modes and globs as people write them.
 #include "base/units.h"
-#include "schema/glob.h"
+#include "base/glob.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mapcap::schema {
+namespace mapcap {
 
 /// Shell-style match over whole strings: '?' one character but '/', '*' any but '/', '**' anything.
 class Glob {
@@ -39,4 +39,4 @@ class Glob {
 /// One match with a pattern that is used once.
 bool glob_match(std::string_view pattern, std::string_view text);
 
-}  // namespace mapcap::schema
+}  // namespace mapcap

@@ -2,11 +2,11 @@
 // moves 64 of them at once. A star's place is kept while it may still swallow, and passes to its successor
 // without a byte. Two stars or more in a row make one "**", so no star follows another, and one shift is all
 // that passing takes.
-#include "schema/glob.h"
+#include "base/glob.h"
 
 #include <algorithm>
 
-namespace mapcap::schema {
+namespace mapcap {
 namespace {
 
 constexpr std::size_t kBits = 64;
@@ -78,4 +78,4 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return Glob(pattern).matches(text);
 }
 
-}  // namespace mapcap::schema
+}  // namespace mapcap
