@@ -3,7 +3,10 @@
 #include <array>
 #include <utility>
 
+#include <vector>
 #include "base/units.h"
+
+#include "base/nearest.h"
 
 namespace mapcap {
 namespace {
@@ -55,14 +58,12 @@ std::string_view word_of(const Words<Enum, N>& words, Enum value) {
 
 template <typename Enum, std::size_t N>
 Result<Enum> value_of(const Words<Enum, N>& words, std::string_view what, std::string_view text) {
-  std::string accepted;
+  std::vector<std::string_view> known;
   for (const auto& [value, word] : words) {
     if (word == text) return value;
-    accepted += (accepted.empty() ? "" : ", ") + std::string(word);
+    known.push_back(word);
   }
-  std::string shown;
-  for (char c : text.substr(0, 40)) shown += c >= ' ' && c < 0x7f ? c : '?';
-  return failure(ErrorCode::invalid, std::string(what) + " \"" + shown + "\" is not one of " + accepted);
+  return failure(ErrorCode::invalid, not_one_of(what, text, known));
 }
 
 }  // namespace
@@ -124,6 +125,10 @@ Result<Lifetime> parse_lifetime(std::string_view text) {
   }
   if (text == "ttl") {
     return failure(ErrorCode::invalid, "lifetime \"ttl\" needs a duration; write for example ttl:1h");
+  }
+  if (parse_duration(text)) {
+    return failure(ErrorCode::invalid,
+                   "lifetime \"" + std::string(text) + "\" is a duration; write ttl:" + std::string(text));
   }
   MAPCAP_TRY(const LifetimeKind kind, parse_lifetime_kind(text));
   return Lifetime{kind, {}};

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "base/text.h"
 #include "client/convert.h"
 #include "schema/codec.h"
 
@@ -69,7 +70,8 @@ Result<void> check_arguments(const schema::RequestBody& body) {
 Session::Session(ConnectOptions options) : options_(std::move(options)), owner_pid_(::getpid()) {
   if (options_.socket.empty()) options_.socket = default_socket();
   if (options_.program.empty()) options_.program = program_invocation_short_name;
-  options_.program.resize(std::min(options_.program.size(), schema::kMaxClientText));
+  // A file name may be any bytes; what travels is text.
+  options_.program = presentable(options_.program, schema::kMaxClientText);
 }
 
 Result<void> Session::set_up() {

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/nearest.h"
+
 namespace mapcap::policy {
 namespace {
 
@@ -17,22 +19,24 @@ std::string_view to_string(Verb verb) {
 }
 
 Result<Verb> parse_verb(std::string_view text) {
-  std::string accepted;
   for (std::size_t i = 0; i < kVerbs; ++i) {
     if (kVerbWords.at(i) == text) return static_cast<Verb>(i);
-    accepted += (i == 0 ? "" : ", ") + std::string(kVerbWords.at(i));
   }
-  return failure(ErrorCode::invalid, "verb \"" + std::string(text) + "\" is not one of " + accepted);
+  return failure(ErrorCode::invalid, not_one_of("verb", text, {kVerbWords.begin(), kVerbWords.end()}));
 }
 
 Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools, const std::string& name) {
   std::string names;
+  std::vector<std::string_view> known;
   for (const PoolSettings& pool : pools) {
     if (pool.name == name) return &pool;
     names += (names.empty() ? "" : ", ") + pool.name;
+    known.push_back(pool.name);
   }
+  const std::string_view meant = nearest(name, known);
   return failure(ErrorCode::not_found,
-                 "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names),
+                 "there is no pool \"" + name + "\"; there are " + (names.empty() ? "none" : names) +
+                     (meant.empty() ? "" : "; did you mean \"" + std::string(meant) + "\"?"),
                  {{"pool", name}});
 }
 

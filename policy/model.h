@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "policy/problem.h"
 #include "schema/request.h"
 
 namespace mapcap::policy {
@@ -54,9 +55,16 @@ using Capacity = std::variant<ByteCount, Percent>;
 inline constexpr std::size_t kMaxPools = 64;
 inline constexpr std::size_t kMaxPoolNameInPolicy = 23;  ///< What a ledger record has room for.
 
+/// Moving a table within its file changes nothing.
+struct Place {
+  Position position;
+  bool operator==(const Place&) const { return true; }
+};
+
 struct PoolSettings {
   std::string name;
   std::string where;  ///< "policy.toml:12", for messages.
+  Place at;
   Backing backing = Backing::memory;
   std::optional<Capacity> capacity;        ///< Absent: all of the device; never absent for memory.
   std::optional<Confinement> confinement;  ///< Absent: the strongest that the machine can enforce.
@@ -98,6 +106,7 @@ struct SubjectMatch {
 /// An empty list, set or optional says nothing, which means all.
 struct Rule {
   std::string where;  ///< "policy.toml:12"
+  Position at;
   Effect effect = Effect::allow;
   SubjectMatch subject;
   std::vector<std::string> names;  ///< Globs (glob_match) after "{user}" and "{uid}" were put in.
@@ -117,6 +126,7 @@ struct Rule {
 /// group: what its members have, primary and supplementary ones, together.
 struct QuotaRule {
   std::string where;
+  Position at;
   SubjectKind subject = SubjectKind::any;
   std::uint32_t id = 0;
   std::string pool;  ///< Empty: over all pools.

@@ -88,6 +88,7 @@ class Policy {
   [[nodiscard]] Result<const PoolSettings*> find_pool(const std::string& name) const {
     return policy::find_pool(settings_.pools, name);
   }
+  [[nodiscard]] const std::vector<Rule>& rules() const { return settings_.rules; }
   [[nodiscard]] const std::vector<QuotaRule>& quotas() const { return settings_.quotas; }
   [[nodiscard]] const std::string& source() const { return settings_.source; }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/nearest.h"
 #include "schema/region_name.h"
 
 namespace mapcap::schema {
@@ -114,6 +115,7 @@ std::string why_not(const Shortest& reached, char c, std::size_t position, Place
     return "a component \".\" or \"..\" before the slash" + where;
   }
   if (c == '-') return "a component that begins with '-'" + where;
+  if (c == ' ') return "no name has a blank, as at position " + std::to_string(position);
   return "no name has " + shown(c) + where + "; globs know * ? **" +
          (placeholders == Placeholders::known ? " {user} {uid}" : "");
 }
@@ -178,7 +180,15 @@ std::string mended(std::string_view pattern) {
 std::string why_no_name_matches(std::string_view pattern, Placeholders placeholders) {
   const std::string fault = fault_of(pattern, placeholders);
   if (fault.empty()) return "";
-  const std::string better = mended(pattern);
+  std::string better = mended(pattern);
+  const std::size_t brace = pattern.find('{');
+  const std::size_t end = brace == std::string_view::npos ? brace : pattern.find('}', brace);
+  if (placeholders == Placeholders::known && end != std::string_view::npos) {
+    const std::string_view meant = nearest(pattern.substr(brace, end + 1 - brace), {"{user}", "{uid}"});
+    if (!meant.empty())
+      better =
+          std::string(pattern.substr(0, brace)) + std::string(meant) + std::string(pattern.substr(end + 1));
+  }
   const bool helps = better != pattern && !better.empty() && fault_of(better, placeholders).empty();
   return "matches no name: " + fault + (helps ? "; did you mean \"" + better + "\"?" : "");
 }

@@ -5,6 +5,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
 #include "client/cli/table.h"
+#include "client/cli/terminal.h"
 #include "client/cli/text.h"
 
 namespace mapcap::cli {
@@ -70,8 +71,9 @@ int perform(const Common& common, const PoolsCommand&) {
   table.print(std::cout);
   for (const PoolInfo& pool : pools) {
     if (!pool.confinement_reason.empty())
-      std::cout << pool.name << " is " << confinement_text(pool.confinement) << ": "
-                << pool.confinement_reason << '\n';
+      std::cout << fitted(
+          pool.name + " is " + confinement_text(pool.confinement) + ": " + pool.confinement_reason,
+          terminal_width());
   }
   return 0;
 }

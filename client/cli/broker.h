@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <system_error>
 
 #include "client/cli/command.h"
 #include "mapcap/client.h"
@@ -15,7 +16,9 @@ inline Client connect(const Common& common) {
   options.program = "mapcap " MAPCAP_VERSION;
   // A socket that nobody listens on was left by a broker that died: the next one may be on its way.
   const std::string path = common.socket.empty() ? default_socket() : common.socket;
-  if (std::filesystem::is_socket(path)) options.wait_for_broker = std::chrono::seconds(2);
+  // Where it cannot be looked at, the library says why.
+  std::error_code fault;
+  if (std::filesystem::is_socket(path, fault)) options.wait_for_broker = std::chrono::seconds(2);
   return Client::connect(std::move(options));
 }
 

@@ -113,7 +113,7 @@ struct Invocation {
   Command command;
 };
 
-/// Done without a command: help and version (0, stdout), or a usage error (2, stderr).
+/// Done without a command: help and version (0), or a usage error (2), which is one sentence.
 struct Finished {
   int code = 0;
   std::string text;

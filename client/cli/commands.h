@@ -3,8 +3,16 @@
 #pragma once
 
 #include "client/cli/command.h"
+#include "mapcap/error.h"
 
 namespace mapcap::cli {
+
+/// The program of run or clone cannot be had: exit codes as of env(1), 127 where there is none, else 126.
+class NotRun : public Error {
+ public:
+  NotRun(const Error& error, int code) : Error(error), exit_code(code) {}
+  int exit_code;
+};
 
 int perform(const Common& common, const CreateCommand& command);
 int perform(const Common& common, const ListCommand& command);

@@ -6,6 +6,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
 #include "client/cli/table.h"
+#include "client/cli/terminal.h"
 #include "mapcap/client.h"
 #include "mapcap/error.h"
 #include "schema/channel.h"
@@ -68,7 +69,8 @@ void add_running_broker(const Common& common, std::vector<Finding>& findings) {
     findings.push_back(cache_modes(client));
   } catch (const Error& error) {
     if (error.code() == ErrorCode::unavailable) {
-      findings.push_back({"broker", FindingState::ok, "no broker at " + path, {}, false});
+      findings.push_back({"broker", FindingState::missing, error.what(),
+                          "start mapcapd, or name its socket with --socket or MAPCAP_SOCKET", false});
       return;
     }
     findings.push_back({"broker", FindingState::missing, error.what(),
@@ -131,8 +133,9 @@ int perform(const Common& common, const DoctorCommand& command) {
   std::cout << '\n';
   for (const Finding& finding : findings) {
     if (finding.state != FindingState::ok)
-      std::cout << finding.fact << ": " << finding.remedy
-                << (finding.needed ? " (the default policy needs it)" : "") << '\n';
+      std::cout << fitted(
+          finding.fact + ": " + finding.remedy + (finding.needed ? " (the default policy needs it)" : ""),
+          terminal_width());
   }
   std::cout << (served ? "mapcapd can serve the default policy here\n"
                        : "mapcapd cannot serve the default policy here\n");

@@ -177,4 +177,16 @@ std::string json(const std::vector<Finding>& findings) {
   return line(list);
 }
 
+std::string json(const std::string& file, const std::vector<policy::Problem>& problems) {
+  ordered_json list = ordered_json::array();
+  for (const policy::Problem& problem : problems) {
+    list.push_back({{"file", file},
+                    {"line", problem.at.line},
+                    {"column", problem.at.column},
+                    {"severity", problem.severity == policy::Severity::error ? "error" : "warning"},
+                    {"message", problem.message}});
+  }
+  return line(list);
+}
+
 }  // namespace mapcap::cli

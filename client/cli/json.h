@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mapcap/client.h"
+#include "policy/problem.h"
 
 namespace mapcap::cli {
 
@@ -34,5 +35,8 @@ std::string json_object(const std::vector<std::pair<std::string, std::string>>& 
 
 struct Finding;
 std::string json(const std::vector<Finding>& findings);
+
+/// Of one policy file: {file, line, column, severity, message} each.
+std::string json(const std::string& file, const std::vector<policy::Problem>& problems);
 
 }  // namespace mapcap::cli

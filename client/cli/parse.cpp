@@ -7,16 +7,19 @@
 #include <optional>
 #include <sstream>
 
+#include "base/nearest.h"
 #include "base/units.h"
 #include "base/words.h"
 #include "client/cli/command.h"
 #include "client/cli/names.h"
+#include "client/cli/terminal.h"
 #include "schema/request.h"
 
 namespace mapcap::cli {
 namespace {
 
 constexpr int kUsage = 2;
+constexpr std::size_t kHelpColumn = 34;  // where the help's explanations begin
 
 // What the command line said, before it is judged. One field an option, shared by the commands that have it.
 struct Text {
@@ -159,7 +162,7 @@ class Parser {
     app_.set_version_flag("--version", "mapcap " MAPCAP_VERSION);
     app_.require_subcommand(1);
     app_.fallthrough();
-    app_.get_formatter()->column_width(34);
+    app_.get_formatter()->column_width(kHelpColumn);
     app_.add_option("--socket", common_.socket,
                     "The broker's socket [$MAPCAP_SOCKET, else /run/mapcap/mapcap.sock]");
     app_.add_flag("--json", common_.json, "Print JSON for programs");
@@ -183,13 +186,13 @@ class Parser {
     } catch (const CLI::ParseError& error) {
       std::ostringstream out;
       std::ostringstream err;
-      if (app_.exit(error, out, err) == 0) return Finished{0, out.str()};
+      if (app_.exit(error, out, err) == 0)
+        return Finished{0, fitted(out.str(), terminal_width(), kHelpColumn)};
       if (app_.get_subcommands().empty() && !app_.remaining().empty())
-        return Finished{
-            kUsage, "mapcap: there is no command \"" + app_.remaining().front() + "\"; see mapcap --help\n"};
-      return Finished{kUsage, "mapcap: " + std::string(error.what()) + "; see mapcap --help\n"};
+        return Finished{kUsage, unknown_command(app_.remaining().front())};
+      return Finished{kUsage, std::string(error.what()) + "; see mapcap --help"};
     } catch (const Wrong& wrong) {
-      return Finished{kUsage, "mapcap: " + wrong.sentence + "\n"};
+      return Finished{kUsage, wrong.sentence};
     }
   }
 
@@ -209,6 +212,15 @@ class Parser {
     if (takes_program && (!program_ || program_->empty()))
       throw Wrong{"what should be run? write mapcap " + chosen->get_name() + " ... -- PROGRAM ARGUMENTS"};
     return makers_.at(chosen)();
+  }
+
+  [[nodiscard]] std::string unknown_command(const std::string& word) const {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app_.get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(command->get_name());
+    const std::string_view meant = nearest(word, {names.begin(), names.end()});
+    return "there is no command \"" + word + "\"" +
+           (meant.empty() ? "; see mapcap --help" : "; did you mean \"" + std::string(meant) + "\"?");
   }
 
   CLI::Option* name_argument(CLI::App* command) {

@@ -9,6 +9,7 @@
 #include "client/cli/json.h"
 #include "client/raise.h"
 #include "policy/load/loader.h"
+#include "policy/load/verdict.h"
 #include "policy/machine_share.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
@@ -28,33 +29,29 @@ std::shared_ptr<const policy::Policy> load(const std::string& file) {
 }  // namespace
 
 int perform(const Common& common, const PolicyCheckCommand& command) {
-  auto loaded = policy::load_file(command.file);
-  if (loaded.has_value()) {
-    const auto fits = policy::check_machine(loaded.value()->pools(), machine::total_memory());
-    if (fits.has_error()) loaded = fits.error();
-  }
-  if (loaded.has_error()) {
-    // One line a problem, as a compiler does: the sentence is only the first of them.
-    std::size_t problems = 0;
-    for (const Detail& detail : loaded.error().details) {
-      if (detail.key != "problem") continue;
-      std::cerr << detail.value << '\n';
-      ++problems;
+  const std::string text = value_or_raise(policy::read_file(command.file));
+  policy::Examined examined = policy::examine_text(text, command.file, policy::system_accounts());
+  if (examined.policy) {
+    const auto fits = policy::check_machine(examined.policy->pools(), machine::total_memory());
+    if (fits.has_error()) {
+      // Its sentence begins with the place of the pool that is one too many.
+      const std::string& sentence = fits.error().sentence;
+      policy::Problem problem{policy::Severity::error, {}, sentence};
+      for (const policy::PoolSettings& pool : examined.policy->pools()) {
+        if (!sentence.starts_with(pool.where + ": ")) continue;
+        problem = {policy::Severity::error, pool.at.position, sentence.substr(pool.where.size() + 2)};
+      }
+      examined.problems.push_back(std::move(problem));
+      examined.policy = nullptr;
     }
-    if (problems == 0) raise(loaded.error());
-    std::cerr << "mapcap: " << command.file << " has " << problems
-              << (problems == 1 ? " problem" : " problems") << "; a broker would refuse it\n";
-    if (common.json) std::cout << json(Error(ErrorCode::invalid, loaded.error().sentence)) << '\n';
-    return 1;
   }
-  const policy::Policy& policy = *loaded.value();
+  const bool valid = examined.policy != nullptr;
   if (common.json) {
-    std::cout << json_object({{"file", command.file}, {"verdict", "valid"}}) << '\n';
+    std::cout << json(command.file, examined.problems) << '\n';
   } else {
-    std::cout << command.file << " is valid: " << policy.pools().size() << " pools, "
-              << policy.quotas().size() << " quotas\n";
+    (valid ? std::cout : std::cerr) << policy::verdict_on(text, command.file, examined);
   }
-  return 0;
+  return valid ? 0 : 1;
 }
 
 int perform(const Common& common, const PolicyExplainCommand& command) {

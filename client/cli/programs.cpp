@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <system_error>
 
 #include "client/cli/broker.h"
 #include "client/cli/by_path.h"
@@ -56,7 +57,11 @@ void place(std::vector<Grant>& grants) {
   for (const std::string& argument : program) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   ::execvp(arguments.front(), arguments.data());
-  raise_errno("running " + program.front(), errno);
+  const int error = errno;
+  throw NotRun(
+      Error(ErrorCode::io, "running " + program.front() + ": " + std::generic_category().message(error),
+            {{"errno", std::to_string(error)}, {"call", "execve"}}),
+      error == ENOENT ? 127 : 126);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/units.h"
+#include "client/cli/terminal.h"
 #include "client/cli/text.h"
 
 namespace mapcap::cli {
@@ -18,6 +19,19 @@ constexpr const char* kWipe = "\r\033[K";
 
 bool on_terminal() {
   return ::isatty(STDERR_FILENO) == 1;
+}
+
+// A line that the terminal wraps cannot be wiped: the name gives way to what moves, and both to the edge.
+void show(const std::string& what, const std::string& moves) {
+  const std::size_t width = terminal_width(STDERR_FILENO);
+  if (width == 0) {
+    std::fputs((kWipe + what + moves).c_str(), stderr);
+    return;
+  }
+  const std::size_t room = width - 1;
+  const std::string end = moves.size() > room ? moves.substr(0, room) : moves;
+  const std::string beginning = end.size() + 8 > room ? std::string() : shortened(what, room - end.size());
+  std::fputs((kWipe + beginning + end).c_str(), stderr);
 }
 
 }  // namespace
@@ -42,7 +56,7 @@ void ProgressBar::update(std::uint64_t done) {
 
 void ProgressBar::draw(std::uint64_t done) {
   const double seconds = std::chrono::duration<double>(drawn_ - started_).count();
-  std::string line = kWipe + what_ + "  ";
+  std::string line;
   if (total_ && *total_ > 0) {
     const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(*total_));
     const auto full = static_cast<std::size_t>(part * static_cast<double>(kBarWidth));
@@ -54,7 +68,7 @@ void ProgressBar::draw(std::uint64_t done) {
   }
   if (seconds > 0.2)
     line += "  " + size_text(static_cast<std::uint64_t>(static_cast<double>(done) / seconds)) + "/s";
-  std::fputs(line.c_str(), stderr);
+  show(what_, "  " + line);
   shown_ = true;
 }
 
@@ -67,9 +81,7 @@ CountedBar::~CountedBar() {
 
 void CountedBar::step() {
   ++done_;
-  if (terminal_)
-    std::fputs((kWipe + what_ + ": " + std::to_string(done_) + " of " + std::to_string(total_)).c_str(),
-               stderr);
+  if (terminal_) show(what_, ": " + std::to_string(done_) + " of " + std::to_string(total_));
 }
 
 WaitingLine::WaitingLine(std::string what, std::chrono::nanoseconds limit) {
@@ -77,9 +89,9 @@ WaitingLine::WaitingLine(std::string what, std::chrono::nanoseconds limit) {
   drawer_ = std::thread([this, what = std::move(what), limit] {
     std::unique_lock lock(mutex_);
     for (std::chrono::seconds waited{0}; !stopped_; ++waited) {
-      std::string line = kWipe + what + ": " + format_duration(waited);
+      std::string line = ": " + format_duration(waited);
       if (limit.count() > 0) line += " of " + format_duration(limit);
-      std::fputs(line.c_str(), stderr);
+      show(what, line);
       stopping_.wait_for(lock, std::chrono::seconds(1), [this] { return stopped_; });
     }
     std::fputs(kWipe, stderr);

@@ -6,6 +6,7 @@
 #include "client/cli/ask.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/json.h"
 #include "client/cli/names.h"
 #include "client/cli/progress.h"
@@ -135,6 +136,9 @@ namespace {
 
 Revoked revoke_one(Client& client, const RevokeCommand& command, const std::string& name) {
   std::optional<WaitingLine> waiting;
+  const ToldOnInterrupt told(command.drain ? "\nmapcap: the drain of " + name +
+                                                 " goes on; end it now with: mapcap revoke " + name + "\n"
+                                           : std::string());
   if (command.drain) waiting.emplace("draining " + name, command.within);
   Reported reported("revoking " + name);
   return client.revoke(name, {command.drain, command.within, [&](std::uint64_t done, std::uint64_t total) {
@@ -190,8 +194,14 @@ int perform(const Common& common, const RevokeCommand& command) {
   }
   std::cout << "revoked " << command.name;
   if (revoked.held > 0) {
-    std::cout << ": " << size_phrase(revoked.held) << " stay charged until " << revoked.grants
-              << (revoked.grants == 1 ? " grant is" : " grants are") << " let go";
+    // Of grants that were made before a restart the broker knows no number, only that somebody has the
+    // memory.
+    std::cout << ": " << size_phrase(revoked.held) << " stay charged until ";
+    if (revoked.grants == 0) {
+      std::cout << "whoever still has it open or mapped lets go";
+    } else {
+      std::cout << revoked.grants << (revoked.grants == 1 ? " grant is" : " grants are") << " let go";
+    }
   }
   std::cout << '\n';
   return 0;

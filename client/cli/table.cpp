@@ -1,7 +1,9 @@
 #include "client/cli/table.h"
 
 #include <algorithm>
-#include <ostream>
+#include <iostream>
+
+#include "client/cli/terminal.h"
 
 namespace mapcap::cli {
 
@@ -10,6 +12,13 @@ void Table::print(std::ostream& out) const {
   for (const Column& column : columns_) widths.push_back(column.title.size());
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  const std::size_t room = &out == &std::cout ? terminal_width() : 0;
+  std::size_t whole = 0;
+  for (const std::size_t width : widths) whole += width + 2;
+  if (room > 0 && whole > room + 2) {
+    print_records(out, room);
+    return;
   }
   const auto print_row = [&](auto cell) {
     std::string line;
@@ -24,6 +33,20 @@ void Table::print(std::ostream& out) const {
   };
   print_row([&](std::size_t i) -> const std::string& { return columns_[i].title; });
   for (const auto& row : rows_) print_row([&](std::size_t i) -> const std::string& { return row[i]; });
+}
+
+void Table::print_records(std::ostream& out, std::size_t room) const {
+  std::size_t widest = 0;
+  for (const Column& column : columns_) widest = std::max(widest, column.title.size());
+  bool first = true;
+  for (const auto& row : rows_) {
+    if (!first) out << '\n';
+    first = false;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string& title = columns_[i].title;
+      out << fitted(title + std::string(widest + 2 - title.size(), ' ') + row[i], room, widest + 2);
+    }
+  }
 }
 
 }  // namespace mapcap::cli

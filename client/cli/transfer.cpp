@@ -14,6 +14,7 @@
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"
+#include "client/cli/new_file.h"
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "client/raise.h"
@@ -116,23 +117,39 @@ int perform(const Common& common, const FillCommand& command) {
   return 0;
 }
 
+namespace {
+
+/// Read-only where that can be had: memfd_secret is granted rw or not at all.
+Grant open_to_read(const Common& common, const std::string& name) {
+  Client client = connect(common);
+  try {
+    return client.open(name, Access::read_only);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::unsupported) throw;
+    return client.open(name, Access::read_write);
+  }
+}
+
+}  // namespace
+
 int perform(const Common& common, const DumpCommand& command) {
-  const Grant grant = connect(common).open(command.name, Access::read_only);
+  const Grant grant = open_to_read(common, command.name);
   const Mapping mapping(grant);
   const std::uint64_t total = std::min<std::uint64_t>(command.bytes.value_or(grant.size()), grant.size());
-  const Fd file = open_file(command.file, O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
+  NewFile file(command.file);
   std::uint64_t done = 0;
   {
     ProgressBar bar("dumping " + command.name, total);
     while (done < total) {
       const ssize_t put =
-          ::write(file.get(), mapping.bytes().data() + done, std::min<std::uint64_t>(kStep, total - done));
+          ::write(file.fd(), mapping.bytes().data() + done, std::min<std::uint64_t>(kStep, total - done));
       if (put < 0 && errno == EINTR) continue;
       if (put < 0) raise_copy(common, "write to " + command.file, command.name, done, errno);
       done += static_cast<std::uint64_t>(put);
       bar.update(done);
     }
   }
+  file.keep();
   if (command.file == "-") return 0;  // stdout is the data's
   if (common.json) {
     std::cout << json(Copied{command.name, done, grant.size(), Granularity::none}) << '\n';

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/text.h"
+#include "policy/load/syntax.h"
 
 // Header-only and without exceptions: parse errors are values, and the broker needs no further shared
 // library.
@@ -67,6 +67,22 @@ Node convert(const toml::node& node) {
   return result;
 }
 
+/// Takes a line that could not be read out of the text: a header's keys still get a table of their own, so
+/// that they are not taken for the keys of the one above. False when there is no such line.
+bool take_out(std::string& text, std::uint32_t line) {
+  std::size_t first = 0;
+  for (std::uint32_t number = 1; number < line; ++number) {
+    first = text.find('\n', first);
+    if (first == std::string::npos) return false;
+    ++first;
+  }
+  const std::size_t end = std::min(text.find('\n', first), text.size());
+  const std::size_t word = text.find_first_not_of(" \t", first);
+  const bool header = word < end && text[word] == '[';
+  text.replace(first, end - first, header ? "[unread-line-" + std::to_string(line) + "]" : "");
+  return true;
+}
+
 }  // namespace
 
 std::string_view kind_of(const Node& node) {
@@ -81,15 +97,24 @@ std::string_view kind_of(const Node& node) {
   return std::visit(Names{}, node.value);
 }
 
-Result<Table> parse_document(std::string_view text, const std::string& source) {
-  const toml::parse_result parsed = toml::parse(text, std::string_view(source));
-  if (!parsed) {
+Document parse_document(std::string_view text) {
+  Document document;
+  std::string rest(text);
+  // The parser stops at the first mistake. Without that line the next can be found, as long as they go
+  // forward: a list or string that is never closed has no next.
+  for (std::uint32_t after = 0;;) {
+    const toml::parse_result parsed = toml::parse(rest, std::string_view());
+    if (parsed) {
+      document.root = convert(parsed.table());
+      return document;
+    }
     const Position at = position_of(parsed.error().source());
-    return failure(ErrorCode::invalid, source + ":" + std::to_string(at.line) + ":" +
-                                           std::to_string(at.column) + ": " +
-                                           presentable(parsed.error().description(), 400));
+    const Problem problem = syntax_problem(rest, at, parsed.error().description());
+    if (at.line <= after || document.problems.size() == kMaxSyntaxProblems) return document;
+    document.problems.push_back(problem);
+    if (problem.at.line != at.line || !take_out(rest, at.line)) return document;
+    after = at.line;
   }
-  return convert(parsed.table());
 }
 
 }  // namespace mapcap::policy

@@ -1,23 +1,15 @@
 // A TOML text as a plain tree with positions, in the file's order. toml++ stays in document.cpp.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
-#include "base/result.h"
+#include "policy/problem.h"
 
 namespace mapcap::policy {
-
-/// From 1, columns in characters.
-struct Position {
-  std::uint32_t line = 1;
-  std::uint32_t column = 1;
-  auto operator<=>(const Position&) const = default;
-};
 
 struct Entry;
 struct Node;
@@ -41,7 +33,13 @@ struct Entry {
 /// "a string", "a list", ...: for error sentences.
 std::string_view kind_of(const Node& node);
 
-/// `source` is the name that errors say. Errors: `invalid`, "SOURCE:LINE:COLUMN: what".
-Result<Table> parse_document(std::string_view text, const std::string& source);
+/// The file as a tree; of lines that are no TOML, `problems` says why (at most kMaxSyntaxProblems), and the
+/// tree lacks them.
+struct Document {
+  Table root;
+  std::vector<Problem> problems;
+};
+inline constexpr std::size_t kMaxSyntaxProblems = 20;
+Document parse_document(std::string_view text);
 
 }  // namespace mapcap::policy

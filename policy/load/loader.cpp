@@ -39,7 +39,9 @@ const Kind& top_level(Section& root, std::string_view key, std::string_view writ
   return kNone;
 }
 
-Result<std::string> read_all(const std::string& path) {
+}  // namespace
+
+Result<std::string> read_file(const std::string& path) {
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!file.valid() && errno == ENOENT) {
     return failure(ErrorCode::not_found, "policy file " + path + " does not exist");
@@ -65,8 +67,6 @@ Result<std::string> read_all(const std::string& path) {
   text.resize(length);
   return text;
 }
-
-}  // namespace
 
 BrokerSettings load_broker(const Table& table, Position at, Problems& problems) {
   using namespace std::chrono_literals;
@@ -95,14 +95,16 @@ BrokerSettings load_broker(const Table& table, Position at, Problems& problems) 
   return broker;
 }
 
-Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std::string& source,
-                                                const Accounts& accounts) {
-  if (text.size() > kMaxPolicyBytes) {
-    return failure(ErrorCode::invalid, source + ": larger than 1 MiB, which no policy is");
-  }
-  MAPCAP_TRY(const Table document, parse_document(text, source));
+Examined examine_text(std::string_view text, const std::string& source, const Accounts& accounts) {
   Problems problems(source);
-  Section root(document, "policy", Position{}, problems);
+  if (text.size() > kMaxPolicyBytes) {
+    problems.add(Position{}, "larger than 4 MiB, which no policy is");
+    return {nullptr, problems.found()};
+  }
+  Document document = parse_document(text);
+  // What lines that could not be read would have said is not known: the rest would be judged without it.
+  if (!document.problems.empty()) return {nullptr, std::move(document.problems)};
+  Section root(document.root, "policy", Position{}, problems);
   Settings settings;
   settings.source = source;
   const auto& broker = top_level<Table>(root, "broker", "[broker]");
@@ -114,12 +116,38 @@ Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std
   settings.quotas =
       load_quotas(top_level<Array>(root, "quota", "[[quota]]"), settings.pools, accounts, problems);
   root.finish();
-  if (!problems.none()) return problems.error();
-  return std::make_shared<const Policy>(std::move(settings));
+  Examined examined;
+  if (problems.no_errors()) {
+    examined.policy = std::make_shared<const Policy>(std::move(settings));
+    examine_the_whole(*examined.policy, problems);
+    if (!problems.no_errors()) examined.policy = nullptr;
+  }
+  examined.problems = problems.found();
+  return examined;
+}
+
+std::string told(const Problem& problem, const std::string& source) {
+  return source + ":" + std::to_string(problem.at.line) + ":" + std::to_string(problem.at.column) + ": " +
+         problem.message;
+}
+
+Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std::string& source,
+                                                const Accounts& accounts) {
+  constexpr std::size_t kMaxProblemsTold = 32;  // an Error's details on the wire
+  Examined examined = examine_text(text, source, accounts);
+  if (examined.policy) return std::move(examined.policy);
+  std::erase_if(examined.problems,
+                [](const Problem& problem) { return problem.severity != Severity::error; });
+  Failure error = failure(ErrorCode::invalid, told(examined.problems.front(), source));
+  const std::size_t count = examined.problems.size();
+  if (count > 1) error.sentence += " (and " + std::to_string(count - 1) + " more)";
+  for (std::size_t i = 0; i < std::min(count, kMaxProblemsTold); ++i)
+    error.details.push_back({"problem", told(examined.problems[i], source)});
+  return error;
 }
 
 Result<std::shared_ptr<const Policy>> load_file(const std::string& path, const Accounts& accounts) {
-  MAPCAP_TRY(const std::string text, read_all(path));
+  MAPCAP_TRY(const std::string text, read_file(path));
   return load_text(text, path, accounts);
 }
 

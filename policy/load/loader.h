@@ -4,25 +4,41 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "policy/accounts.h"
 #include "policy/policy.h"
+#include "policy/problem.h"
 
 namespace mapcap::policy {
 
 /// Largest file that is read, in bytes.
-inline constexpr std::size_t kMaxPolicyBytes = 1U << 20U;
+inline constexpr std::size_t kMaxPolicyBytes = 4U << 20U;
 
-/// Reads and checks a file. Errors: `not_found`; `denied` for a file that others than its owner and group may
-/// write; `invalid`: "FILE:LINE:COLUMN: what is wrong", with every problem (up to 32) as a detail "problem";
-/// `io`.
+/// What a text says, and all that is wrong or odd in it, in the file's order.
+struct Examined {
+  std::shared_ptr<const Policy> policy;  ///< Null when a problem is an error.
+  std::vector<Problem> problems;
+};
+/// `source` is the file name that permits say.
+Examined examine_text(std::string_view text, const std::string& source, const Accounts& accounts);
+
+/// The text of a file that a broker would read. Errors: `not_found`; `denied` for a file that others than its
+/// owner and group may write; `invalid` for no regular file; `io`.
+Result<std::string> read_file(const std::string& path);
+
+/// Errors: as read_file, and `invalid`: "FILE:LINE:COLUMN: what is wrong", with every error (up to 32) as a
+/// detail "problem".
 Result<std::shared_ptr<const Policy>> load_file(const std::string& path,
                                                 const Accounts& accounts = system_accounts());
 
-/// The same for a text; `source` is the file name that errors and permits say.
+/// The same for a text.
 Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std::string& source,
                                                 const Accounts& accounts);
+
+/// "FILE:LINE:COLUMN: what"
+std::string told(const Problem& problem, const std::string& source);
 
 /// The policy that is built in (policy/default.toml), for a broker that was given none.
 Result<std::shared_ptr<const Policy>> load_default();

@@ -5,6 +5,7 @@
 #include "policy/load/document.h"
 #include "policy/load/section.h"
 #include "policy/model.h"
+#include "policy/policy.h"
 
 namespace mapcap::policy {
 
@@ -22,5 +23,12 @@ std::vector<Rule> load_rules(const Array& rules, const std::vector<PoolSettings>
                              const Accounts& accounts, Problems& problems);
 std::vector<QuotaRule> load_quotas(const Array& quotas, const std::vector<PoolSettings>& pools,
                                    const Accounts& accounts, Problems& problems);
+
+/// Rules, quotas and pools against each other: what is legal and surely not meant, and rules that can never
+/// apply.
+void examine_the_whole(const Policy& policy, Problems& problems);
+
+/// The same within one rule.
+void warn_of_one_rule(Section& section, const Rule& rule);
 
 }  // namespace mapcap::policy

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/nearest.h"
 #include "base/words.h"
 #include "policy/load/parts.h"
 
@@ -15,7 +16,7 @@ Result<Backing> parse_backing(std::string_view text) {
     if (to_string(backing) == text) return backing;
   }
   return failure(ErrorCode::invalid,
-                 "backing \"" + std::string(text) + "\" is not one of memory, dax-file, dax-device, pci-bar");
+                 not_one_of("backing", text, {"memory", "dax-file", "dax-device", "pci-bar"}));
 }
 
 /// Absent inside the Result: automatic.
@@ -24,12 +25,12 @@ Result<std::optional<Confinement>> parse_confinement_choice(std::string_view tex
   Result<Confinement> chosen = parse_confinement(text);
   if (chosen) return std::optional<Confinement>(chosen.assume_value());
   return failure(ErrorCode::invalid,
-                 "confinement \"" + std::string(text) + "\" is not one of auto, clone, native, lsm, sealed");
+                 not_one_of("confinement", text, {"auto", "clone", "native", "lsm", "sealed"}));
 }
 
 Result<bool> parse_huge(std::string_view text) {
   if (text == "always" || text == "never") return text == "always";
-  return failure(ErrorCode::invalid, "huge \"" + std::string(text) + "\" is not one of never, always");
+  return failure(ErrorCode::invalid, not_one_of("huge", text, {"never", "always"}));
 }
 
 bool valid_pool_name(std::string_view name) {
@@ -200,6 +201,7 @@ PoolSettings load_pool(const Entry& entry, const Table& table, Problems& problem
   PoolSettings pool;
   pool.name = entry.key;
   pool.where = problems.where(entry.at);
+  pool.at = {entry.at};
   if (!valid_pool_name(entry.key)) {
     section.problem(entry.at,
                     "a pool's name has 1 to 23 of A-Z a-z 0-9 . _ - and begins with neither . nor -");

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <tuple>
 
+#include "base/nearest.h"
 #include "base/words.h"
 #include "policy/load/parts.h"
 #include "schema/name_glob.h"
@@ -119,7 +122,7 @@ std::bitset<N> as_set(const std::vector<Enum>& values) {
 Result<Effect> parse_effect(std::string_view text) {
   if (text == "allow") return Effect::allow;
   if (text == "deny") return Effect::deny;
-  return failure(ErrorCode::invalid, "effect \"" + std::string(text) + "\" is not one of allow, deny");
+  return failure(ErrorCode::invalid, not_one_of("effect", text, {"allow", "deny"}));
 }
 
 /// An allow gives at most the strongest that it lists, a deny takes from the weakest upwards.
@@ -147,6 +150,7 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   Section section(table, "[[rule]]", at, problems);
   Rule rule;
   rule.where = problems.where(at);
+  rule.at = at;
   rule.effect = section.word("effect", parse_effect).value_or(Effect::allow);
   rule.subject = read_subject(section, accounts, true);
   rule.names = read_globs(section);
@@ -167,6 +171,7 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   }
   section.finish();
   check_maxima(section, rule);
+  warn_of_one_rule(section, rule);
   return rule;
 }
 
@@ -190,6 +195,7 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
   Section section(table, "[[quota]]", at, problems);
   QuotaRule quota;
   quota.where = problems.where(at);
+  quota.at = at;
   const SubjectMatch subject = read_subject(section, accounts, false);
   if (!subject.uids.empty()) {
     quota.subject = SubjectKind::user;
@@ -256,13 +262,12 @@ std::vector<Rule> load_rules(const Array& list, const std::vector<PoolSettings>&
 std::vector<QuotaRule> load_quotas(const Array& list, const std::vector<PoolSettings>& pools,
                                    const Accounts& accounts, Problems& problems) {
   std::vector<QuotaRule> quotas;
+  std::map<std::tuple<SubjectKind, std::uint32_t, std::string>, std::string> places;
   for_each_table(list, "quota", problems, [&](const Table& table, Position at) {
     QuotaRule quota = load_quota(table, at, pools, accounts, problems);
-    for (const QuotaRule& other : quotas) {
-      if (other.subject == quota.subject && other.id == quota.id && other.pool == quota.pool) {
-        problems.add(at, "[[quota]]: the same subject and pool already have limits at " + other.where);
-      }
-    }
+    const auto [other, fresh] = places.emplace(std::tuple(quota.subject, quota.id, quota.pool), quota.where);
+    if (!fresh)
+      problems.add(at, "[[quota]]: the same subject and pool already have limits at " + other->second);
     quotas.push_back(std::move(quota));
   });
   return quotas;

@@ -1,30 +1,23 @@
 #include "policy/load/section.h"
 
+#include "base/nearest.h"
 #include "base/text.h"
 
 namespace mapcap::policy {
-namespace {
-
-constexpr std::size_t kMaxProblemsTold = 32;  // an Error's details on the wire
-
-}  // namespace
-
-void Problems::add(Position at, std::string what) {
-  what = source_ + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) + ": " +
-         presentable(what, 480);
-  found_.emplace_back(at, std::move(what));
+void Problems::add(Severity severity, Position at, std::string what) {
+  found_.push_back({severity, at, presentable(what, 480)});
 }
 
-Failure Problems::error() const {
-  auto sorted = found_;
+bool Problems::no_errors() const {
+  return std::none_of(found_.begin(), found_.end(),
+                      [](const Problem& problem) { return problem.severity == Severity::error; });
+}
+
+std::vector<Problem> Problems::found() const {
+  std::vector<Problem> sorted = found_;
   std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  Failure error = failure(ErrorCode::invalid, sorted.front().second);
-  if (sorted.size() > 1) error.sentence += " (and " + std::to_string(sorted.size() - 1) + " more)";
-  for (std::size_t i = 0; i < std::min(sorted.size(), kMaxProblemsTold); ++i) {
-    error.details.push_back({"problem", sorted[i].second});
-  }
-  return error;
+                   [](const Problem& a, const Problem& b) { return a.at < b.at; });
+  return sorted;
 }
 
 const Entry* Section::find(std::string_view key) const {
@@ -154,12 +147,31 @@ std::vector<Located<std::string>> Section::texts(std::string_view key) {
   return values;
 }
 
+std::vector<Located<std::string>> Section::texts_again(std::string_view key) const {
+  std::vector<Located<std::string>> values;
+  const Entry* entry = find(key);
+  const auto* list = entry == nullptr ? nullptr : std::get_if<Array>(&entry->node.value);
+  if (list == nullptr) return values;
+  for (const Node& element : *list) {
+    if (const auto* text = std::get_if<std::string>(&element.value)) values.push_back({*text, element.at});
+  }
+  return values;
+}
+
 void Section::finish() {
+  // A key that takes several kinds was asked for several times.
+  std::vector<std::string_view> known;
+  for (const std::string_view key : known_) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) known.push_back(key);
+  }
+  std::string keys;
+  for (const std::string_view key : known) keys += (keys.empty() ? "" : ", ") + std::string(key);
   for (const Entry& entry : table_) {
-    if (std::find(known_.begin(), known_.end(), entry.key) != known_.end()) continue;
-    std::string keys;
-    for (const std::string_view key : known_) keys += (keys.empty() ? "" : ", ") + std::string(key);
-    problem(entry.at, "unknown key \"" + entry.key + "\"; known are " + keys);
+    if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
+    const std::string_view meant = nearest(entry.key, known);
+    problem(entry.at, "unknown key \"" + entry.key + "\"" +
+                          (meant.empty() ? "" : "; did you mean \"" + std::string(meant) + "\"?") +
+                          (meant.empty() ? "; known are " + keys : ""));
   }
 }
 

@@ -16,15 +16,17 @@
 
 namespace mapcap::policy {
 
-/// What is wrong with one file.
+/// What is wrong or odd in one file.
 class Problems {
  public:
   explicit Problems(std::string source) : source_(std::move(source)) {}
 
-  void add(Position at, std::string what);
-  [[nodiscard]] bool none() const { return found_.empty(); }
-  /// `invalid`: the first in the file's order as the sentence, all (up to 32) as details "problem".
-  [[nodiscard]] Failure error() const;
+  void add(Position at, std::string what) { add(Severity::error, at, std::move(what)); }
+  void warn(Position at, std::string what) { add(Severity::warning, at, std::move(what)); }
+  void add(Severity severity, Position at, std::string what);
+  [[nodiscard]] bool no_errors() const;
+  /// In the file's order.
+  [[nodiscard]] std::vector<Problem> found() const;
 
   [[nodiscard]] const std::string& source() const { return source_; }
   /// "policy.toml:12"
@@ -32,7 +34,7 @@ class Problems {
 
  private:
   std::string source_;
-  std::vector<std::pair<Position, std::string>> found_;
+  std::vector<Problem> found_;
 };
 
 template <typename T>
@@ -56,6 +58,7 @@ class Section {
   [[nodiscard]] Position at(std::string_view key) const;
   [[nodiscard]] Problems& problems() const { return problems_; }
   void problem(Position at, const std::string& what) { problems_.add(at, title_ + ": " + what); }
+  void warning(Position at, const std::string& what) { problems_.warn(at, title_ + ": " + what); }
 
   /// The raw value, for a key that takes several kinds.
   const Node* node(std::string_view key);
@@ -69,6 +72,9 @@ class Section {
                                                    std::chrono::nanoseconds most);
   /// A list of strings: not empty, none twice.
   std::vector<Located<std::string>> texts(std::string_view key);
+
+  /// The strings of a list that was read before: no problem is told twice.
+  [[nodiscard]] std::vector<Located<std::string>> texts_again(std::string_view key) const;
 
   /// A string that `parse` understands.
   template <typename T>

@@ -200,7 +200,7 @@ TEST(Authorize, WhatAnActionLeavesOpenRestrictsNoAllowAndMeetsNoDeny) {
       "[[rule]]\nany=true\npools=[\"dram\"]\ncache=[\"wb\"]\nrights=[\"ro\"]\nlifetimes=[\"ttl\"]\nseals=["
       "\"sealed\"]\n"
       "max_size=\"1M\"\n"
-      "[[rule]]\neffect=\"deny\"\nany=true\ncache=[\"uc\"]\n[[rule]]\neffect=\"deny\"\nany=true\npools=["
+      "[[rule]]\neffect=\"deny\"\nany=true\ncache=[\"wt\"]\n[[rule]]\neffect=\"deny\"\nany=true\npools=["
       "\"dram\"]\n"
       "names=[\"b\"]\n[[rule]]\neffect=\"deny\"\nany=true\nrights=[\"rw\"]\n");
   EXPECT_TRUE(policy->allows(alice(), create("a", "")));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/nearest.h"
 #include "base/text.h"
 #include "base/words.h"
 #include "schema/region_name.h"
@@ -75,7 +76,8 @@ TEST(Words, AreReadAsTheyAreShown) {
 }
 
 TEST(Words, AnUnknownOneListsWhatIsAccepted) {
-  EXPECT_EQ(parse_cache_mode("WB").error().sentence, "cache mode \"WB\" is not one of wb, wt, wc, uc");
+  EXPECT_EQ(parse_cache_mode("WB").error().sentence,
+            "cache mode \"WB\" is not one of wb, wt, wc, uc; did you mean \"wb\"?");
   EXPECT_EQ(parse_access("\x1b").error().sentence, "rights \"?\" is not one of ro, rw");
 }
 
@@ -120,6 +122,24 @@ TEST(Text, OnlyWellFormedUtf8WithoutNulIsGood) {
   EXPECT_EQ(find_bad_text("a\n", Controls::allowed), std::string::npos);
   EXPECT_EQ(find_bad_text("a\n", Controls::refused), 1U);
   EXPECT_EQ(find_bad_text("a\x7f", Controls::refused), 1U);
+}
+
+TEST(Nearest, IsTheWordThatWasMeant) {
+  const std::vector<std::string_view> known{"open", "create", "max_size", "ro", "rw", "uid"};
+  EXPECT_EQ(nearest("opne", known), "open");
+  EXPECT_EQ(nearest("Create", known), "create");
+  EXPECT_EQ(nearest("max-size", known), "max_size");
+  EXPECT_EQ(nearest("crate", known), "create");
+  EXPECT_EQ(nearest("creates", known), "create");
+  EXPECT_EQ(nearest("max", known), "max_size");
+  EXPECT_EQ(nearest("delete", known), "");
+  EXPECT_EQ(nearest("xy", known), "");
+  EXPECT_EQ(nearest("", known), "");
+  EXPECT_EQ(nearest(std::string(10'000, 'a'), known), "");
+}
+
+TEST(ParseLifetime, ADurationIsToldToBeATtl) {
+  EXPECT_EQ(parse_lifetime("1h").error().sentence, "lifetime \"1h\" is a duration; write ttl:1h");
 }
 
 }  // namespace
