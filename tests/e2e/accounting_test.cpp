@@ -95,8 +95,8 @@ class AccountingTest : public testing::TestWithParam<Case> {
   [[nodiscard]] std::size_t replacements() const {
     const std::string log = broker_->log();
     std::size_t count = 0;
-    for (std::size_t at = log.find("a new one serves"); at != std::string::npos;
-         at = log.find("a new one serves", at + 1))
+    for (std::size_t at = log.find("a new keeper serves"); at != std::string::npos;
+         at = log.find("a new keeper serves", at + 1))
       ++count;
     return count;
   }
