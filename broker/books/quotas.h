@@ -85,8 +85,8 @@ class [[nodiscard]] Charge {
   [[nodiscard]] Amount amount() const { return quotas_ == nullptr ? Amount{} : taken_->amount; }
   /// The uid that it was made for; 0 of none.
   [[nodiscard]] std::uint32_t payer() const { return quotas_ == nullptr ? 0 : taken_->payer.uid; }
-  /// Its group.
-  [[nodiscard]] std::uint32_t group() const { return quotas_ == nullptr ? 0 : taken_->payer.gid; }
+  /// Whom it was made for. Not of none.
+  [[nodiscard]] const Payer& paid_by() const { return taken_->payer; }
 
  private:
   friend class Quotas;

@@ -39,7 +39,7 @@ void Session::close() {
   watch_.cancel();
   if (!draining_) return;
   // The drain goes on for as long as the holders please; its client, and the place that he takes, need not.
-  ::shutdown(socket_.get(), SHUT_RDWR);
+  ::shutdown(socket_.borrow().get(), SHUT_RDWR);
   leave();
 }
 

@@ -24,7 +24,7 @@ Task<std::string> UserNames::of(uid_t uid) {
       continue;
     }
     const auto ask = [this, uid] { return look_up_(uid); };
-    std::string name = co_await worker_.run(ask);
+    std::string name = co_await worker_.run_for(uid, ask);  // Whoever's name hangs waits alone.
     learn(uid, name);
     auto answered = asked_.extract(uid);
     answered.mapped().notify();

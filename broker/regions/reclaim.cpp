@@ -122,7 +122,15 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
   notice.id = id;
   notice.name = region->record.name;
   parts_.notifier.notify(*region, notice);
-  const Revoked revoked{region->grants.empty() && !region->untracked ? ByteCount{} : held_bytes(*region),
+  bool is_held = !region->grants.empty() || region->untracked;
+  if (region->grants.empty() && region->untracked && region->issuing == 0 &&
+      !region->pool->pool->shares_description()) {
+    region->pool->confiner->detach(id);  // Its own hold on the memory would count as a holder.
+    const Result<bool> still = co_await held(id);
+    if (still) is_held = still.value();
+    region = parts_.directory.find(id);
+  }
+  const Revoked revoked{is_held ? held_bytes(*region) : ByteCount{},
                         static_cast<std::uint32_t>(region->grants.size())};
   spawn(finish(id));
   co_return revoked;
@@ -223,8 +231,9 @@ void Reclaim::charge_holders(Region& region) {
   if (!region.cut || region.record.seal != SealKind::revocable) return;
   const Grant* holder = region.grants.one_of(region.charge.payer());
   if (holder == nullptr || holder->charge.payer() == region.charge.payer()) return;
-  region.charge = parts_.quotas.restore({holder->charge.payer(), holder->charge.group(), region.record.pool},
-                                        region.charge.amount());
+  Payer payer = holder->charge.paid_by();
+  payer.pool = region.record.pool;
+  region.charge = parts_.quotas.restore(std::move(payer), region.charge.amount());
 }
 
 Task<Result<void>> Reclaim::outlast_holders(RegionId id) {

@@ -120,9 +120,9 @@ void Regions::recover_one(RegionRecord known, Fd memory) {
   region->record = std::move(known);
   RegionRecord& record = region->record;
   region->pool = find_pool(parts_.pools, record.pool);
-  // Grants of before are known only where the kernel sends word of them, and to a keeper that was there.
-  region->untracked = !parts_.keeper.knows_earlier_grants() || region->pool == nullptr ||
-                      !region->pool->confiner->tracks_grants();
+  // Of grants of before there may always be some that nobody knows: where no word of them is sent, and where the
+  // keeper that is adopted came after one that died. So the memory itself is asked once the known ones are gone.
+  region->untracked = true;
   region->touched = true;  // By whomever the broker before let.
   // The ledger leaves that to the pool.
   if (region->pool != nullptr && region->pool->facts().seals.front() == SealKind::irrevocable)

@@ -52,6 +52,11 @@ class Worker {
   /// expression g++ 12 destroys such captures twice (GCC bug 99576).
   template <typename Given>
   auto run(Given&& function) {
+    return run_for(loop_.meter().account(), std::forward<Given>(function));
+  }
+  /// The same as work for `account`, whoever waits for it.
+  template <typename Given>
+  auto run_for(Meter::Account account, Given&& function) {
     using Function = std::decay_t<Given>;
     static_assert(std::is_lvalue_reference_v<Given> || std::is_trivially_destructible_v<Function>,
                   "name this lambda and pass it by its name: see above");
@@ -60,18 +65,19 @@ class Worker {
     struct Awaiter {
       Worker& worker;
       Function function;
+      Meter::Account account;
       std::optional<Value> value;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
       void await_suspend(std::coroutine_handle<> waiting) {
         // The awaiter lives in the suspended coroutine's frame, which stays until it is resumed.
-        worker.submit([this, waiter = Waiter(worker.loop_, waiting)] {
+        worker.submit(account, [this, waiter = Waiter(worker.loop_, waiting)] {
           value.emplace(function());
           worker.loop_.post(waiter);
         });
       }
       Value await_resume() { return std::move(*value); }
     };
-    return Awaiter{*this, std::forward<Given>(function), std::nullopt};
+    return Awaiter{*this, std::forward<Given>(function), account, std::nullopt};
   }
 
   /// Runs `work` on a thread, for whom the loop works now. On the loop's thread.

@@ -11,6 +11,8 @@
 
 #include "broker/door/listener.h"
 #include "broker/door/user_names.h"
+#include "broker/foreign/examiner_process.h"
+#include "broker/foreign/file_examiner.h"
 #include "broker/reload.h"
 #include "broker/turns/fair_gate.h"
 #include "policy/load/loader.h"
@@ -126,7 +128,11 @@ TEST_F(LoopTimeTest, NeitherThePolicyFileNorItsNamesAreAskedForOnTheLoop) {
   broker::UserNames names(loop(), worker());
   auto ends = schema::socket_pair();
   ASSERT_TRUE(ends);
-  broker::Listener listener(loop(), gate, report(), quotas(), names, std::move(ends.value().first), {});
+  auto started = broker::foreign::start_examiner();
+  ASSERT_TRUE(started);
+  broker::FileExaminer examiner(loop(), worker(), std::move(started.value()));
+  broker::Listener listener(loop(), gate, report(), quotas(), names, {std::move(ends.value().first), true},
+                            examiner, {});
   std::vector<std::thread::id> threads;
   broker::Reload reload({worker(), regions(), listener, report()}, "", [&] {
     threads.push_back(std::this_thread::get_id());
@@ -148,9 +154,10 @@ TEST_F(LoopTimeTest, ADrainTakesOneOfAsManyPlacesAsAUserMayHaveConnections) {
   const Who owner;
   ASSERT_TRUE(create(owner, "a/one", kPersistent));
   ASSERT_TRUE(create(owner, "a/two", kPersistent));
+  // It was held once, so that its cut is a thread's, and is held by nobody, so that the drains end by themselves.
+  ASSERT_TRUE(open(owner, "a/one"));
   std::vector<ErrorCode> refused;
   const policy::Subject subject = policy::Subject::for_explanation(owner.uid, owner.uid, {}, "u");
-  // Held by nobody, so that they end by themselves.
   const std::size_t most = regions().policy().broker().max_connections_per_user;
   std::size_t ended = 0;
   struct Ask {

@@ -256,7 +256,8 @@ TEST(ClientArguments, WhatCannotBeSaidIsInvalidInTheCallersWordsAndIsNeverSent) 
     return std::string(error.what());
   };
   EXPECT_THAT(refused([](RegionSpec& spec) { spec.mode = 0777; }), ::testing::StartsWith("mode: has bits"));
-  EXPECT_THAT(refused([](RegionSpec& spec) { spec.mode = 0x10600; }), ::testing::HasSubstr("larger"));
+  EXPECT_THAT(refused([](RegionSpec& spec) { spec.mode = 0x10600; }),
+              ::testing::StartsWith("mode: has bits"));
   EXPECT_THAT(refused([](RegionSpec& spec) { spec.name = std::string(300, 'n'); }),
               ::testing::StartsWith("name: 300 bytes"));
   EXPECT_THAT(refused([](RegionSpec& spec) { spec.pool = std::string(65, 'p'); }),
