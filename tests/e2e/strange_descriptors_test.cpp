@@ -42,7 +42,7 @@ using namespace std::chrono_literals;
 using schema::Reply;
 using schema::Request;
 
-constexpr int kLingerSeconds = 120;
+constexpr int kLingerSeconds = 60;
 
 /// A TCP connection to oneself whose peer never reads: closing it for the last time takes kLingerSeconds.
 struct Lingering {
@@ -126,64 +126,54 @@ class RawPeer {
   std::uint64_t last_ = 0;
 };
 
-/// How a passenger gets to the broker; what is left when it returns stays until the attacker is killed.
-using Way =
-    std::function<void(const BrokerProcess&, const Lingering&, std::vector<std::shared_ptr<RawPeer>>&)>;
-struct Named {
+/// How a passenger gets to the broker. `prepare` is called while the broker serves, what it returns while it is
+/// stopped: whatever it sends waits in a queue until the sender has let go of it.
+using Send = std::function<void(BorrowedFd passenger)>;
+struct Way {
   const char* name;
-  Way way;
+  std::function<Send(const BrokerProcess&)> prepare;
 };
 
-std::vector<Named> ways() {
+std::vector<Way> ways() {
   const std::vector<std::byte> nonsense(24, std::byte{0x41});
-  const auto list = schema::encode(Request{9, schema::List{}});
+  const auto greeted = [](const BrokerProcess& broker) {
+    auto peer = std::make_shared<RawPeer>(broker);
+    peer->greet();
+    return peer;
+  };
+  const auto on_packet = [=](const std::vector<std::byte>& packet) {
+    return [=](const BrokerProcess& broker) -> Send {
+      return [peer = greeted(broker), packet](BorrowedFd passenger) { peer->send(packet, passenger); };
+    };
+  };
+  const auto to_port = [=](bool ask) {
+    return [=](const BrokerProcess& broker) -> Send {
+      auto peer = greeted(broker);
+      auto port = std::make_shared<RawPeer::Heard>(std::move(peer->ask(schema::AskClonePort{}).value()));
+      // Bound before the lambda: that the peer goes with it is what ends the connection.
+      return [peer, port, ask, nonsense](BorrowedFd passenger) mutable {
+        for (int i = 0; i < 3; ++i) RawPeer::send_to(port->fd.get(), nonsense, passenger);
+        const std::uint64_t ticket = std::get<schema::ClonePort>(port->body).ticket;
+        if (ask) peer->send(schema::encode(Request{9, schema::CloneFd{Access::read_only, ticket}}));
+        if (!ask) peer.reset();
+      };
+    };
+  };
   return {
-      {"on a request",
-       [=](const auto& broker, const auto& passenger, auto& peers) {
-         peers.push_back(std::make_shared<RawPeer>(broker));
-         peers.back()->greet();
-         peers.back()->send(list, passenger.socket.borrow());
-       }},
-      {"on nonsense",
-       [=](const auto& broker, const auto& passenger, auto& peers) {
-         peers.push_back(std::make_shared<RawPeer>(broker));
-         peers.back()->send(nonsense, passenger.socket.borrow());
-       }},
-      {"on a packet of no bytes",
-       [=](const auto& broker, const auto& passenger, auto& peers) {
-         peers.push_back(std::make_shared<RawPeer>(broker));
-         peers.back()->send({}, passenger.socket.borrow());
-       }},
-      {"on a connection that ends at once",
-       [=](const auto& broker, const auto& passenger, auto&) {
-         for (int i = 0; i < 4; ++i) {
+      {"on a request", on_packet(schema::encode(Request{9, schema::List{}}))},
+      {"on nonsense", on_packet(nonsense)},
+      {"on a packet of no bytes", on_packet({})},
+      {"on the clone request of libmapcap 0.1.0", on_packet(schema::encode(Request{9, schema::CloneFd{}}))},
+      {"before the connection is accepted, which ends at once",
+       [=](const BrokerProcess& broker) -> Send {
+         return [&broker, nonsense](BorrowedFd passenger) {
            const RawPeer peer(broker);
            peer.send({}, {});
-           peer.send(nonsense, passenger.socket.borrow());
-         }
+           peer.send(nonsense, passenger);
+         };
        }},
-      {"on the clone request of libmapcap 0.1.0",
-       [=](const auto& broker, const auto& passenger, auto& peers) {
-         peers.push_back(std::make_shared<RawPeer>(broker));
-         peers.back()->greet();
-         peers.back()->send(schema::encode(Request{9, schema::CloneFd{}}), passenger.socket.borrow());
-       }},
-      {"to a port, and a clone is asked for",
-       [=](const auto& broker, const auto& passenger, auto& peers) {
-         peers.push_back(std::make_shared<RawPeer>(broker));
-         peers.back()->greet();
-         const auto port = peers.back()->ask(schema::AskClonePort{});
-         RawPeer::send_to(port->fd.get(), nonsense, passenger.socket.borrow());
-         const auto ticket = std::get<schema::ClonePort>(port->body).ticket;
-         peers.back()->send(schema::encode(Request{9, schema::CloneFd{Access::read_only, ticket}}));
-       }},
-      {"to a port that nobody asks for",
-       [=](const auto& broker, const auto& passenger, auto&) {
-         RawPeer peer(broker);
-         peer.greet();
-         const auto port = peer.ask(schema::AskClonePort{});
-         for (int i = 0; i < 3; ++i) RawPeer::send_to(port->fd.get(), nonsense, passenger.socket.borrow());
-       }},
+      {"to a port, and a clone is asked for", to_port(true)},
+      {"to a port that ends with its connection", to_port(false)},
   };
 }
 
@@ -218,28 +208,39 @@ class StrangeDescriptorsTest : public testing::TestWithParam<bool> {
     EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon) << "somebody waited for a stranger's socket";
   }
 
-  /// A plain user sends a passenger that way `times`, and lets go of it.
-  std::unique_ptr<Attacker> attack(const Way& way, int times) {
-    std::array<int, 2> ends{};
-    EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-    auto attacker = std::make_unique<Attacker>([this, &way, times, ends] {
-      std::vector<std::shared_ptr<RawPeer>> peers;
-      std::vector<Fd> never_read;
-      for (int i = 0; i < times; ++i) {
-        Lingering passenger;
-        way(broker, passenger, peers);
-        // The broker's is the last descriptor now, if it has one.
-        std::thread([&] { passenger.socket.reset(); }).detach();
-        never_read.push_back(std::move(passenger.peer));
-        std::this_thread::sleep_for(10ms);
+  /// A plain user sends two passengers that way, and lets go of them before the broker sees them.
+  std::unique_ptr<Attacker> attack(const Way& way) {
+    std::array<int, 2> news{};
+    std::array<int, 2> go{};
+    EXPECT_EQ(::pipe2(news.data(), O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(go.data(), O_CLOEXEC), 0);
+    auto attacker = std::make_unique<Attacker>([this, &way, news, go] {
+      std::array<Lingering, 2> passengers;
+      std::vector<Send> sends;
+      for (std::size_t i = 0; i < passengers.size(); ++i) sends.push_back(way.prepare(broker));
+      char byte = 0;
+      (void)!::write(news[1], "p", 1);
+      (void)!::read(go[0], &byte, 1);
+      for (std::size_t i = 0; i < passengers.size(); ++i) {
+        sends[i](passengers.at(i).socket.borrow());
+        // Lingers here where the kernel refused it.
+        std::thread([socket = passengers.at(i).socket.release()] { ::close(socket); }).detach();
       }
-      (void)!::write(ends[1], "d", 1);
+      std::this_thread::sleep_for(200ms);  // Those threads have begun.
+      (void)!::write(news[1], "d", 1);
       for (;;) ::pause();
     });
-    ::close(ends[1]);
-    pollfd done{ends[0], POLLIN, 0};
-    EXPECT_EQ(::poll(&done, 1, 60'000), 1) << "the attacker did not come to an end";
-    ::close(ends[0]);
+    const auto await = [&] {
+      pollfd heard{news[0], POLLIN, 0};
+      char byte = 0;
+      return ::poll(&heard, 1, 60'000) == 1 && ::read(news[0], &byte, 1) == 1;
+    };
+    EXPECT_TRUE(await()) << "nothing was prepared";
+    broker.signal(SIGSTOP);
+    (void)!::write(go[1], "g", 1);
+    EXPECT_TRUE(await()) << "nothing was sent";
+    broker.signal(SIGCONT);
+    for (const int end : {news[0], news[1], go[0], go[1]}) ::close(end);
     return attacker;
   }
 
@@ -247,9 +248,9 @@ class StrangeDescriptorsTest : public testing::TestWithParam<bool> {
 };
 
 TEST_P(StrangeDescriptorsTest, ALingeringSocketHoldsNobodyUpWhateverItRidesOn) {  // Promise 12
-  for (const Named& named : ways()) {
-    SCOPED_TRACE(named.name);
-    const auto attacker = attack(named.way, 2);
+  for (const Way& way : ways()) {
+    SCOPED_TRACE(way.name);
+    const auto attacker = attack(way);
     expect_requests_go_on();
     // All that the attacker has ends with it.
     attacker->end();
@@ -258,8 +259,9 @@ TEST_P(StrangeDescriptorsTest, ALingeringSocketHoldsNobodyUpWhateverItRidesOn) {
 }
 
 TEST_P(StrangeDescriptorsTest, ABrokerThatStopsWaitsForNoPassenger) {
-  const auto attacker = attack(ways().at(0).way, 2);
-  const auto to_port = attack(ways().at(5).way, 2);
+  const std::vector<Way> all = ways();
+  const auto attacker = attack(all.front());
+  const auto to_port = attack(all.back());
   const auto began = std::chrono::steady_clock::now();
   EXPECT_EQ(broker.terminate(), 0);
   EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon);
