@@ -6,6 +6,7 @@
 #include "client/cli/doctor.h"
 #include "client/cli/names.h"
 #include "client/cli/text.h"
+#include "policy/problem.h"
 
 namespace mapcap::cli {
 namespace {

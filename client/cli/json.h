@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "mapcap/client.h"
-#include "policy/problem.h"
+
+namespace mapcap::policy {
+struct Problem;
+}
 
 namespace mapcap::cli {
 
