@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on a fresh Debian 12: installs, builds, runs every test, and counts. Safe to repeat.
 #
-#     tests/check.sh [STAGE...]     lint dev quickstart vm asan tsan fuzz, or only those named; system, tidy and bench by name only
+#     tests/check.sh [STAGE...]     lint dev quickstart vm asan tsan fuzz, or only those named; tidy, bench, system, programs by name
 #
 # What each covers, needs and takes: tests/README.md. What a failed test printed comes whole, at the end.
 # A test that needs what this machine lacks is skipped by name and reason. Ends with one line:
@@ -174,7 +174,25 @@ for stage in "${stages[@]}"; do
           ;;
       esac
       ;;
-    *) die "there is no stage $stage; there are lint dev asan tsan fuzz tidy bench vm quickstart system" ;;
+    programs)
+      say "programs: Debian's, with a region under a path of theirs"
+      # shellcheck disable=SC2086
+      install_packages $program_packages
+      build dev || { count "programs: build" 1; continue; }
+      MAPCAPD=$PWD/build/dev/broker/mapcapd MAPCAP=$PWD/build/dev/client/cli/mapcap \
+        MAPCAP_LIBRARY=$PWD/build/dev/client/libmapcap.so.0 PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONPATH=client/python:tests/python /usr/bin/python3 tests/programs/run.py >"$results/programs" 2>&1 </dev/null
+      read -r -a counts < <(tail -n 1 "$results/programs" | grep -E '^[0-9]+ passed' | tr -dc '0-9 \n' | tr -s ' ')
+      if [ ${#counts[@]} -eq 3 ]; then
+        passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
+        grep -E '^skip ' "$results/programs"
+        [ "${counts[1]}" -eq 0 ] || cat "$results/programs"
+      else
+        cat "$results/programs"
+        count "programs" 1
+      fi
+      ;;
+    *) die "there is no stage $stage; there are lint dev asan tsan fuzz tidy bench vm quickstart system programs" ;;
   esac
   took="$took $stage $((SECONDS - stage_began)) s,"
   echo "-- $stage took $((SECONDS - stage_began)) s"
