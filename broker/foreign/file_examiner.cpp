@@ -71,6 +71,7 @@ struct FileExaminer::Process {
   pid_t pid = 0;
   Fd control;
   std::optional<Loop::Watch> watch;
+  bool abandoned = false;  ///< Whoever started it is no more.
 };
 
 /// A port from when it is asked for until everything that was sent to it is let go of; or a burial.
@@ -95,7 +96,10 @@ FileExaminer::FileExaminer(Loop& loop, Worker& worker, foreign::ExaminerProcess 
 }
 
 FileExaminer::~FileExaminer() {
-  if (process_) foreign::ExaminerProcess(process_->pid, Fd());
+  if (!process_) return;
+  foreign::ExaminerProcess(process_->pid, Fd());
+  process_->abandoned = true;
+  process_->watch->cancel();
 }
 
 void FileExaminer::adopt(foreign::ExaminerProcess started) {
@@ -111,6 +115,7 @@ void FileExaminer::adopt(foreign::ExaminerProcess started) {
 Task<void> FileExaminer::hear(std::shared_ptr<Process> process) {
   for (bool more = true; more;) {
     more = co_await process->watch->readable();
+    if (process->abandoned) co_return;  // And this is gone.
     if (more) more = take_reports(*process);
   }
   replace(process);
