@@ -50,6 +50,12 @@ int allow_everything_needed(scmp_filter_ctx filter) {
       SCMP_SYS(tgkill),
 #ifdef MAPCAP_SANITIZED
       // What sanitizer runtimes do on their own.
+      SCMP_SYS(sched_yield),
+      SCMP_SYS(sched_getaffinity),
+      SCMP_SYS(gettimeofday),
+      SCMP_SYS(clock_gettime),
+      SCMP_SYS(rt_sigaction),
+      SCMP_SYS(newfstatat),
       SCMP_SYS(sigaltstack),
       SCMP_SYS(prctl),
       SCMP_SYS(openat),
