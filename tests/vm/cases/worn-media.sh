@@ -65,6 +65,8 @@ status=0
 [ $status = 135 ] || fail "reading a bad block ends with $status, not SIGBUS"
 mc dump file/read /run/worn/dumped 2> /run/worn/refused && fail "a region with bad blocks can be dumped as a whole"
 grep -q 'damaged at byte 16384.* 8 bad sectors' /run/worn/refused || { cat /run/worn/refused; fail "dump does not say where"; }
+[ ! -e /run/worn/dumped ] || fail "a dump that failed left a file behind"
+mc dump file/read - > /run/worn/dumped 2> /dev/null && fail "a region with bad blocks can be dumped as a whole"
 [ "$(stat -c %s /run/worn/dumped)" = 16384 ] || fail "what precedes the bad block was not dumped"
 head -c 1M /dev/urandom > /run/worn/contents
 mc fill file/read /run/worn/contents 2> /run/worn/refused && fail "a region with bad blocks can be filled as a whole"
