@@ -79,7 +79,7 @@ done
 kill_both
 for fs in ext4 xfs; do
     device=$(findmnt -n -o SOURCE /mnt/$fs)
-    within 10 umount /mnt/$fs || fail "$fs cannot be unmounted although the broker is gone"
+    within 60 umount /mnt/$fs || fail "$fs cannot be unmounted although the broker is gone"
     mount -t $fs -o dax=always "$device" /mnt/$fs
 done
 start_broker /run/dax-file
