@@ -155,10 +155,12 @@ class Examiner {
     if (packet.bytes.size() != sizeof order) return false;
     std::memcpy(&order, packet.bytes.data(), sizeof order);
     if (order.kind == Order::Kind::open) return open(order.number);
-    Fd socket;
     if (order.kind == Order::Kind::bury) {
-      if (packet.fds.size() == 1) socket = std::move(packet.fds.front());
-    } else if (auto port = ports_.extract(order.number)) {
+      if (packet.fds.size() == 1) ports_[order.number] = std::move(packet.fds.front());
+      return true;
+    }
+    Fd socket;
+    if (auto port = ports_.extract(order.number)) {
       socket = std::move(port.mapped());
     }
     return hand_over(std::make_unique<Job>(Job{control_.get(), order, std::move(socket)}));

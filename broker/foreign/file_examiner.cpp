@@ -307,10 +307,13 @@ void FileExaminer::bury_more() {
     job->asked = job->burial = true;
     jobs_.emplace(number, job);
     ++burials_;
-    // The packet, or the examiner, has it too from here on: closing it here is not the last time.
     if (!order({Order::Kind::bury, 0, number}, socket.borrow())) {
       unburied_.emplace_back(std::move(socket), account);
+      continue;
     }
+    // The packet, or the examiner, keeps it from here on until it is told to let go: closing it here is not the last time.
+    socket.reset();
+    order({Order::Kind::drop, 0, number});
   }
   if (burials_ == kMostBurials) watch_burials();
 }
