@@ -33,7 +33,11 @@ struct Worker::Job {
 thread_local Worker::Job* Worker::Job::current = nullptr;
 
 Worker::Worker(Loop& loop, std::size_t threads, Pace pace)
-    : loop_(loop), at_once_(threads), for_one_(std::max<std::size_t>(threads / 4, 1)), pace_(pace) {
+    : loop_(loop),
+      at_once_(threads),
+      for_one_(std::max<std::size_t>(threads / 4, 1)),
+      for_nobody_(std::max(threads - for_one_, for_one_)),
+      pace_(pace) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < threads; ++i) start_thread();
 }
@@ -86,7 +90,8 @@ Worker::Shares::iterator Worker::next() {
       at = shares_.erase(at);  // Owes nothing.
       continue;
     }
-    const bool has_next = !share.aside.empty() || (!share.waiting.empty() && share.begun < for_one_);
+    const std::size_t most = at->first ? for_one_ : for_nobody_;
+    const bool has_next = !share.aside.empty() || (!share.waiting.empty() && share.begun < most);
     if (has_next && (least == shares_.end() || share.used < least->second.used)) least = at;
     ++at;
   }
