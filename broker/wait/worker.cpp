@@ -36,7 +36,7 @@ Worker::Worker(Loop& loop, std::size_t threads, Pace pace)
     : loop_(loop),
       at_once_(threads),
       for_one_(std::max<std::size_t>(threads / 4, 1)),
-      for_nobody_(std::max(threads - for_one_, for_one_)),
+      for_nobody_(pace == Pace::patient ? threads : std::max(threads - for_one_, for_one_)),
       pace_(pace) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < threads; ++i) start_thread();

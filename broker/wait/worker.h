@@ -6,7 +6,8 @@
 //     next      of those with work waiting, whoever has had least of the threads' time so far
 //     at most   a quarter of the threads for one account (one thread at least), however many are idle: what
 //               cannot be interrupted takes as long as its owner likes, and the others must not wait for it.
-//               What is done for nobody, such as what a start resumes, is of many owners: it may have the rest
+//               What is done for nobody, such as what a start resumes, is of many owners: it may have the rest, and all
+//               where nobody waits
 //     pieces    long work says now and then that others may go first (Worker::pause): while somebody waits
 //     for a
 //               thread it stands aside, and goes on when it is its owner's turn again
@@ -114,7 +115,7 @@ class Worker {
   Loop& loop_;
   const std::size_t at_once_;     ///< Threads at work.
   const std::size_t for_one_;     ///< Of those, for one account.
-  const std::size_t for_nobody_;  ///< For the broker's own work: all but as many as one account may have.
+  const std::size_t for_nobody_;  ///< For the broker's own work.
   const Pace pace_;
   std::mutex mutex_;
   std::condition_variable wake_;
