@@ -9,6 +9,7 @@
 
 #include "broker/confine/confiner.h"
 #include "broker/pool/pool.h"
+#include "schema/request.h"
 
 namespace mapcap::broker {
 
@@ -39,11 +40,16 @@ struct ServedPool {
 /// In the order of the policy file.
 using ServedPools = std::vector<std::unique_ptr<ServedPool>>;
 
+class Quotas;
+
 inline ServedPool* find_pool(const ServedPools& pools, const std::string& name) {
   for (const auto& served : pools) {
     if (served->facts().name == name) return served.get();
   }
   return nullptr;
 }
+
+/// What clients are told of each pool, in the same order.
+schema::PoolList describe(const ServedPools& pools, const Quotas& quotas);
 
 }  // namespace mapcap::broker

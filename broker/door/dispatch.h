@@ -4,6 +4,7 @@
 #include "broker/door/listener.h"
 #include "broker/door/session.h"
 #include "broker/foreign/file_clones.h"
+#include "broker/regions/quota_verbs.h"
 #include "broker/regions/regions.h"
 
 namespace mapcap::broker {
@@ -14,8 +15,8 @@ class Dispatch final : public Handler {
            FileClones& clones, Listener& listener)
       : regions_(regions),
         quotas_(quotas),
-        ledger_(ledger),
         pools_(pools),
+        quota_(regions, quotas, ledger, pools),
         clones_(clones),
         listener_(listener) {}
 
@@ -23,19 +24,51 @@ class Dispatch final : public Handler {
   void ended(Session& session) override;
 
  private:
+  /// Whose request it is; both outlive the verb.
+  struct From {
+    Session& session;
+    const Caller& caller;
+  };
+  // One for each request that there is: a verb that nobody serves does not compile.
+  Task<Result<Delivery>> serve(From from, schema::Hello ask);
+  Task<Result<Delivery>> serve(From from, schema::Create ask) {
+    return regions_.create(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::Open ask) {
+    return regions_.open(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::List ask) {
+    return regions_.list(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::Show ask) {
+    return regions_.show(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::Renew ask) {
+    return regions_.renew(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::Revoke ask) {
+    return regions_.revoke(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::Pools ask);
+  Task<Result<Delivery>> serve(From from, schema::Quota ask) {
+    return quota_.list(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::QuotaSet ask) {
+    return quota_.set(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::QuotaClear ask) {
+    return quota_.clear(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::CloneFd ask);
+  Task<Result<Delivery>> serve(From from, schema::AskClonePort ask);
+
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
-  Result<Delivery> pools(const policy::Subject& subject);
-  Result<Delivery> quota(const policy::Subject& subject, const schema::Quota& ask);
-  Task<Result<Delivery>> clone_port(const Session& session);
-  Task<Result<Delivery>> clone_file(const Session& session, schema::CloneFd ask);
-  Task<Result<Delivery>> quota_set(const policy::Subject& subject, schema::QuotaSet ask);
-  Task<Result<Delivery>> quota_clear(const policy::Subject& subject, schema::QuotaClear ask);
   [[nodiscard]] Result<void> authorize(const policy::Subject& subject, policy::Verb verb) const;
 
   Regions& regions_;
   Quotas& quotas_;
-  ledger::Ledger& ledger_;
   const ServedPools& pools_;
+  QuotaVerbs quota_;
   FileClones& clones_;
   Listener& listener_;
 };

@@ -1,0 +1,90 @@
+#include "broker/regions/quota_verbs.h"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+#include "broker/books/quota_limits.h"
+
+namespace mapcap::broker {
+
+using policy::Verb;
+
+namespace {
+
+Delivery done() {
+  Delivery delivery;
+  delivery.body = schema::Done{};
+  return delivery;
+}
+
+/// The cursor counts slots: those that come or go between two pages may shift a page by one.
+Result<std::size_t> slot_after(const std::string& cursor) {
+  std::size_t first = 0;
+  if (cursor.empty()) return first;
+  const char* end = cursor.data() + cursor.size();
+  const auto [stop, failed] = std::from_chars(cursor.data(), end, first);
+  if (failed != std::errc{} || stop != end) {
+    return failure(ErrorCode::invalid, "the quota cursor is not one that this broker gave");
+  }
+  return first;
+}
+
+}  // namespace
+
+Result<void> QuotaVerbs::authorize(const Caller& caller, Verb verb) const {
+  policy::Action action;
+  action.verb = verb;
+  MAPCAP_TRY_VOID(regions_.policy().authorize(caller.subject, action));
+  return ok();
+}
+
+Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const {
+  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota));
+  policy::Action all;
+  all.verb = Verb::quota_set;
+  std::vector<schema::QuotaInfo> slots =
+      regions_.policy().allows(caller.subject, all)
+          ? quotas_.report_all()
+          : quotas_.report_for(caller.subject.uid(), caller.subject.groups());
+  MAPCAP_CO_TRY(std::size_t first, slot_after(ask.cursor));
+  constexpr std::size_t kPage = 200;
+  first = std::min(first, slots.size());
+  const std::size_t last = std::min(first + kPage, slots.size());
+  schema::QuotaList list;
+  if (last < slots.size()) list.next = std::to_string(last);
+  list.quotas.assign(std::make_move_iterator(slots.begin() + static_cast<std::ptrdiff_t>(first)),
+                     std::make_move_iterator(slots.begin() + static_cast<std::ptrdiff_t>(last)));
+  Delivery delivery;
+  delivery.body = std::move(list);
+  co_return delivery;
+}
+
+Task<Result<Delivery>> QuotaVerbs::set(Caller caller, schema::QuotaSet ask) {
+  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
+  if (!ask.pool.empty()) {
+    MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.pool));
+  }
+  MAPCAP_CO_TRY_VOID(check_override(ask, pools_));
+  // What is not named stays as it was set, or as the policy says.
+  ledger::QuotaRecord record{ask.subject, ask.id, ask.pool,
+                             quotas_.override_of(ask.subject, ask.id, ask.pool)};
+  if (ask.limits.bytes) record.limits.bytes = ask.limits.bytes;
+  if (ask.limits.regions) record.limits.regions = ask.limits.regions;
+  if (ask.limits.grants) record.limits.grants = ask.limits.grants;
+  if (ask.limits.connections) record.limits.connections = ask.limits.connections;
+  MAPCAP_CO_TRY_VOID(co_await ledger_.put_quota(record));
+  quotas_.set_override(record);
+  co_return done();
+}
+
+Task<Result<Delivery>> QuotaVerbs::clear(Caller caller, schema::QuotaClear ask) {
+  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
+  MAPCAP_CO_TRY_VOID(co_await ledger_.erase_quota(ask.subject, ask.id, ask.pool));
+  if (!quotas_.clear_override(ask.subject, ask.id, ask.pool)) {
+    co_return failure(ErrorCode::not_found, "there is no quota override for that subject and pool");
+  }
+  co_return done();
+}
+
+}  // namespace mapcap::broker
