@@ -9,14 +9,10 @@
 #include <charconv>
 #include <optional>
 
+#include "base/newer_linux.h"
 #include "policy/accounts.h"
 #include "policy/power.h"
 #include "schema/region_name.h"
-
-// Debian 12's headers may lack it; Linux 6.5, include/uapi/asm-generic/socket.h.
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 namespace mapcap::policy {
 namespace {

@@ -33,13 +33,15 @@
 #include <system_error>
 
 #include "base/machine/memory.h"
+#include "base/machine/release.h"
+#include "base/newer_linux.h"
+#include "base/small_file.h"
 #include "mapcap/fd.h"
 
 namespace mapcap::machine {
 namespace {
 
 // Newer than linux-libc-dev 6.1.
-constexpr int kPassRights = 83;                   // SO_PASSRIGHTS, Linux 6.16
 constexpr std::uint32_t kPassthrough = 1U << 5U;  // FUSE_PASSTHROUGH >> 32, Linux 6.9
 constexpr long kListLsm = 461;                    // lsm_list_modules(2), Linux 6.8
 constexpr std::uint64_t kLsmBpf = 110;            // LSM_ID_BPF
@@ -62,28 +64,6 @@ Fact unknown(std::string found, std::string remedy) {
   return {Presence::unknown, std::move(found), std::move(remedy)};
 }
 
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-std::string release() {
-  utsname name{};
-  ::uname(&name);
-  return name.release;
-}
-
-// Major and minor of the running kernel.
-std::pair<int, int> version() {
-  int major = 0;
-  int minor = 0;
-  char dot = 0;
-  std::istringstream(release()) >> major >> dot >> minor;
-  return {major, minor};
-}
-
 // The distribution's copy of the kernel's configuration; absent where it keeps none.
 std::optional<bool> configured(const std::string& option) {
   std::ifstream file("/boot/config-" + release());
@@ -104,7 +84,7 @@ bool has_capability(unsigned capability) {
 // In a container's user namespace capabilities are there and count for nothing here.
 bool in_initial_user_namespace() {
   // "0 0 4294967295" is the identity map of the initial namespace.
-  std::istringstream map(first_line("/proc/self/uid_map"));
+  std::istringstream map(first_line_of("/proc/self/uid_map"));
   std::uint64_t inside = 1;
   std::uint64_t outside = 1;
   std::uint64_t length = 0;
@@ -269,7 +249,7 @@ Fact bpf_lsm() {
       return active_bpf_lsm();
     return missing("bpf is not among the active LSMs", boot);
   }
-  const std::string active = "," + first_line("/sys/kernel/security/lsm") + ",";
+  const std::string active = "," + first_line_of("/sys/kernel/security/lsm") + ",";
   if (active.find(",bpf,") != std::string::npos) return active_bpf_lsm();
   if (active == ",,")
     return unknown("/sys/kernel/security/lsm cannot be read",
@@ -278,12 +258,12 @@ Fact bpf_lsm() {
 }
 
 Fact huge_pages() {
-  const std::string setting = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
+  const std::string setting = first_line_of("/sys/kernel/mm/transparent_hugepage/enabled");
   if (setting.empty())
     return missing("no transparent huge pages", "boot a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y");
   // Regions live in a tmpfs of their own that asks for huge=always, whatever this says, unless it says
   // "deny".
-  const std::string shared = first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  const std::string shared = first_line_of("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
   if (shared.find("[deny]") != std::string::npos)
     return missing("shmem_enabled is \"deny\"",
                    "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
@@ -326,7 +306,7 @@ Fact refuses_descriptors() {
   const Fd one(ends[0]);
   const Fd other(ends[1]);
   const int off = 0;
-  if (::setsockopt(one.get(), SOL_SOCKET, kPassRights, &off, sizeof off) == 0)
+  if (::setsockopt(one.get(), SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off) == 0)
     return present("SO_PASSRIGHTS works");
   return missing("SO_PASSRIGHTS: " + reason(errno),
                  "nothing: clients' descriptors are dropped by the receiver instead");

@@ -6,15 +6,15 @@
 #include <limits>
 #include <sstream>
 
+#include "base/small_file.h"
+
 namespace mapcap::machine {
 namespace {
 
 /// "max", and what does not exist, is no limit.
-std::optional<ByteCount> number_in(const std::string& path) {
-  std::ifstream file(path);
-  std::uint64_t value = 0;
-  if (!(file >> value)) return std::nullopt;
-  return ByteCount{value};
+std::optional<ByteCount> bytes_in(const std::string& path) {
+  const std::optional<std::uint64_t> number = number_in(path);
+  return number ? std::optional<ByteCount>(ByteCount{*number}) : std::nullopt;
 }
 
 /// What files say that have a line "KEY VALUE" each. `reclaimable`: keys whose values are added.
@@ -36,8 +36,8 @@ struct Hierarchy {
 
   [[nodiscard]] std::optional<CgroupLimit> limit_of(const std::string& at) const {
     const std::string directory = root + at;
-    const auto limit = number_in(directory + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
-    const auto used = number_in(directory + (unified ? "/memory.current" : "/memory.usage_in_bytes"));
+    const auto limit = bytes_in(directory + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
+    const auto used = bytes_in(directory + (unified ? "/memory.current" : "/memory.usage_in_bytes"));
     // Version 1 says "none" by a number that no machine has.
     if (!limit || !used || limit->value > std::numeric_limits<std::int64_t>::max() / 2) return std::nullopt;
     const ByteCount cache =

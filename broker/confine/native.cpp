@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/fd_path.h"
 #include "broker/confine/untracked.h"
 
 namespace mapcap::broker::confine {
@@ -37,7 +38,7 @@ bool is_dax_device(dev_t device) {
 
 /// /sys/devices/pci.../resource0 or resource0_wc.
 bool is_pci_resource(BorrowedFd fd) {
-  const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+  const std::string link = fd_path(fd);
   std::array<char, 512> target{};
   const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
   if (length <= 0) return false;
@@ -74,8 +75,7 @@ Result<bool> is_anonymous(BorrowedFd fd) {
 /// The path of an open file in the broker's own mount namespace.
 Result<std::filesystem::path> path_of(BorrowedFd fd) {
   std::error_code failed;
-  std::filesystem::path path =
-      std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd.get()), failed);
+  std::filesystem::path path = std::filesystem::read_symlink(fd_path(fd), failed);
   if (failed) return io_error("reading the path of a device", failed.value());
   return path;
 }

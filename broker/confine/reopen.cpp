@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <string>
 
+#include "base/fd_path.h"
+
 namespace mapcap::broker::confine {
 namespace {
 
@@ -24,7 +26,7 @@ Failure describe(const char* call, int failed) {
 }  // namespace
 
 Result<Fd> reopen(BorrowedFd fd, Access rights) {
-  const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+  const std::string link = fd_path(fd);
   const int mode = rights == Access::read_write ? O_RDWR : O_RDONLY;
   Fd fresh(::open(link.c_str(), mode | O_CLOEXEC));
   if (!fresh.valid()) return describe("open of /proc/self/fd", errno);

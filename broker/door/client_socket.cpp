@@ -2,9 +2,7 @@
 
 #include <sys/socket.h>
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83  // Linux 6.16
-#endif
+#include "base/newer_linux.h"
 
 namespace mapcap::broker {
 

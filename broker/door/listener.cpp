@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/fd_path.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker {
@@ -43,9 +44,7 @@ struct Place {
   std::string name;
 
   /// Through the descriptor: nobody can put another directory in its place.
-  [[nodiscard]] std::string path() const {
-    return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + name;
-  }
+  [[nodiscard]] std::string path() const { return fd_path(directory.borrow(), name); }
 };
 
 Result<Place> find_place(const std::string& path) {

@@ -24,18 +24,12 @@
 #include <variant>
 #include <vector>
 
+#include "base/newer_linux.h"
 #include "broker/foreign/examiner_sandbox.h"
 #include "broker/foreign/examiner_wire.h"
 #include "broker/keeper/setup.h"
 #include "broker/wait/scheduling.h"
 #include "schema/channel.h"
-
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
-#ifndef BCACHEFS_STATFS_MAGIC
-#define BCACHEFS_STATFS_MAGIC 0xca451a4e
-#endif
 
 namespace mapcap::broker::foreign {
 

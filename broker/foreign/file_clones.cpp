@@ -5,9 +5,7 @@
 
 #include <cerrno>
 
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
+#include "base/newer_linux.h"
 
 namespace mapcap::broker {
 

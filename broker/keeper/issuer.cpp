@@ -11,6 +11,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "base/fd_path.h"
 #include "broker/keeper/fuse/mount.h"
 
 namespace mapcap::broker::keeper {
@@ -58,7 +59,7 @@ Result<Fd> open_clone(IssuePath& path, const Opening& opening) {
   if (!clone.valid()) return open_error(errno);
   if (opening.rights == Access::read_write) return without_nonblock(std::move(clone));
   // O_TMPFILE must be writable: a read-only grant is a second open of the same node.
-  const std::string link = "/proc/self/fd/" + std::to_string(clone.get());
+  const std::string link = fd_path(clone.borrow());
   Fd read_only(::open(link.c_str(), O_RDONLY | kNoLeaseBreak | O_CLOEXEC));
   if (!read_only.valid()) return open_error(errno);
   return without_nonblock(std::move(read_only));

@@ -102,7 +102,4 @@ class Keeper {
   virtual void shut_down() = 0;
 };
 
-/// What `mapcap doctor` asks, without starting anything: empty, or why this machine cannot make clones.
-std::string probe_clone();
-
 }  // namespace mapcap::broker::keeper

@@ -17,22 +17,11 @@
 #include <string>
 #include <vector>
 
+#include "base/small_file.h"
 #include "broker/wait/scheduling.h"
 
 namespace mapcap::broker::keeper {
 namespace {
-
-std::string read_small_file(const char* path) {
-  Fd file(::open(path, O_RDONLY | O_CLOEXEC));
-  std::string text;
-  std::array<char, 16384> part{};
-  while (file.valid()) {
-    const ssize_t got = ::read(file.get(), part.data(), part.size());
-    if (got <= 0) break;
-    text.append(part.data(), static_cast<std::size_t>(got));
-  }
-  return text;
-}
 
 Result<void> close_others(std::span<const BorrowedFd> keep) {
   Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -60,7 +49,7 @@ Result<void> close_others(std::span<const BorrowedFd> keep) {
 /// A mapping of a region or of the ledger that stayed here would keep it held for as long as the keeper
 /// lives.
 void unmap_shared() {
-  const std::string maps = read_small_file("/proc/self/maps");
+  const std::string maps = contents_of("/proc/self/maps");
   for (std::size_t at = 0; at < maps.size();) {
     const std::size_t end = std::min(maps.find('\n', at), maps.size());
     const char* line = maps.c_str() + at;
@@ -94,9 +83,8 @@ void reset_signals() {
 }
 
 std::uint64_t raise_descriptor_limit() {
-  const std::string most = read_small_file("/proc/sys/fs/nr_open");
   rlimit limit{};
-  limit.rlim_cur = limit.rlim_max = std::strtoull(most.c_str(), nullptr, 10);
+  limit.rlim_cur = limit.rlim_max = number_in("/proc/sys/fs/nr_open").value_or(0);
   if (limit.rlim_cur == 0 || ::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     ::getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
@@ -123,7 +111,8 @@ Result<void> drop_capabilities() {
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> none{};
-  // SAFETY: version 3 takes two data structs; no libc wrapper exists.
+  // SAFETY: version 3 takes two data structs. Not libcap-ng as in the broker (sandbox.cpp): it keeps the number of the
+  // thread that it was first used in, which is another process's in a child that was not made by fork(3).
   if (::syscall(SYS_capset, &header, none.data()) != 0) return io_error("capset", errno);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return io_error("prctl(PR_SET_NO_NEW_PRIVS)", errno);
   return ok();

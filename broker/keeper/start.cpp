@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/fd_path.h"
 #include "broker/keeper/fuse/mount.h"
 #include "broker/keeper/process.h"
 #include "broker/keeper/wire.h"
@@ -30,7 +31,7 @@ constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4.
 
 /// Through the descriptor, so that a state directory's path may be longer than a socket's.
 std::string socket_path(BorrowedFd directory, const char* name) {
-  return "/proc/self/fd/" + std::to_string(directory.get()) + "/" + name;
+  return fd_path(directory, name);
 }
 
 Result<Fd> bind_socket(BorrowedFd directory, const char* name) {

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/fd_path.h"
 #include "broker/keeper/start.h"
 #include "broker/keeper/wire.h"
 
@@ -86,7 +87,7 @@ Result<std::pair<KeeperHandle, Inventory>> take_over(BorrowedFd directory, const
 }
 
 void end_spare_keeper(BorrowedFd directory) {
-  const std::string path = "/proc/self/fd/" + std::to_string(directory.get()) + "/" + kSpareName;
+  const std::string path = fd_path(directory, kSpareName);
   auto connected = schema::connect_to(path);
   if (connected) {
     ucred who{};

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/small_file.h"
+
 namespace mapcap::broker::pool {
 
 namespace fs = std::filesystem;
@@ -19,13 +21,6 @@ namespace {
 
 constexpr std::chrono::seconds kFresh{1};
 constexpr std::size_t kExtentsAtOnce = 64;
-
-std::string contents(const fs::path& file) {
-  std::ifstream stream(file);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
 
 }  // namespace
 
@@ -103,7 +98,7 @@ std::vector<ByteRange> BadBlocks::of_device(Reading reading) {
   const auto now = std::chrono::steady_clock::now();
   const bool never = read_at_ == std::chrono::steady_clock::time_point{};
   if (never || reading == Reading::now || now - read_at_ > kFresh) {
-    known_ = parse_bad_blocks(contents(list_), begin_);
+    known_ = parse_bad_blocks(contents_of(list_), begin_);
     read_at_ = now;
   }
   return known_;

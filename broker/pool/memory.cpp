@@ -18,13 +18,11 @@
 #include <cstring>
 #include <vector>
 
+#include "base/fd_path.h"
 #include "base/machine/memory.h"
+#include "base/newer_linux.h"
 #include "broker/pool/lease.h"
 #include "broker/pool/reservation.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
-#endif
 
 namespace mapcap::broker::pool {
 
@@ -92,7 +90,7 @@ Result<void> clear_append_flag(BorrowedFd fd) {
 
 /// A description of its own of what `fd` refers to.
 Result<Fd> reopen(BorrowedFd fd, int access) {
-  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+  const std::string path = fd_path(fd);
   Fd opened(::open(path.c_str(), access | O_CLOEXEC));
   if (!opened.valid()) return io_error("reopening a region's memory", errno);
   return opened;

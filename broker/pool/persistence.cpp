@@ -13,27 +13,15 @@
 #include <cerrno>
 #include <fstream>
 
+#include "base/newer_linux.h"
+#include "base/small_file.h"
 #include "broker/pool/truncate.h"
-
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
-#ifndef STATX_ATTR_DAX
-#define STATX_ATTR_DAX 0x00200000
-#endif
 
 namespace mapcap::broker::pool {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string first_line(const fs::path& file) {
-  std::ifstream stream(file);
-  std::string line;
-  std::getline(stream, line);
-  return line;
-}
 
 // The kernel's fs/xfs/libxfs/xfs_fs.h (struct xfs_fsop_geom, Linux 5.2), which no packaged header has without
 // xfsprogs.
@@ -103,7 +91,7 @@ std::optional<PersistenceDomain> persistence_domain(const fs::path& device) {
   std::error_code failed;
   for (fs::path at = device; at.has_relative_path(); at = at.parent_path()) {
     if (!fs::exists(at / "persistence_domain", failed)) continue;
-    const std::string domain = first_line(at / "persistence_domain");
+    const std::string domain = first_line_of(at / "persistence_domain");
     if (domain == "cpu_cache") return PersistenceDomain::cpu_cache;
     if (domain == "memory_controller") return PersistenceDomain::memory_controller;
     return std::nullopt;

@@ -12,13 +12,7 @@
 #include <vector>
 
 #include "base/machine/memory.h"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22  // Linux 5.14
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25  // Linux 6.1
-#endif
+#include "base/newer_linux.h"
 
 namespace mapcap::broker::pool {
 

@@ -12,9 +12,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 
+#include "base/small_file.h"
 #include "broker/wait/scheduling.h"
 
 namespace mapcap::broker::sandbox {
@@ -77,9 +77,7 @@ constexpr const char* kAllowed[] = {
 
 /// Hard limit for RLIMIT_NOFILE that an administrator may have set lower than the kernel's own maximum.
 rlim_t kernel_descriptor_maximum() {
-  std::ifstream file("/proc/sys/fs/nr_open");
-  rlim_t maximum = 0;
-  return file >> maximum ? maximum : 1U << 20U;
+  return number_in("/proc/sys/fs/nr_open").value_or(1U << 20U);
 }
 
 }  // namespace

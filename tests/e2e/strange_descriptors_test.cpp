@@ -26,14 +26,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/newer_linux.h"
 #include "schema/channel.h"
 #include "schema/codec.h"
 #include "tests/support/attackers.h"
 #include "tests/support/broker_process.h"
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
-#endif
 
 namespace mapcap::test {
 namespace {

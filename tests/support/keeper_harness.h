@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 
+#include "base/machine/machine.h"
 #include "broker/keeper/keeper.h"
 #include "broker/wait/loop.h"
 #include "broker/wait/task.h"
@@ -44,7 +45,8 @@ using broker::keeper::KeeperOptions;
 /// Why clones cannot be tested here; empty: they can.
 inline std::string clones_missing() {
   if (::geteuid() != 0) return "needs root: the keeper mounts FUSE and registers backings (CAP_SYS_ADMIN)";
-  return broker::keeper::probe_clone();
+  const machine::Fact passthrough = machine::fuse_passthrough();
+  return passthrough.presence == machine::Presence::present ? std::string() : passthrough.found;
 }
 
 #define REQUIRE_CLONES() \

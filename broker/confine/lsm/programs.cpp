@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/hash.h"
 #include "broker/confine/lsm/object.h"
 #include "broker/confine/lsm/pins.h"
 
@@ -113,10 +114,9 @@ Result<Object> open_object(const std::vector<Hook>& hooks) {
   return opened;
 }
 
-/// FNV-1a: tells one build's programs from another's.
+/// Tells one build's programs from another's.
 std::string fingerprint() {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const unsigned char byte : object()) hash = (hash ^ byte) * 1099511628211ULL;
+  const std::uint64_t hash = fnv1a(object());
   std::array<char, 17> text{};
   std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(hash));
   return text.data();

@@ -202,9 +202,4 @@ Result<Fd> open_root(BorrowedFd from) {
   return root;
 }
 
-std::string probe_clone() {
-  auto mount = mount_fuse(std::chrono::seconds(30));
-  return mount ? std::string() : mount.error().sentence;
-}
-
 }  // namespace mapcap::broker::keeper

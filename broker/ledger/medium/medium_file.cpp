@@ -12,6 +12,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/fd_path.h"
 #include "broker/ledger/table/slot.h"
 #include "broker/ledger/table/superblock.h"
 #include "mapcap/fd.h"
@@ -351,7 +352,7 @@ Result<void> make_file(const std::string& path, std::uint32_t capacity) {
   Result<void> made = fill_new(fd.get(), path, capacity);
   // By descriptor, so that what is linked is what was filled. EEXIST: another broker was faster; whoever
   // locks the file first has it.
-  const std::string filled = "/proc/self/fd/" + std::to_string(fd.get());
+  const std::string filled = fd_path(fd.borrow());
   if (made && ::linkat(AT_FDCWD, filled.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0 &&
       errno != EEXIST) {
     made = io_error("making the ledger " + path, errno);

@@ -9,6 +9,7 @@
 #include <iomanip>
 #include <sstream>
 
+#include "base/small_file.h"
 #include "broker/pool/persistence.h"
 
 namespace mapcap::broker::pool {
@@ -17,20 +18,6 @@ namespace fs = std::filesystem;
 using device_holders::Range;
 
 namespace {
-
-/// Decimal, or hexadecimal with 0x; 0 where there is nothing.
-std::uint64_t number_in(const fs::path& file) {
-  std::uint64_t number = 0;
-  std::ifstream stream(file);
-  stream >> std::setbase(0) >> number;
-  return number;
-}
-
-std::string text_of(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file).rdbuf();
-  return text.str();
-}
 
 Durability durability_of(const fs::path& sysfs) {
   const std::optional<PersistenceDomain> domain = persistence_domain(sysfs);
@@ -45,10 +32,10 @@ std::vector<Range> ranges_of(const fs::path& sysfs, ByteCount size) {
   std::error_code failed;
   for (int i = 0; fs::exists(sysfs / ("mapping" + std::to_string(i)), failed); ++i) {
     const fs::path mapping = sysfs / ("mapping" + std::to_string(i));
-    const std::uint64_t start = number_in(mapping / "start");
-    ranges.push_back({start, number_in(mapping / "end") + 1 - start});
+    const std::uint64_t start = number_in(mapping / "start").value_or(0);
+    ranges.push_back({start, number_in(mapping / "end").value_or(0) + 1 - start});
   }
-  if (ranges.empty()) ranges.push_back({number_in(sysfs / "resource"), size.value});
+  if (ranges.empty()) ranges.push_back({number_in(sysfs / "resource").value_or(0), size.value});
   return ranges;
 }
 
@@ -76,15 +63,15 @@ Result<DaxNode> read_dax_node(const std::string& where, const std::string& path)
   DaxNode node;
   node.path = path;
   node.sysfs = *sysfs;
-  node.size = {number_in(*sysfs / "size")};
-  node.alignment = {number_in(*sysfs / "align")};
+  node.size = {number_in(*sysfs / "size").value_or(0)};
+  node.alignment = {number_in(*sysfs / "align").value_or(0)};
   if (node.size.value == 0) {
     return failure(ErrorCode::invalid, where + path + " has no memory; `daxctl list` shows its size");
   }
   if (node.alignment.value == 0) node.alignment = {2U << 20U};
   node.ranges = ranges_of(*sysfs, node.size);
   // Of the namespace's info block; the kernel numbers devices anew at each boot.
-  node.uuid = text_of(node.sysfs.parent_path() / "uuid");
+  node.uuid = contents_of(node.sysfs.parent_path() / "uuid");
   node.durability = durability_of(*sysfs);
   return node;
 }
@@ -104,8 +91,8 @@ std::vector<ByteRange> damaged_parts(const fs::path& sysfs, const std::vector<Ra
   while (region.has_relative_path() && !fs::exists(region / "badblocks", failed))
     region = region.parent_path();
   if (!region.has_relative_path()) return {};
-  const std::vector<ByteRange> bad = parse_bad_blocks(text_of(region / "badblocks"), 0);
-  const std::uint64_t region_start = number_in(region / "resource");
+  const std::vector<ByteRange> bad = parse_bad_blocks(contents_of(region / "badblocks"), 0);
+  const std::uint64_t region_start = number_in(region / "resource").value_or(0);
   std::vector<FileExtent> extents;
   std::uint64_t offset = 0;
   for (const Range& range : ranges) {

@@ -8,16 +8,15 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/hash.h"
+
 namespace mapcap::broker::pool {
 
 namespace {
 
-/// FNV-1a: what a record remembers a device by, whatever its place in the policy's list.
+/// What a record remembers a device by, whatever its place in the policy's list.
 std::uint64_t word_of(const Device& device) {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const char c : device.identity.empty() ? device.modes.front().path : device.identity)
-    hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ULL;
-  return hash;
+  return fnv1a(device.identity.empty() ? device.modes.front().path : device.identity);
 }
 
 class DevicePool final : public Pool {

@@ -7,6 +7,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/hash.h"
+
+#include "base/small_file.h"
 #include "broker/pool/devices/divider.h"
 
 namespace mapcap::broker::pool {
@@ -37,18 +40,7 @@ daxctl_region* find_region(daxctl_ctx* context, int id) {
 constexpr unsigned kNumberBits = 16;
 constexpr std::uint64_t kNumber = (std::uint64_t{1} << kNumberBits) - 1;
 
-/// FNV-1a.
-std::uint64_t hash_of(const std::string& text) {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211ULL;
-  return hash;
-}
-
-Result<std::string> read_boot_id() {
-  std::string id;
-  if (std::ifstream("/proc/sys/kernel/random/boot_id") >> id) return id;
-  return failure(ErrorCode::io, "cannot read /proc/sys/kernel/random/boot_id");
-}
+constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 
 Piece piece_of(daxctl_dev* device, const std::string& boot) {
   Piece piece;
@@ -57,7 +49,7 @@ Piece piece_of(daxctl_dev* device, const std::string& boot) {
   struct stat status {};
   if (daxctl_dev_is_enabled(device) == 1 && ::stat(path.c_str(), &status) == 0) {
     piece.path = path;
-    piece.word |= hash_of(boot + " " + std::to_string(status.st_ino)) << kNumberBits;
+    piece.word |= fnv1a(boot + " " + std::to_string(status.st_ino)) << kNumberBits;
   }
   return piece;
 }
@@ -175,7 +167,8 @@ Result<std::unique_ptr<Divider>> divide_dax(const std::string&, int region) {
   }
   const unsigned long alignment = daxctl_region_get_align(found);
   const ByteCount granule{alignment == 0 || alignment == ULONG_MAX ? 2U << 20U : alignment};
-  MAPCAP_TRY(std::string boot, read_boot_id());
+  std::string boot = first_line_of(kBootId);
+  if (boot.empty()) return failure(ErrorCode::io, std::string("cannot read ") + kBootId);
   return std::unique_ptr<Divider>(std::make_unique<DaxDivider>(
       region, ByteCount{daxctl_region_get_size(found)}, granule, std::move(boot)));
 }

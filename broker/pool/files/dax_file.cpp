@@ -14,15 +14,12 @@
 #include <mutex>
 #include <set>
 
+#include "base/newer_linux.h"
 #include "broker/pool/bad_blocks.h"
 #include "broker/pool/files/region_files.h"
 #include "broker/pool/lease.h"
 #include "broker/pool/persistence.h"
 #include "broker/pool/truncate.h"
-
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
 
 namespace mapcap::broker::pool {
 

@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/fd_path.h"
+
 namespace mapcap::broker::pool {
 
 namespace {
@@ -186,7 +188,7 @@ Result<std::vector<std::string>> RegionFiles::names() const {
   std::vector<std::string> names;
   std::error_code error;
   // The descriptor, not the path: the directory may have been moved since.
-  const std::string path = "/proc/self/fd/" + std::to_string(directory_.get());
+  const std::string path = fd_path(directory_.borrow());
   std::filesystem::directory_iterator entry(path, error);
   const std::filesystem::directory_iterator end;
   for (; !error && entry != end; entry.increment(error)) names.push_back(entry->path().filename().string());
