@@ -10,6 +10,7 @@
 
 #include "mapcap/mapcap.h"
 #include "tests/support/fake_broker.h"
+#include "tests/unit/client_grant_test_support.h"
 
 namespace mapcap {
 
@@ -21,12 +22,6 @@ inline ConnectOptions to(const FakeBroker& broker) {
   options.socket = broker.path();
   options.deadline = std::chrono::seconds(20);
   return options;
-}
-
-inline Fd memfd(std::size_t size) {
-  Fd fd(::memfd_create("client-test", MFD_CLOEXEC));
-  EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size)), 0);
-  return fd;
 }
 
 inline schema::Granted granted(const std::string& name, std::uint64_t size, Access rights) {
