@@ -36,14 +36,15 @@ std::optional<Account> account_from(LookUp look_up) {
   return Account{found->pw_name, found->pw_uid, found->pw_gid};
 }
 
-std::optional<std::uint32_t> find_group(const std::string& name) {
+template <typename LookUp>
+std::optional<Group> group_from(LookUp look_up) {
   std::vector<char> buffer;
   group entry{};
   const auto* found = with_buffer<group>(buffer, [&](char* data, std::size_t size, group** result) {
-    return ::getgrnam_r(name.c_str(), &entry, data, size, result);
+    return look_up(&entry, data, size, result);
   });
   if (found == nullptr) return std::nullopt;
-  return found->gr_gid;
+  return Group{found->gr_name, found->gr_gid};
 }
 
 }  // namespace
@@ -57,6 +58,18 @@ std::optional<Account> find_account(const std::string& name) {
 std::optional<Account> find_account(std::uint32_t uid) {
   return account_from([&](passwd* entry, char* data, std::size_t size, passwd** result) {
     return ::getpwuid_r(uid, entry, data, size, result);
+  });
+}
+
+std::optional<Group> find_group(const std::string& name) {
+  return group_from([&](group* entry, char* data, std::size_t size, group** result) {
+    return ::getgrnam_r(name.c_str(), entry, data, size, result);
+  });
+}
+
+std::optional<Group> find_group(std::uint32_t gid) {
+  return group_from([&](group* entry, char* data, std::size_t size, group** result) {
+    return ::getgrgid_r(gid, entry, data, size, result);
   });
 }
 
@@ -79,7 +92,11 @@ Accounts system_accounts() {
                     if (!account) return std::nullopt;
                     return account->uid;
                   },
-                  find_group};
+                  [](const std::string& name) -> std::optional<std::uint32_t> {
+                    const auto group = find_group(name);
+                    if (!group) return std::nullopt;
+                    return group->gid;
+                  }};
 }
 
 }  // namespace mapcap::policy

@@ -27,6 +27,14 @@ struct Account {
 std::optional<Account> find_account(const std::string& name);
 std::optional<Account> find_account(std::uint32_t uid);
 
+struct Group {
+  std::string name;
+  std::uint32_t gid = 0;
+};
+/// Absent: unknown, or the lookup failed.
+std::optional<Group> find_group(const std::string& name);
+std::optional<Group> find_group(std::uint32_t gid);
+
 /// Every group that the account is a member of, its primary one included.
 std::vector<std::uint32_t> groups_of(const Account& account);
 
