@@ -110,6 +110,9 @@ Result<CacheMode> parse_cache_mode(std::string_view text) {
 Result<Confinement> parse_confinement(std::string_view text) {
   return value_of(kConfinements, "confinement", text);
 }
+Result<RegionState> parse_region_state(std::string_view text) {
+  return value_of(kStates, "state", text);
+}
 Result<SealKind> parse_seal_kind(std::string_view text) {
   return value_of(kSeals, "seal", text);
 }

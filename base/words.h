@@ -15,6 +15,7 @@ Result<Access> parse_access(std::string_view);  ///< Errors: `invalid`, listing 
 Result<CacheMode> parse_cache_mode(std::string_view);
 Result<Confinement> parse_confinement(std::string_view);
 Result<SealKind> parse_seal_kind(std::string_view);
+Result<RegionState> parse_region_state(std::string_view);
 Result<Lifetime> parse_lifetime(std::string_view);  ///< "connection", "ttl:1h", "persistent"
 Result<LifetimeKind> parse_lifetime_kind(std::string_view);
 

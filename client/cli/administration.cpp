@@ -32,6 +32,10 @@ std::string limit_text(std::optional<std::uint64_t> limit) {
   return limit ? std::to_string(*limit) : "-";
 }
 
+std::string percent_text(double percent) {
+  return std::to_string(static_cast<std::uint64_t>(percent)) + "%";
+}
+
 /// Of a slot without one of its own: a user's are those of any user.
 Limits limits_in_force(const std::vector<QuotaInfo>& quotas, const QuotaSlot& slot) {
   const QuotaInfo* any = nullptr;
@@ -78,8 +82,8 @@ int perform(const Common& common, const PoolsCommand&) {
   return 0;
 }
 
-int perform(const Common& common, const QuotaListCommand&) {
-  const std::vector<QuotaInfo> quotas = connect(common).quota();
+int perform(const Common& common, const QuotaListCommand& command) {
+  const std::vector<QuotaInfo> quotas = select(connect(common).quota(), command.filter);
   if (common.json) {
     std::cout << json(quotas) << '\n';
     return 0;
@@ -90,6 +94,7 @@ int perform(const Common& common, const QuotaListCommand&) {
                {"REGIONS", Align::right},
                {"GRANTS", Align::right},
                {"CONNECTIONS", Align::right},
+               {"USED", Align::right},
                {"SET BY"}});
   for (const QuotaInfo& quota : quotas) {
     const auto& limits = quota.limits;
@@ -97,7 +102,7 @@ int perform(const Common& common, const QuotaListCommand&) {
                used_of(size_text(quota.bytes),
                        limits.bytes ? std::optional(size_text(*limits.bytes)) : std::nullopt),
                used_of(quota.regions, limits.regions), used_of(quota.grants, limits.grants),
-               used_of(quota.connections, limits.connections),
+               used_of(quota.connections, limits.connections), percent_text(used_percent(quota)),
                quota.overridden ? "administrator" : "policy"});
   }
   table.print(std::cout);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "client/cli/selection.h"
 #include "mapcap/client.h"
 
 namespace mapcap::cli {
@@ -22,6 +23,12 @@ struct CreateCommand {
   RegionSpec spec;
 };
 struct ListCommand {
+  std::string glob;
+  RegionFilter filter;
+  RegionOrder order = RegionOrder::name;
+  bool watch = false;  ///< Again and again, until interrupted.
+};
+struct HoldersCommand {
   std::string glob;
 };
 struct ShowCommand {
@@ -70,7 +77,9 @@ struct DumpCommand {
 };
 
 struct PoolsCommand {};
-struct QuotaListCommand {};
+struct QuotaListCommand {
+  QuotaFilter filter;
+};
 struct QuotaSetCommand {
   QuotaSlot slot;
   Limits limits;
@@ -103,10 +112,10 @@ struct AttackCommand {
   std::string except;  ///< An operation that is not tried; empty: none.
 };
 
-using Command = std::variant<CreateCommand, ListCommand, ShowCommand, RevokeCommand, RenewCommand, RunCommand,
-                             CloneCommand, FillCommand, DumpCommand, PoolsCommand, QuotaListCommand,
-                             QuotaSetCommand, QuotaClearCommand, PolicyCheckCommand, PolicyExplainCommand,
-                             PolicyDefaultCommand, DoctorCommand, AttackCommand>;
+using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
+                             RenewCommand, RunCommand, CloneCommand, FillCommand, DumpCommand, PoolsCommand,
+                             QuotaListCommand, QuotaSetCommand, QuotaClearCommand, PolicyCheckCommand,
+                             PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand>;
 
 struct Invocation {
   Common common;

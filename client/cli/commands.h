@@ -16,6 +16,7 @@ class NotRun : public Error {
 
 int perform(const Common& common, const CreateCommand& command);
 int perform(const Common& common, const ListCommand& command);
+int perform(const Common& common, const HoldersCommand& command);
 int perform(const Common& common, const ShowCommand& command);
 int perform(const Common& common, const RevokeCommand& command);
 int perform(const Common& common, const RenewCommand& command);

@@ -103,6 +103,19 @@ ordered_json value_of(const QuotaInfo& quota) {
           {"overridden", quota.overridden}};
 }
 
+ordered_json value_of(const RegionDetails& details) {
+  ordered_json value = value_of(details.region);
+  ordered_json holders = ordered_json::array();
+  for (const Holder& holder : details.holders) {
+    holders.push_back({{"uid", holder.uid},
+                       {"user", user_name(holder.uid)},
+                       {"rights", to_string(holder.rights)},
+                       {"count", holder.count}});
+  }
+  value["holders"] = std::move(holders);
+  return value;
+}
+
 template <typename T>
 std::string list_of(const std::vector<T>& items) {
   ordered_json list = ordered_json::array();
@@ -129,16 +142,10 @@ std::string json(const std::vector<QuotaInfo>& quotas) {
 }
 
 std::string json(const RegionDetails& details) {
-  ordered_json value = value_of(details.region);
-  ordered_json holders = ordered_json::array();
-  for (const Holder& holder : details.holders) {
-    holders.push_back({{"uid", holder.uid},
-                       {"user", user_name(holder.uid)},
-                       {"rights", to_string(holder.rights)},
-                       {"count", holder.count}});
-  }
-  value["holders"] = std::move(holders);
-  return line(value);
+  return line(value_of(details));
+}
+std::string json(const std::vector<RegionDetails>& many) {
+  return list_of(many);
 }
 
 std::string json(const Revoked& revoked) {

@@ -18,6 +18,7 @@ namespace mapcap::cli {
 std::string json(const RegionInfo& region);
 std::string json(const std::vector<RegionInfo>& regions);
 std::string json(const RegionDetails& details);
+std::string json(const std::vector<RegionDetails>& many);
 std::string json(const std::vector<PoolInfo>& pools);
 std::string json(const std::vector<QuotaInfo>& quotas);
 std::string json(const Limits& limits);

@@ -11,7 +11,7 @@
 #include "base/units.h"
 #include "base/words.h"
 #include "client/cli/command.h"
-#include "client/cli/names.h"
+#include "client/cli/said.h"
 #include "client/cli/terminal.h"
 #include "schema/request.h"
 
@@ -20,123 +20,6 @@ namespace {
 
 constexpr int kUsage = 2;
 constexpr std::size_t kHelpColumn = 34;  // where the help's explanations begin
-
-// What the command line said, before it is judged. One field an option, shared by the commands that have it.
-struct Text {
-  std::string name, glob, size, pool, cache, prefer_cache, lifetime, mode, group, within, ttl, file, bytes,
-      user, verb, policy, attack, except, rights;
-  std::string regions, grants, connections;
-  std::string state = "/var/lib/mapcap";
-  std::vector<std::string> names;
-  std::vector<std::string> paths;
-  bool yes = false;
-  bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
-       all = false;
-};
-
-// A usage error: what is wrong, in one sentence.
-struct Wrong {
-  std::string sentence;
-};
-
-template <typename T>
-T judge(const std::string& option, Result<T>&& parsed) {
-  if (parsed.has_error()) throw Wrong{option + ": " + parsed.error().sentence};
-  return std::move(parsed).assume_value();
-}
-
-std::uint64_t bytes_of(const std::string& option, const std::string& text) {
-  return judge(option, parse_bytes(text)).value;
-}
-
-std::uint64_t count_of(const std::string& option, const std::string& text) {
-  std::istringstream in(text);
-  std::uint64_t count = 0;
-  if (text.empty() || text.front() == '-' || !(in >> count) || !in.eof())
-    throw Wrong{option + ": \"" + text + "\" is not a whole number"};
-  return count;
-}
-
-std::uint32_t id_of(const std::string& option, std::optional<std::uint32_t> id, const std::string& text) {
-  if (!id)
-    throw Wrong{option + ": there is no \"" + text + "\" on this machine; give an existing name or a number"};
-  return *id;
-}
-
-RegionSpec region_spec(const Text& text) {
-  RegionSpec spec;
-  spec.name = text.name;
-  spec.size = bytes_of("--size", text.size);
-  if (spec.size == 0) throw Wrong{"--size: a region has at least one byte, for example --size 64M"};
-  spec.pool = text.pool;
-  if (!text.cache.empty()) {
-    spec.cache = {static_cast<CacheMode>(judge("--cache", parse_cache_mode(text.cache))), true};
-  } else if (!text.prefer_cache.empty()) {
-    spec.cache = {static_cast<CacheMode>(judge("--prefer-cache", parse_cache_mode(text.prefer_cache))),
-                  false};
-  }
-  const Lifetime lifetime = judge("--lifetime", parse_lifetime(text.lifetime));
-  spec.lifetime = {static_cast<LifetimeKind>(lifetime.kind), lifetime.ttl};
-  spec.mode = judge("--mode", parse_mode(text.mode));
-  if (!text.group.empty()) spec.group = id_of("--group", gid_named(text.group), text.group);
-  if (text.revocable) spec.seal = SealKind::revocable;
-  if (text.sealed) spec.seal = SealKind::sealed;
-  return spec;
-}
-
-// NAME, NAME:ro or NAME:rw. A name has no colon.
-WantedGrant wanted_grant(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  if (colon == std::string::npos) return {text, Access::read_only};
-  const auto rights = parse_access(text.substr(colon + 1));
-  if (rights.has_error()) throw Wrong{"\"" + text + "\": write NAME, NAME:ro or NAME:rw"};
-  return {text.substr(0, colon), rights.value()};
-}
-
-// PATH=NAME[:rw]. A name has no equals sign, so a path may have some.
-WantedPath wanted_path(const std::string& text) {
-  const std::size_t equals = text.rfind('=');
-  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
-    throw Wrong{"--at \"" + text + "\": write PATH=NAME, PATH=NAME:ro or PATH=NAME:rw"};
-  return {text.substr(0, equals), wanted_grant(text.substr(equals + 1))};
-}
-
-QuotaSlot quota_slot(const Text& text) {
-  const int subjects = (text.user.empty() ? 0 : 1) + (text.group.empty() ? 0 : 1) + (text.any ? 1 : 0);
-  if (subjects != 1) throw Wrong{"whose quota? give exactly one of --user U, --group G and --any"};
-  if (text.any) return {SubjectKind::any, 0, text.pool};
-  if (!text.group.empty())
-    return {SubjectKind::group, id_of("--group", gid_named(text.group), text.group), text.pool};
-  return {SubjectKind::user, id_of("--user", uid_named(text.user), text.user), text.pool};
-}
-
-Limits limits(const Text& text) {
-  Limits found;
-  // To the broker the largest number of an override is none.
-  const auto limit = [](const char* option, const std::string& said,
-                        auto parse) -> std::optional<std::uint64_t> {
-    if (said.empty()) return std::nullopt;
-    if (said == "unlimited") return std::numeric_limits<std::uint64_t>::max();
-    return parse(option, said);
-  };
-  found.bytes = limit("--bytes", text.bytes, bytes_of);
-  found.regions = limit("--regions", text.regions, count_of);
-  found.grants = limit("--grants", text.grants, count_of);
-  found.connections = limit("--connections", text.connections, count_of);
-  if (!found.bytes && !found.regions && !found.grants && !found.connections)
-    throw Wrong{"no limit given: add --bytes, --regions, --grants or --connections"};
-  return found;
-}
-
-AttackCommand attack(const Text& text) {
-  AttackCommand command;
-  command.name = text.attack;
-  command.all = text.all;
-  command.except = text.except;
-  if (text.memfd != text.attack.empty()) throw Wrong{"--attack wants either the NAME of a region or --memfd"};
-  command.rights = judge("--rights", parse_access(text.rights));
-  return command;
-}
 
 // Everything before the first "--" is ours, everything after it is the program to run.
 struct Split {
@@ -253,8 +136,18 @@ class Parser {
     create->add_flag("--sealed", text_.sealed, "Holders never fault; a revoke zeroes the memory")
         ->excludes(revocable);
 
-    auto* list = add(app_, "list", "List regions", [this] { return ListCommand{text_.glob}; });
-    list->add_option("GLOB", text_.glob, "Only names that match: '*' within a component, '**' across");
+    auto* list = add(app_, "list", "List regions", [this] { return list_command(text_); });
+    constexpr const char* kGlob = "Only names that match: '*' within a component, '**' across";
+    list->add_option("GLOB", text_.glob, kGlob);
+    list->add_option("--owner", text_.user, "Only this user's: a name or uid");
+    list->add_option("--pool", text_.pool, "Only in this pool");
+    list->add_option("--state", text_.state_word, "Only in this state: live, revoking, lost, ...");
+    list->add_option("--sort", text_.sort, "By " + region_orders() + " [name]");
+    list->add_flag("--watch", text_.watch, "Look again each second, until interrupted");
+
+    add(app_, "holders", "Who holds grants of which regions", [this] {
+      return HoldersCommand{text_.glob};
+    })->add_option("GLOB", text_.glob, kGlob);
 
     name_argument(
         add(app_, "show", "Show one region and who holds it", [this] { return ShowCommand{text_.name}; }));
@@ -333,9 +226,14 @@ class Parser {
     add(app_, "pools", "List the pools and what they can do", [] { return PoolsCommand{}; });
 
     auto* quota = add(app_, "quota", "List usage and limits; administrators set them",
-                      [] { return QuotaListCommand{}; });
+                      [this] { return QuotaListCommand{quota_filter(text_)}; });
     quota->require_subcommand(0, 1);
-    add(*quota, "list", "List usage and limits", [] { return QuotaListCommand{}; });
+    auto* slots = add(*quota, "list", "List usage and limits",
+                      [this] { return QuotaListCommand{quota_filter(text_)}; });
+    for (CLI::App* command : {quota, slots}) {
+      command->add_option("--user", text_.user, "Only this user's: a name or uid");
+      command->add_option("--over", text_.over, "Only where more than this part of a limit is used: 80%");
+    }
     auto* set = add(*quota, "set", "Change the limits that are named, until cleared", [this] {
       return QuotaSetCommand{quota_slot(text_), limits(text_)};
     });

@@ -1,4 +1,4 @@
-// create, list, show, renew, revoke
+// create, show, renew, revoke
 #include <iostream>
 #include <optional>
 
@@ -8,11 +8,10 @@
 #include "client/cli/commands.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/json.h"
+#include "client/cli/listing.h"
 #include "client/cli/names.h"
 #include "client/cli/progress.h"
-#include "client/cli/table.h"
 #include "client/cli/text.h"
-#include "schema/region_name.h"
 
 namespace mapcap::cli {
 namespace {
@@ -32,17 +31,6 @@ class Reported {
   std::optional<ProgressBar> bar_;
 };
 
-/// On stderr, so that the empty answer on stdout stays one.
-void tell_nothing_matches(Client& client, const std::string& glob) {
-  std::cerr << "mapcap: nothing that you may see matches " << glob;
-  const std::string below = glob + "/**";
-  if (glob.find_first_of("*?") == std::string::npos && glob.size() <= schema::RegionName::kMaxLength &&
-      !client.list(below).empty()) {
-    std::cerr << "; did you mean " << below << '?';
-  }
-  std::cerr << '\n';
-}
-
 }  // namespace
 
 int perform(const Common& common, const CreateCommand& command) {
@@ -59,32 +47,6 @@ int perform(const Common& common, const CreateCommand& command) {
   std::cout << "created " << region.name << ": " << size_text(region.size) << " in pool " << region.pool
             << ", " << cache_text(region.cache) << ", " << to_string(region.seal) << ", "
             << confinement_text(region.confinement) << ", " << lifetime_text(region.lifetime) << '\n';
-  return 0;
-}
-
-int perform(const Common& common, const ListCommand& command) {
-  Client client = connect(common);
-  const std::vector<RegionInfo> regions = client.list(command.glob);
-  if (regions.empty() && !command.glob.empty()) tell_nothing_matches(client, command.glob);
-  if (common.json) {
-    std::cout << json(regions) << '\n';
-    return 0;
-  }
-  Table table({{"NAME"},
-               {"OWNER"},
-               {"POOL"},
-               {"SIZE", Align::right},
-               {"CACHE"},
-               {"CONFINEMENT"},
-               {"LIFETIME"},
-               {"STATE"},
-               {"HELD", Align::right}});
-  for (const RegionInfo& region : regions) {
-    table.add({region.name, user_name(region.owner), region.pool, size_text(region.size),
-               std::string(to_string(region.cache.effective)), std::string(to_string(region.confinement)),
-               lifetime_text(region), std::string(to_string(region.state)), size_text(region.held)});
-  }
-  table.print(std::cout);
   return 0;
 }
 
