@@ -32,10 +32,6 @@ std::string limit_text(std::optional<std::uint64_t> limit) {
   return limit ? std::to_string(*limit) : "-";
 }
 
-std::string percent_text(double percent) {
-  return std::to_string(static_cast<std::uint64_t>(percent)) + "%";
-}
-
 /// Of a slot without one of its own: a user's are those of any user.
 Limits limits_in_force(const std::vector<QuotaInfo>& quotas, const QuotaSlot& slot) {
   const QuotaInfo* any = nullptr;

@@ -88,6 +88,10 @@ struct QuotaClearCommand {
   QuotaSlot slot;
 };
 
+/// In the text format of Prometheus.
+struct MetricsCommand {};
+struct TopCommand {};
+
 struct PolicyCheckCommand {
   std::string file;
 };
@@ -112,10 +116,11 @@ struct AttackCommand {
   std::string except;  ///< An operation that is not tried; empty: none.
 };
 
-using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
-                             RenewCommand, RunCommand, CloneCommand, FillCommand, DumpCommand, PoolsCommand,
-                             QuotaListCommand, QuotaSetCommand, QuotaClearCommand, PolicyCheckCommand,
-                             PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand>;
+using Command =
+    std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand, RenewCommand,
+                 RunCommand, CloneCommand, FillCommand, DumpCommand, PoolsCommand, QuotaListCommand,
+                 QuotaSetCommand, QuotaClearCommand, MetricsCommand, TopCommand, PolicyCheckCommand,
+                 PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand>;
 
 struct Invocation {
   Common common;

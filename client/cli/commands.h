@@ -29,6 +29,9 @@ int perform(const Common& common, const PoolsCommand& command);
 int perform(const Common& common, const QuotaListCommand& command);
 int perform(const Common& common, const QuotaSetCommand& command);
 int perform(const Common& common, const QuotaClearCommand& command);
+int perform(const Common& common, const MetricsCommand& command);
+/// Until interrupted on a terminal; once elsewhere.
+int perform(const Common& common, const TopCommand& command);
 int perform(const Common& common, const PolicyCheckCommand& command);
 int perform(const Common& common, const PolicyExplainCommand& command);
 int perform(const Common& common, const PolicyDefaultCommand& command);

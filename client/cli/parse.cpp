@@ -250,6 +250,9 @@ class Parser {
     set->add_option("--grants", text_.grants);
     set->add_option("--connections", text_.connections);
 
+    add(app_, "metrics", "Use and limits for Prometheus (text format)", [] { return MetricsCommand{}; });
+    add(app_, "top", "Who uses how much now, again each second", [] { return TopCommand{}; });
+
     auto* policy = app_.add_subcommand("policy", "Check and explain policy files; needs no broker");
     policy->fallthrough();
     policy->require_subcommand(1);

@@ -81,6 +81,10 @@ std::string subject_text(const QuotaSlot& slot) {
   return "any user";
 }
 
+std::string percent_text(double percent) {
+  return std::to_string(static_cast<std::uint64_t>(percent)) + "%";
+}
+
 std::string time_text(std::chrono::nanoseconds since_epoch) {
   const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();
   std::tm local{};

@@ -29,6 +29,8 @@ struct RevokeText {
 RevokeText revoke_text(const RegionInfo& region);
 /// "user alice", "group dev", "any user".
 std::string subject_text(const QuotaSlot& slot);
+/// "80%", rounded down.
+std::string percent_text(double percent);
 /// "2026-11-22 22:03:52".
 std::string time_text(std::chrono::nanoseconds since_epoch);
 

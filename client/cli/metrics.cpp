@@ -1,0 +1,72 @@
+// metrics: what Prometheus and its like read.
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "client/cli/broker.h"
+#include "client/cli/commands.h"
+#include "client/cli/exposition.h"
+#include "client/cli/text.h"
+
+namespace mapcap::cli {
+
+int perform(const Common& common, const MetricsCommand&) {
+  Client client = connect(common);
+  const std::vector<PoolInfo> pools = client.pools();
+  const std::vector<RegionInfo> regions = client.list("");
+  const std::vector<QuotaInfo> quotas = client.quota();
+
+  Exposition out;
+  out.family("mapcap_pool_capacity_bytes", "Bytes that a pool can hand out.");
+  for (const PoolInfo& pool : pools)
+    out.sample({{"pool", pool.name}, {"backing", pool.backing}}, pool.capacity);
+  out.family("mapcap_pool_used_bytes", "Bytes of a pool that are charged to somebody.");
+  for (const PoolInfo& pool : pools) out.sample({{"pool", pool.name}}, pool.used);
+  out.family("mapcap_pool_regions", "Regions of a pool.");
+  for (const PoolInfo& pool : pools) out.sample({{"pool", pool.name}}, pool.regions);
+
+  std::map<std::pair<std::string, std::string>, std::uint64_t> states;
+  std::map<std::string, std::uint64_t> grants;
+  std::map<std::string, std::uint64_t> bad_blocks;
+  for (const RegionInfo& region : regions) {
+    ++states[{region.pool, std::string(to_string(region.state))}];
+    grants[region.pool] += region.grants;
+    bad_blocks[region.pool] += region.bad_blocks;
+  }
+  out.family("mapcap_regions", "Regions that you may see, by state.");
+  for (const auto& [where, count] : states)
+    out.sample({{"pool", where.first}, {"state", where.second}}, count);
+  out.family("mapcap_grants", "Grants alive of regions that you may see.");
+  for (const auto& [pool, count] : grants) out.sample({{"pool", pool}}, count);
+  out.family("mapcap_bad_blocks",
+             "Sectors of 512 bytes that the kernel lists as bad in regions that you may see.");
+  for (const auto& [pool, count] : bad_blocks) out.sample({{"pool", pool}}, count);
+
+  const auto each = [&](const char* name, const char* help, auto used, auto limit) {
+    out.family(std::string(name) + "_used", help);
+    for (const QuotaInfo& quota : quotas)
+      out.sample({{"subject", subject_text(quota.slot)}, {"pool", quota.slot.pool}}, used(quota));
+    out.family(std::string(name) + "_limit", std::string(help) + " The most that the quota allows.");
+    for (const QuotaInfo& quota : quotas) {
+      if (const std::optional<std::uint64_t> most = limit(quota.limits))
+        out.sample({{"subject", subject_text(quota.slot)}, {"pool", quota.slot.pool}}, *most);
+    }
+  };
+  each(
+      "mapcap_quota_bytes", "Bytes charged to a subject.", [](const QuotaInfo& q) { return q.bytes; },
+      [](const Limits& l) { return l.bytes; });
+  each(
+      "mapcap_quota_regions", "Regions charged to a subject.", [](const QuotaInfo& q) { return q.regions; },
+      [](const Limits& l) { return l.regions; });
+  each(
+      "mapcap_quota_grants", "Grants charged to a subject.", [](const QuotaInfo& q) { return q.grants; },
+      [](const Limits& l) { return l.grants; });
+  each(
+      "mapcap_quota_connections", "Connections of a subject.",
+      [](const QuotaInfo& q) { return q.connections; }, [](const Limits& l) { return l.connections; });
+  std::cout << (common.json ? out.json() : out.text());
+  return 0;
+}
+
+}  // namespace mapcap::cli
