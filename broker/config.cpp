@@ -16,6 +16,9 @@ std::variant<Config, int> parse_command_line(int argc, char** argv) {
   app.add_option("--socket", config.socket, "Socket to serve; else $MAPCAP_SOCKET, else the policy's")
       ->envname("MAPCAP_SOCKET");
   app.add_option("--state", config.state, "Directory of the ledger; else the policy's");
+  app.add_flag("--private", config.private_use,
+               "A broker of one user's own (mapcap dev): needs no privilege, uses what it has, and nothing "
+               "that it holds outlives it");
   app.add_flag("--check-ledger", config.check_ledger, "Verify the ledger without changing it, and exit");
   app.add_flag(
       "--forget-damaged", config.forget_damaged,

@@ -10,6 +10,7 @@
 #include <exception>
 
 #include "broker/assembly.h"
+#include "broker/books/releases.h"
 #include "broker/config.h"
 #include "broker/confine/native.h"
 #include "broker/confine/sealed.h"
@@ -23,7 +24,6 @@
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
 #include "broker/regions/regions.h"
-#include "broker/books/releases.h"
 #include "broker/reload.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
@@ -93,7 +93,9 @@ sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
 Result<void> serve(const Config& config) {
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
-  MAPCAP_TRY_VOID(sandbox::check_privileges());
+  if (!config.private_use) {
+    MAPCAP_TRY_VOID(sandbox::check_privileges());
+  }
   MAPCAP_TRY(Fd state_lock, claim_state_directory(config.state));
   MAPCAP_TRY_VOID(make_socket_directory(config.socket));
   MAPCAP_TRY(ListeningSocket socket, listen_on(config.socket, parts::refuse_descriptors));
@@ -107,6 +109,7 @@ Result<void> serve(const Config& config) {
   keeper_options.state_directory = config.state;
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
+  if (config.private_use) keeper_options.idle.reset();
   policy::Subordinates subordinates = policy::Subordinates::of_machine();
   keeper_options.accounts = subordinates;
   Loop loop;  // Outlives all that waits on it; starts no thread.

@@ -153,7 +153,8 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   bool leave() override {
     // Clones of other people's files have no region here.
-    if (holdings_.size() != 0 || clone_.has_grants()) return true;
+    const bool keeps = holdings_.size() != 0 || clone_.has_grants();
+    if (keeps && options_.idle) return true;
     shut_down();
     return false;
   }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,10 @@ struct KeeperOptions {
   std::string state_directory;                     ///< The adoption socket lives here, root only.
   std::chrono::milliseconds issue_deadline{2000};  ///< An open that takes longer fails with `timed_out`.
   std::chrono::milliseconds kill_after{
-      10000};                     ///< A keeper that stays silent that long is killed and replaced.
-  std::chrono::seconds idle{60};  ///< A keeper with neither a broker nor anything to keep ends after this.
+      10000};  ///< A keeper that stays silent that long is killed and replaced.
+  /// A keeper with neither a broker nor anything to keep ends after this. Absent: it ends with its broker,
+  /// and what it keeps with it.
+  std::optional<std::chrono::seconds> idle{60};
   policy::Subordinates
       accounts{};  ///< Who stands behind a uid: his requests to the keeper are counted as one's.
 };

@@ -73,7 +73,7 @@ class KeeperProcess {
                                       {broker_.get(), POLLIN, 0}}};  // poll ignores negative numbers.
     if (!outgoing_.empty() || !released_.empty()) watched[2].events |= POLLOUT;
     std::optional<FuseServer::Time> due = fuse_.next_due();
-    if (idle_since_ && (!due || *idle_since_ + idle_ < *due)) due = *idle_since_ + idle_;
+    if (idle_ && idle_since_ && (!due || *idle_since_ + *idle_ < *due)) due = *idle_since_ + *idle_;
     timespec timeout{};
     if (due) {
       const FuseServer::Time left = std::max(*due - FuseServer::now(), FuseServer::Time::zero());
@@ -293,6 +293,10 @@ class KeeperProcess {
   }
 
   void end_when_idle() {
+    if (!idle_) {
+      done_ = done_ || !broker_.valid();
+      return;
+    }
     const auto holds = [this] {
       return std::any_of(memory_.begin(), memory_.end(),
                          [](const auto& entry) { return entry.second.fd.valid(); });
@@ -301,7 +305,7 @@ class KeeperProcess {
       idle_since_.reset();
     } else if (!idle_since_) {
       idle_since_ = FuseServer::now();
-    } else if (FuseServer::now() - *idle_since_ >= idle_) {
+    } else if (FuseServer::now() - *idle_since_ >= *idle_) {
       done_ = true;
     }
   }
@@ -316,7 +320,7 @@ class KeeperProcess {
   std::deque<Outgoing> outgoing_;
   std::vector<confine::GrantId> released_;
   std::optional<FuseServer::Time> idle_since_;
-  const FuseServer::Time idle_;
+  const std::optional<FuseServer::Time> idle_;
   confine::GrantId first_grant_ = 0;
   std::uint64_t max_held_ = 0;
   std::int32_t last_backing_ = 0;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "mapcap/fd.h"
 #include "policy/subordinates.h"
@@ -17,12 +18,13 @@ struct KeeperStart {
   Fd listener;  ///< The adoption socket, bound; the keeper itself listens, so that peers see its pid.
   Fd broker;    ///< The end of a socket pair with the broker that forked it.
   std::uint64_t first_grant = 0;
-  policy::Subordinates accounts;     ///< Who stands behind a uid, as far as was known at the start.
-  std::chrono::nanoseconds idle{0};  ///< How long it stays with neither a broker nor anything to keep.
+  policy::Subordinates accounts;  ///< Who stands behind a uid, as far as was known at the start.
+  /// How long it stays with neither a broker nor anything to keep. Absent: it ends with its broker.
+  std::optional<std::chrono::nanoseconds> idle;
 };
 
-/// Runs in the forked child until told to end, or until there is neither broker nor anything to keep for a
-/// minute. Never returns to the caller's stack.
+/// Runs in the forked child until told to end, or until there has been neither a broker nor anything to keep
+/// for as long as `idle` says. Never returns to the caller's stack.
 [[noreturn]] void run_keeper(KeeperStart start);
 
 }  // namespace mapcap::broker::keeper

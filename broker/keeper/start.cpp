@@ -115,7 +115,7 @@ Result<Fd> open_state_directory(const std::string& path) {
 }
 
 Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
-                                 std::chrono::seconds idle, policy::Subordinates accounts,
+                                 std::optional<std::chrono::seconds> idle, policy::Subordinates accounts,
                                  const char* socket_name) {
   KeeperHandle keeper;
   Fd served;  // The keeper's own clone: the broker must not keep it, or a dead keeper's requests would hang.

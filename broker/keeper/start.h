@@ -58,7 +58,7 @@ inline constexpr const char* kSpareName = "keeper-spare.sock";
 /// Forks a keeper, which listens at `socket_name`. Its inventory (empty, but with limits) comes over the
 /// socket. `request_timeout`: mount_fuse; `idle` and `accounts`: KeeperOptions. Errors: `io`.
 Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds request_timeout,
-                                 std::chrono::seconds idle, policy::Subordinates accounts,
+                                 std::optional<std::chrono::seconds> idle, policy::Subordinates accounts,
                                  const char* socket_name = kSocketName);
 
 /// Waits for the inventory of a keeper. Errors: `timed_out`, and those of Inventory::hear.

@@ -111,8 +111,10 @@ Result<void> prepare_process() {
 
 Result<void> check_privileges() {
   if (::geteuid() != 0) {
-    return failure(ErrorCode::denied,
-                   "mapcapd must be started as root: it mounts FUSE and drops what it does not need");
+    return failure(
+        ErrorCode::denied,
+        "mapcapd must be started as root: it mounts FUSE and drops what it does not need; a private "
+        "broker without root is what `mapcap dev` starts");
   }
   capng_clear(CAPNG_SELECT_ALL);
   if (capng_get_caps_process() != 0) return io_error("reading the process's capabilities", errno);
