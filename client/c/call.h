@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -96,6 +97,15 @@ void put(char (&to)[room], std::string_view from) {
   to[length] = '\0';
 }
 
+/// Errors: `invalid` below `least`.
+inline std::chrono::milliseconds milliseconds(std::int64_t value, std::int64_t least, const char* what) {
+  if (value < least) {
+    throw Error(ErrorCode::invalid, std::string(what) + " is " + std::to_string(value) + "; " +
+                                        std::to_string(least) + " is the least");
+  }
+  return std::chrono::milliseconds(value);
+}
+
 mapcap_region_info to_c(const RegionInfo& region);
 RegionSpec to_spec(const mapcap_create_options& options);
 /// Empty for NULL.
@@ -109,3 +119,17 @@ struct mapcap_grant {
 struct mapcap_mapping {
   mapcap::Mapping mapping;
 };
+
+namespace mapcap::c {
+
+/// Makes `*grant`, or leaves NULL there.
+template <typename Make>
+int make_grant(mapcap_grant** grant, Make&& make) {
+  if (grant != nullptr) *grant = nullptr;
+  return call([&] {
+    needed(grant, "grant");
+    *grant = new mapcap_grant{std::forward<Make>(make)()};
+  });
+}
+
+}  // namespace mapcap::c

@@ -6,6 +6,8 @@
 
 using namespace mapcap;
 using c::call;
+using c::make_grant;
+using c::milliseconds;
 using c::needed;
 
 struct mapcap_client {
@@ -30,23 +32,6 @@ std::string_view name_of_region(const char* name) {
 mapcap_create_options create_options(const mapcap_create_options* given) {
   return c::options_or(needed(given, "options"), mapcap_create_options MAPCAP_CREATE_OPTIONS,
                        "mapcap_create_options");
-}
-
-std::chrono::milliseconds milliseconds(std::int64_t value, std::int64_t least, const char* what) {
-  if (value < least) {
-    throw Error(ErrorCode::invalid, std::string(what) + " is " + std::to_string(value) + "; " +
-                                        std::to_string(least) + " is the least");
-  }
-  return std::chrono::milliseconds(value);
-}
-
-template <typename Make>
-int make_grant(mapcap_grant** grant, Make&& make) {
-  if (grant != nullptr) *grant = nullptr;
-  return call([&] {
-    needed(grant, "grant");
-    *grant = new mapcap_grant{make()};
-  });
 }
 
 mapcap_pool_info to_c(const PoolInfo& pool) {

@@ -11,18 +11,10 @@
 
 using namespace mapcap;
 using c::call;
+using c::make_grant;
 using c::needed;
 
 namespace {
-
-template <typename Make>
-int make_grant(mapcap_grant** grant, Make&& make) {
-  if (grant != nullptr) *grant = nullptr;
-  return call([&] {
-    needed(grant, "grant");
-    *grant = new mapcap_grant{make()};
-  });
-}
 
 void put_granularity(int* to, Granularity granularity) {
   if (to != nullptr) *to = static_cast<int>(granularity);
