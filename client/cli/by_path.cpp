@@ -15,6 +15,7 @@
 #include <set>
 #include <system_error>
 
+#include "client/cli/beside.h"
 #include "mapcap/error.h"
 
 namespace mapcap::cli {
@@ -71,16 +72,10 @@ void check_elf(const std::string& file, int fd, const Elf64_Ehdr& header) {
   cannot(file, "is statically linked");
 }
 
-/// What the library's file is called, and where it may lie: beside where this program is installed or was
-/// built.
 std::string library() {
-  std::error_code ignored;
-  const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  for (const std::filesystem::path& place : {own / MAPCAP_PRELOAD_FROM_PROGRAM, own / ".." / "preload",
-                                             std::filesystem::path(MAPCAP_PRELOAD_INSTALLED)}) {
-    const std::filesystem::path file = place / "libmapcap-preload.so";
-    if (std::filesystem::exists(file, ignored)) return file.lexically_normal();
-  }
+  const auto found = find_beside("libmapcap-preload.so", MAPCAP_PRELOAD_FROM_PROGRAM, "../preload",
+                                 MAPCAP_PRELOAD_INSTALLED);
+  if (found) return *found;
   throw Error(ErrorCode::not_found, std::string("libmapcap-preload.so, which --at preloads, is not in ") +
                                         MAPCAP_PRELOAD_INSTALLED + ": install mapcap as a whole");
 }

@@ -65,6 +65,11 @@ struct CloneCommand {
   std::vector<std::string> program;
 };
 
+/// A private broker; for `program`, or else a shell or until it is told to end.
+struct DevCommand {
+  std::vector<std::string> program;
+};
+
 /// file: "-" is stdin or stdout.
 struct FillCommand {
   std::string name;
@@ -116,11 +121,11 @@ struct AttackCommand {
   std::string except;  ///< An operation that is not tried; empty: none.
 };
 
-using Command =
-    std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand, RenewCommand,
-                 RunCommand, CloneCommand, FillCommand, DumpCommand, PoolsCommand, QuotaListCommand,
-                 QuotaSetCommand, QuotaClearCommand, MetricsCommand, TopCommand, PolicyCheckCommand,
-                 PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand>;
+using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
+                             RenewCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand,
+                             PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
+                             MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
+                             PolicyDefaultCommand, DoctorCommand, AttackCommand>;
 
 struct Invocation {
   Common common;

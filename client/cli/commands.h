@@ -23,6 +23,8 @@ int perform(const Common& common, const RenewCommand& command);
 /// Does not return when the program was started: it has taken this process's place.
 int perform(const Common& common, const RunCommand& command);
 int perform(const Common& common, const CloneCommand& command);
+/// Its exit code is the program's; where that was ended by a signal, this process ends by the same.
+int perform(const Common& common, const DevCommand& command);
 int perform(const Common& common, const FillCommand& command);
 int perform(const Common& common, const DumpCommand& command);
 int perform(const Common& common, const PoolsCommand& command);

@@ -90,9 +90,10 @@ class Parser {
   }
 
   Command made(const CLI::App* chosen) {
-    const bool takes_program = chosen->get_name() == "run" || chosen->get_name() == "clone";
-    if (program_ && !takes_program) throw Wrong{"`--` and a program make sense only after run and clone"};
-    if (takes_program && (!program_ || program_->empty()))
+    const bool needs_program = chosen->get_name() == "run" || chosen->get_name() == "clone";
+    if (program_ && !needs_program && chosen->get_name() != "dev")
+      throw Wrong{"`--` and a program make sense only after run, clone and dev"};
+    if (needs_program && (!program_ || program_->empty()))
       throw Wrong{"what should be run? write mapcap " + chosen->get_name() + " ... -- PROGRAM ARGUMENTS"};
     return makers_.at(chosen)();
   }
@@ -202,6 +203,12 @@ class Parser {
     clone->add_option("FILE", text_.file, "A regular file that you can open")->required();
     clone->add_flag("--ro", text_.read_only, "Only for reading");
     clone->footer("Example: mapcap clone /srv/model.bin --ro -- ./infer");
+
+    add(app_, "dev", "Run a program, or a shell, with a private broker that needs no root and ends with it",
+        [this] { return DevCommand{program_.value_or(std::vector<std::string>())}; })
+        ->footer(
+            "Example: mapcap dev -- python3 -m unittest\n"
+            "Without a program and a terminal it prints the socket, and stays until SIGINT or SIGTERM.");
   }
 
   void add_copy_commands() {

@@ -7,11 +7,11 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <system_error>
 
 #include "client/cli/broker.h"
 #include "client/cli/by_path.h"
 #include "client/cli/commands.h"
+#include "client/cli/execute.h"
 #include "client/raise.h"
 #include "mapcap/error.h"
 
@@ -53,15 +53,7 @@ void place(std::vector<Grant>& grants) {
   ::setenv("LISTEN_FDS", std::to_string(names.size()).c_str(), 1);
   ::setenv("LISTEN_FDNAMES", joined.c_str(), 1);
   // NOLINTEND(concurrency-mt-unsafe)
-  std::vector<char*> arguments;
-  for (const std::string& argument : program) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
-  ::execvp(arguments.front(), arguments.data());
-  const int error = errno;
-  throw NotRun(
-      Error(ErrorCode::io, "running " + program.front() + ": " + std::generic_category().message(error),
-            {{"errno", std::to_string(error)}, {"call", "execve"}}),
-      error == ENOENT ? 127 : 126);
+  throw not_run(program.front(), execute(program));
 }
 
 }  // namespace

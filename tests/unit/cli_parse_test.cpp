@@ -99,12 +99,17 @@ TEST(CommandLine, RunWithoutAProgramOrWithStrangeRightsIsRefused) {
   EXPECT_THAT(refused({"run", "a"}), HasSubstr("-- PROGRAM"));
   EXPECT_THAT(refused({"run", "a", "--"}), HasSubstr("-- PROGRAM"));
   EXPECT_THAT(refused({"run", "a:rx", "--", "cmd"}), HasSubstr("a:rx"));
-  EXPECT_THAT(refused({"list", "--", "cmd"}), HasSubstr("run and clone"));
+  EXPECT_THAT(refused({"list", "--", "cmd"}), HasSubstr("run, clone and dev"));
 }
 
 TEST(CommandLine, CloneIsForWritingUnlessSaidOtherwise) {
   EXPECT_EQ(command<CloneCommand>({"clone", "/etc/passwd", "--", "cat"}).rights, Access::read_write);
   EXPECT_EQ(command<CloneCommand>({"clone", "/etc/passwd", "--ro", "--", "cat"}).rights, Access::read_only);
+}
+
+TEST(CommandLine, DevMayHaveAProgram) {
+  EXPECT_THAT(command<DevCommand>({"dev", "--", "cmd", "-x"}).program, ::testing::ElementsAre("cmd", "-x"));
+  EXPECT_THAT(command<DevCommand>({"dev"}).program, ::testing::IsEmpty());
 }
 
 TEST(CommandLine, ADashIsAFileToFillFromAndDumpTo) {
