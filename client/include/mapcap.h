@@ -378,6 +378,27 @@ MAPCAP_C_API int mapcap_write(mapcap_mapping *mapping, size_t offset, const void
  * and the error is `revoked`. So `call` must hold no lock and own no memory or descriptor while it touches the memory. */
 MAPCAP_C_API int mapcap_guarded(const void *begin, size_t length, void (*call)(void *context), void *context);
 
+/* ---- a broker for a unit test ---- */
+
+typedef struct mapcap_dev mapcap_dev;
+typedef struct mapcap_dev_options {
+  size_t size;
+  const char *command;     /* the command line tool; NULL: $MAPCAP_COMMAND, else mapcap as PATH has it */
+  int64_t start_within_ms; /* 1 and up */
+} mapcap_dev_options;
+#define MAPCAP_DEV_OPTIONS {sizeof(mapcap_dev_options), NULL, 60000}
+
+/* Starts a private broker (`mapcap dev`) that needs no root, whose clients may do everything, and returns when it
+ * serves. It ends by mapcap_dev_stop(), or with the process, however that ends; what is mapped by then stays mapped. Its
+ * grants are mmap-only where the caller is the machine's root, else plain sealed descriptors (mapcap_region_info::
+ * confinement). options may be NULL. Errors: `not_found` where the command is not installed, `unavailable` with its own
+ * words, `timed_out`, `io`. */
+MAPCAP_C_API int mapcap_dev_start(const mapcap_dev_options *options, mapcap_dev **dev);
+/* For MAPCAP_SOCKET and mapcap_connect_options::socket; lives as long as the broker. */
+MAPCAP_C_API const char *mapcap_dev_socket(const mapcap_dev *dev);
+/* Returns when nothing of it is left. */
+MAPCAP_C_API void mapcap_dev_stop(mapcap_dev *dev);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,10 @@
 // Everything throws mapcap::Error. Nothing here needs Boost or Cap'n Proto.
 #pragma once
 
+#if __cplusplus <= 201703L
+#error "mapcap's C++ interface needs C++20 (-std=c++20); for older C++ and for C there is <mapcap.h>"
+#else
+
 #include "mapcap/client.h"
 #include "mapcap/error.h"
 #include "mapcap/fd.h"
@@ -16,3 +20,5 @@
 #include "mapcap/inherited.h"
 #include "mapcap/mapping.h"
 #include "mapcap/types.h"
+
+#endif

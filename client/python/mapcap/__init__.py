@@ -14,11 +14,14 @@ is read-only in Python, too: storing raises TypeError.
 A `revocable` region may be taken away while it is being read. A plain access then ends the process with SIGBUS, as it
 does in every language; `Region.read`, `Region.store`, `Region.persist` and `Region.flush` raise `Revoked` instead.
 
+`with mapcap.dev() as broker:` is a private broker for a unit test, without root.
+
 Needs libmapcap (by ctypes; nothing is compiled) and Python 3.11.
 """
 
 from ._broker import Broker, Notice, connect
 from ._describe import Description, describe
+from ._dev import dev
 from ._errors import (
     Busy,
     CacheModeUnavailable,
@@ -73,5 +76,6 @@ __all__ = [
     "adopt",
     "connect",
     "describe",
+    "dev",
     "inherited",
 ]

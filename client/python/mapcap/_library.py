@@ -138,6 +138,10 @@ class Notice(Structure):
     ]
 
 
+class DevOptions(Structure):
+    _fields_ = [("size", c_size_t), ("command", c_char_p), ("start_within_ms", c_int64)]
+
+
 REGION_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(RegionInfo), c_void_p)
 HOLDER_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint32, c_int, c_uint32, c_void_p)
 POOL_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(PoolInfo), c_void_p)
@@ -188,6 +192,9 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mapcap_drain": (c_int, [c_void_p]),
     "mapcap_read": (c_int, [c_void_p, c_size_t, c_void_p, c_size_t]),
     "mapcap_write": (c_int, [c_void_p, c_size_t, c_char_p, c_size_t]),
+    "mapcap_dev_start": (c_int, [POINTER(DevOptions), POINTER(c_void_p)]),
+    "mapcap_dev_socket": (c_char_p, [c_void_p]),
+    "mapcap_dev_stop": (None, [c_void_p]),
 }
 
 
