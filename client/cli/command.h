@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "client/cli/completion.h"
 #include "client/cli/selection.h"
 #include "mapcap/client.h"
 
@@ -121,11 +122,16 @@ struct AttackCommand {
   std::string except;  ///< An operation that is not tried; empty: none.
 };
 
+struct CompletionCommand {
+  std::string shell;  ///< bash, zsh or fish.
+  CommandTree program;
+};
+
 using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
                              RenewCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand,
                              PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
                              MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
-                             PolicyDefaultCommand, DoctorCommand, AttackCommand>;
+                             PolicyDefaultCommand, DoctorCommand, AttackCommand, CompletionCommand>;
 
 struct Invocation {
   Common common;

@@ -39,5 +39,6 @@ int perform(const Common& common, const PolicyExplainCommand& command);
 int perform(const Common& common, const PolicyDefaultCommand& command);
 int perform(const Common& common, const DoctorCommand& command);
 int perform(const Common& common, const AttackCommand& command);
+int perform(const Common& common, const CompletionCommand& command);
 
 }  // namespace mapcap::cli

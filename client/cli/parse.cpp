@@ -1,7 +1,8 @@
-// argv to a Command. The only file that includes CLI11, which takes seconds to compile.
+// argv to a Command. Only this file and completion_tree.cpp include CLI11, which takes seconds to compile.
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <CLI/Validators.hpp>
 #include <limits>
 #include <map>
 #include <optional>
@@ -302,6 +303,14 @@ class Parser {
       if (attack_option->count() > 0) return attack(text_);
       return DoctorCommand{text_.state};
     });
+
+    auto* completion =
+        add(app_, "completion", "Print a script that completes mapcap's commands in a shell", [this] {
+          return CompletionCommand{text_.shell, tree_of(app_)};
+        });
+    completion->add_option("SHELL", text_.shell, "bash, zsh or fish")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   }
 
   CLI::App app_;

@@ -14,7 +14,7 @@ namespace mapcap::cli {
 /// What the command line said, before it is judged. One field an option, shared by the commands that have it.
 struct Text {
   std::string name, glob, size, pool, cache, prefer_cache, lifetime, mode, group, within, ttl, file, bytes,
-      user, verb, policy, attack, except, rights, state_word, sort, over;
+      user, verb, policy, attack, except, rights, state_word, sort, over, shell;
   std::string regions, grants, connections;
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
