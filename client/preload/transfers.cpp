@@ -23,10 +23,12 @@ ssize_t at_position(const Open& open, Transfer transfer) {
   return done;
 }
 
-ssize_t read_all(const Open& open, const iovec* parts, int count, std::uint64_t at) {
+/// One part after the other, until one is not transferred whole. `transfer` is read_at or write_at.
+template <typename Transfer>
+ssize_t transfer_all(const Open& open, Transfer transfer, const iovec* parts, int count, std::uint64_t at) {
   ssize_t sum = 0;
   for (int i = 0; i < count; ++i) {
-    const ssize_t done = read_at(open, parts[i].iov_base, parts[i].iov_len, at);
+    const ssize_t done = transfer(open, parts[i].iov_base, parts[i].iov_len, at);
     if (done < 0) return sum > 0 ? sum : -1;
     sum += done;
     at += static_cast<std::uint64_t>(done);
@@ -34,16 +36,11 @@ ssize_t read_all(const Open& open, const iovec* parts, int count, std::uint64_t 
   }
   return sum;
 }
+ssize_t read_all(const Open& open, const iovec* parts, int count, std::uint64_t at) {
+  return transfer_all(open, read_at, parts, count, at);
+}
 ssize_t write_all(const Open& open, const iovec* parts, int count, std::uint64_t at) {
-  ssize_t sum = 0;
-  for (int i = 0; i < count; ++i) {
-    const ssize_t done = write_at(open, parts[i].iov_base, parts[i].iov_len, at);
-    if (done < 0) return sum > 0 ? sum : -1;
-    sum += done;
-    at += static_cast<std::uint64_t>(done);
-    if (static_cast<std::size_t>(done) < parts[i].iov_len) break;
-  }
-  return sum;
+  return transfer_all(open, write_at, parts, count, at);
 }
 
 bool refused(off64_t offset) {
