@@ -14,13 +14,13 @@ foreach(kind SBINDIR LIBDIR INCLUDEDIR SYSCONFDIR)
   endif()")
 endforeach()
 
-# mapcap_install_configured(TEMPLATE DESTINATION): configures the template at installation; a relative destination is
-# below the prefix.
-function(mapcap_install_configured template destination)
+# mapcap_install_configured(TEMPLATE DESTINATION COMPONENT): configures the template at installation; a relative destination
+# is below the prefix.
+function(mapcap_install_configured template destination component)
   install(CODE "${MAPCAP_INSTALLED_PATHS}
   set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
   set(PROJECT_VERSION \"${PROJECT_VERSION}\")
   set(written \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${destination}\")
   message(STATUS \"Installing: \${written}\")
-  configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/${template}\" \"\${written}\" @ONLY)")
+  configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/${template}\" \"\${written}\" @ONLY)" COMPONENT ${component})
 endfunction()
