@@ -27,6 +27,8 @@ constexpr milliseconds kLongestRetry{250};
 constexpr milliseconds kPollHandshake{1000};
 // A request that makes the broker drop the connection again and again is the request's fault.
 constexpr int kMostLosses = 8;
+// A broker that does not answer must not keep a program from ending.
+constexpr milliseconds kGoodbye{1000};
 
 Deadline after(std::chrono::nanoseconds delay) {
   return delay == std::chrono::nanoseconds::max() ? Deadline::max() : Clock::now() + delay;
@@ -74,6 +76,19 @@ Session::Session(ConnectOptions options) : options_(std::move(options)), owner_p
   options_.program = presentable(options_.program, schema::kMaxClientText);
 }
 
+Session::~Session() {
+  // A child that fork made has the parent's connection, and no part in its end.
+  if (connection_ && made_for_connection_ && ::getpid() == owner_pid_) say_goodbye();
+}
+
+void Session::say_goodbye() {
+  if ((connection_->welcome().features & schema::kFeatureGoodbye) == 0) return;
+  Deadline deadline = after(kGoodbye);
+  const std::uint64_t id = ++last_id_;
+  if (!connection_->send({id, schema::Goodbye{}}, deadline)) return;
+  (void)await_reply({schema::Goodbye{}, false, nullptr, {}}, id, deadline);
+}
+
 Result<void> Session::set_up() {
   events_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!events_.valid()) return io_error("epoll_create1", errno);
@@ -100,7 +115,7 @@ Result<void> Session::connect() {
 Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
   // Progress of a call comes as a notice too, so they are wanted also where nobody listens to the others.
-  hello.features = schema::kFeatureClonePorts | schema::kFeatureNotices;
+  hello.features = schema::kFeatureClonePorts | schema::kFeatureNotices | schema::kFeatureGoodbye;
   hello.client = options_.program;
   hello.resume = resume_;
   MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));
@@ -204,6 +219,8 @@ Result<Answer> Session::call(const Call& call, bool& repeated) {
                    "this connection belongs to the parent process; connect again after fork()");
   }
   MAPCAP_TRY_VOID(check_arguments(call.body));
+  const auto* create = std::get_if<schema::Create>(&call.body);
+  if (create != nullptr && create->lifetime.kind == LifetimeKind::connection) made_for_connection_ = true;
   Deadline deadline = call.extra_time == std::chrono::nanoseconds::max()
                           ? Deadline::max()
                           : after(options_.deadline + call.extra_time);

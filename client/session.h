@@ -36,6 +36,10 @@ struct Call {
 class Session {
  public:
   explicit Session(ConnectOptions options);
+  /// Says goodbye, where that ends something: waits for the broker to have ended it, at most a second.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   /// The first connection. Errors: `unavailable`, `denied`, `version`, ...
   Result<void> connect();
@@ -62,6 +66,7 @@ class Session {
   void retry_at(std::chrono::milliseconds delay);
   Result<Answer> await_reply(const Call& call, std::uint64_t id, Deadline& deadline);
   bool drain_socket();
+  void say_goodbye();
 
   std::mutex mutex_;  ///< Guards everything below but events_, which is set once.
   ConnectOptions options_;
@@ -75,6 +80,7 @@ class Session {
   std::deque<Notice> notices_;
   std::chrono::milliseconds retry_delay_{0};
   int owner_pid_;
+  bool made_for_connection_ = false;  ///< Something that ends with the connection.
 };
 
 }  // namespace mapcap

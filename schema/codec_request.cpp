@@ -238,6 +238,8 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return as_body(read(reader.getCloneFd()));
     case Wire::CLONE_PORT:
       return RequestBody(AskClonePort{});
+    case Wire::GOODBYE:
+      return RequestBody(Goodbye{});
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -258,6 +260,7 @@ struct BodyWriter {
   void operator()(const QuotaClear& value) { write(value, body.initQuotaClear()); }
   void operator()(const CloneFd& value) { write(value, body.initCloneFd()); }
   void operator()(const AskClonePort&) { body.setClonePort(); }
+  void operator()(const Goodbye&) { body.setGoodbye(); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

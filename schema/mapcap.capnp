@@ -89,6 +89,7 @@ struct Request {
     quotaClear @11 :QuotaClear;
     cloneFd @12 :CloneFd;
     clonePort @13 :Void;       # a socket of its own for the file that is to be cloned
+    goodbye @14 :Void;         # the connection's regions of lifetime connection end now
   }
 }
 

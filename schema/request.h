@@ -26,6 +26,8 @@ inline constexpr std::uint64_t kFeatureNotices = 1;  ///< Wants Notice packets (
 inline constexpr std::uint64_t kFeatureSendsFds = 2;
 /// Files to clone are sent to a port (ClonePort).
 inline constexpr std::uint64_t kFeatureClonePorts = 4;
+/// The broker knows Goodbye.
+inline constexpr std::uint64_t kFeatureGoodbye = 8;
 
 // Limits of text on the wire, in bytes; more is malformed. A name is decoded up to kMaxNameText, so that
 // RegionName can say what is wrong with it.
@@ -157,8 +159,14 @@ struct CloneFd {
   bool operator==(const CloneFd&) const = default;
 };
 
+/// Of a client that leaves of its own accord: what it made with the lifetime `connection` ends now, without
+/// the grace that a client is given which died. The reply comes when all of it is revoked.
+struct Goodbye {
+  bool operator==(const Goodbye&) const = default;
+};
+
 using RequestBody = std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet,
-                                 QuotaClear, CloneFd, AskClonePort>;
+                                 QuotaClear, CloneFd, AskClonePort, Goodbye>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -261,7 +269,7 @@ struct QuotaList {
   bool operator==(const QuotaList&) const = default;
 };
 
-/// Answer to QuotaSet and QuotaClear.
+/// Answer to QuotaSet, QuotaClear and Goodbye.
 struct Done {
   bool operator==(const Done&) const = default;
 };

@@ -2,6 +2,8 @@
 
 #include <sys/random.h>
 
+#include <utility>
+
 #include "base/result.h"
 
 namespace mapcap::broker {
@@ -51,6 +53,11 @@ void Connections::end_all(std::set<RegionId> regions) {
   const RegionId first = regions.extract(regions.begin()).value();
   end_(first);
   loop_.post([this, rest = std::move(regions)]() mutable { end_all(std::move(rest)); });
+}
+
+std::set<RegionId> Connections::take_regions(const Token& token) {
+  auto found = bonds_.find(token);
+  return found == bonds_.end() ? std::set<RegionId>() : std::exchange(found->second.regions, {});
 }
 
 void Connections::enrol(const Token& token, RegionId region) {

@@ -33,6 +33,9 @@ class Connections {
   /// The connection ended: its regions' grace period begins.
   void closed(const Token& token);
 
+  /// Gives out what lives by that connection, whose grace period is not wanted: the caller ends it.
+  [[nodiscard]] std::set<RegionId> take_regions(const Token& token);
+
   void enrol(const Token& token, RegionId region);
   void forget(const Token& token, RegionId region);
   /// After a restart: the region's connection is gone, its grace period begins now.

@@ -9,7 +9,8 @@ using policy::Verb;
 
 namespace {
 
-constexpr std::uint64_t kFeatures = schema::kFeatureNotices | schema::kFeatureClonePorts;
+constexpr std::uint64_t kFeatures =
+    schema::kFeatureNotices | schema::kFeatureClonePorts | schema::kFeatureGoodbye;
 
 }  // namespace
 

@@ -64,6 +64,7 @@ class Dispatch final : public Handler {
 
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
   [[nodiscard]] Result<void> authorize(const policy::Subject& subject, policy::Verb verb) const;
+  Task<Result<Delivery>> serve(From from, schema::Goodbye) { return regions_.goodbye(from.caller); }
 
   Regions& regions_;
   Quotas& quotas_;

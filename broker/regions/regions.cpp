@@ -195,6 +195,20 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 // ---- common ground
 
 Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
+Task<Result<Delivery>> Regions::goodbye(Caller caller) {
+  const std::set<RegionId> ending = connections_.take_regions(caller.token);
+  for (const RegionId id : ending) {
+    const Result<schema::Revoked> ended = co_await reclaim_.revoke(id, {});
+    // A ledger that refuses has changed nothing: the grace period, which tries again, is next.
+    const Region* still = parts_.directory.find(id);
+    const bool lives = still != nullptr && still->record.state == RegionState::live;
+    if (!ended && lives) connections_.enrol(caller.token, id);
+  }
+  Delivery delivery;
+  delivery.body = schema::Done{};
+  co_return delivery;
+}
+
     : parts_(parts),
       policy_(std::move(policy)),
       reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.quotas,

@@ -85,6 +85,8 @@ class Regions {
   /// The kernel says that nothing of a grant is left. False when it is no region's.
   bool released(confine::GrantId grant);
   /// The uid that a grant of a region was issued to; empty when it is no region's.
+  /// Ends what the caller made with the lifetime `connection`, now instead of a grace period after he has gone.
+  Task<Result<Delivery>> goodbye(Caller caller);
   [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
     return parts_.directory.holder_of(grant);
   }

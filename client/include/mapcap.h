@@ -162,7 +162,7 @@ typedef struct mapcap_connect_options {
 /* Ended by mapcap_disconnect(). options may be NULL. Errors: `unavailable` (says what to start), `denied` (the socket's
  * permissions), `version`, `timed_out`. */
 MAPCAP_C_API int mapcap_connect(const mapcap_connect_options *options, mapcap_client **client);
-/* Regions with lifetime `connection` end with it. */
+/* Regions with lifetime `connection` end with it, at once: this waits for that, at most a second. */
 MAPCAP_C_API void mapcap_disconnect(mapcap_client *client);
 /* Readable when mapcap_next_notice() should be called: the same number for the client's whole life, still the
  * client's. */

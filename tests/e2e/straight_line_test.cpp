@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -239,16 +240,48 @@ TEST_F(StraightLineTest, AKeeperThatDiesIsReplacedAndOldMappingsGoOn) {
   EXPECT_EQ(std::memcmp(carried.bytes().data(), "still", 5), 0) << "the new keeper did not hold the memory";
 }
 
-TEST_F(StraightLineTest, AConnectionRegionEndsAfterItsGracePeriodAndNotBefore) {
+TEST_F(StraightLineTest, AConnectionRegionOfAClientThatDiesEndsAfterItsGracePeriodAndNotBefore) {
   RegionSpec wanted = spec("root/brief");
   wanted.lifetime = Lifetime::connection();
-  {
+  const pid_t child = ::fork();
+  if (child == 0) {
     Client client = broker.connect();
     client.create(wanted);
+    ::_exit(0);  // Without a goodbye.
   }
+  ::waitpid(child, nullptr, 0);
   Client watcher = broker.connect();
   EXPECT_EQ(watcher.list().size(), 1U) << "the grace period of 1 s was not given";
   EXPECT_TRUE(soon([&] { return watcher.list().empty(); }, 3s));
+}
+
+TEST_F(StraightLineTest, WhoLeavesOfHisOwnAccordLeavesNoConnectionRegionBehind) {
+  for (int round = 0; round < 20; ++round) {
+    Client client = broker.connect();
+    for (const char* name : {"root/first", "root/second"}) {
+      RegionSpec wanted = spec(name);
+      wanted.lifetime = Lifetime::connection();
+      client.create(wanted);  // Of the round before nothing is in the way.
+    }
+    client.create(spec("root/kept-" + std::to_string(round)));
+  }
+  const std::vector<RegionInfo> left = broker.connect().list();
+  EXPECT_EQ(left.size(), 20U);
+  for (const RegionInfo& region : left) EXPECT_TRUE(region.name.starts_with("root/kept-")) << region.name;
+}
+
+TEST_F(StraightLineTest, AChildThatEndsDoesNotSayGoodbyeForItsParent) {
+  Client client = broker.connect();
+  RegionSpec wanted = spec("root/mine");
+  wanted.lifetime = Lifetime::connection();
+  client.create(wanted);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    { const Client ended = std::move(client); }
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(client.list().size(), 1U);
 }
 
 TEST_F(StraightLineTest, AClientThatReconnectsKeepsItsConnectionRegions) {

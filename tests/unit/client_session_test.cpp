@@ -54,6 +54,50 @@ TEST(ClientConnect, ARefusedHelloKeepsItsCodeAndDetails) {
   EXPECT_EQ(error.detail("limit"), "64");
 }
 
+TEST(ClientConnect, AClientThatMadeSomethingForItsConnectionSaysGoodbyeWhereTheBrokerKnowsIt) {
+  for (const std::uint64_t features : {schema::kFeatureGoodbye, std::uint64_t{0}}) {
+    for (const LifetimeKind kind : {LifetimeKind::connection, LifetimeKind::persistent}) {
+      bool said = false;
+      {
+        FakeBroker broker({[&](Peer& peer) {
+          peer.welcome(std::string(schema::kResumeBytes, 'r'), false, features);
+          schema::Granted made = granted("a/b", 4096, Access::read_only);
+          made.with_fd = false;
+          peer.reply(peer.read().id, made);
+          const auto last = peer.read();
+          said = std::holds_alternative<schema::Goodbye>(last.body);
+          if (said) peer.reply(last.id, schema::Done{});
+          peer.until_closed();
+        }});
+        RegionSpec spec;
+        spec.name = "a/b";
+        spec.size = 4096;
+        spec.lifetime = kind == LifetimeKind::connection ? Lifetime::connection() : Lifetime::persistent();
+        Client::connect(to(broker)).create(spec);
+      }
+      EXPECT_EQ(said, features != 0 && kind == LifetimeKind::connection);
+    }
+  }
+}
+
+TEST(ClientConnect, ABrokerThatDoesNotAnswerAGoodbyeHoldsNobodyUpForLong) {
+  FakeBroker broker({[](Peer& peer) {
+    peer.welcome(std::string(schema::kResumeBytes, 'r'), false, schema::kFeatureGoodbye);
+    schema::Granted made = granted("a/b", 4096, Access::read_only);
+    made.with_fd = false;
+    peer.reply(peer.read().id, made);
+    peer.until_closed();
+  }});
+  RegionSpec spec;
+  spec.name = "a/b";
+  spec.size = 4096;
+  std::optional<Client> client(Client::connect(to(broker)));
+  client->create(spec);
+  const auto before = std::chrono::steady_clock::now();
+  client.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
+}
+
 TEST(ClientCalls, ACreatedGrantMapsItsMemory) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();

@@ -62,6 +62,7 @@ inline std::vector<Request> all_requests() {
       {14, QuotaClear{SubjectKind::user, 1000, ""}},
       {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write, 18'446'744'073'709'551'615ULL}},
       {19, AskClonePort{}},
+      {20, Goodbye{}},
   };
 }
 

@@ -80,7 +80,8 @@ struct Revoked {
 
 /// One connection to the broker, made again by itself when the broker restarts: the call under way is
 /// repeated and the connection's regions are taken back with a resume token, within the broker's grace
-/// period.
+/// period. Its destructor ends the regions with lifetime `connection` that it created, at once (it waits for the broker to
+/// have done that, at most a second); those of a program that dies end after the grace period.
 ///
 /// Thread-safe: calls are made one at a time, so give a thread that must not wait its own Client. Every
 /// method throws mapcap::Error; beside what is named, any may throw `unavailable`, `timed_out`, `malformed`,
