@@ -7,7 +7,22 @@
 
 #include <cerrno>
 
+#include "base/trusted_path.h"
+
 namespace mapcap::broker {
+
+namespace {
+
+/// Whoever can rename a directory above may put another in its place for the next start.
+Result<void> nobody_else_decides(BorrowedFd directory, const std::string& what, const std::string& option) {
+  Result<void> trusted = check_trusted_directory(directory, ::geteuid());
+  if (trusted) return ok();
+  Failure refused = std::move(trusted).assume_error();
+  refused.sentence = what + ": " + refused.sentence + ", or choose another " + option;
+  return refused;
+}
+
+}  // namespace
 
 Result<Fd> claim_state_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
@@ -24,6 +39,7 @@ Result<Fd> claim_state_directory(const std::string& path) {
                        " must belong to root and be writable by nobody else: chown root and "
                        "chmod 0700 it, or choose another --state");
   }
+  MAPCAP_TRY_VOID(nobody_else_decides(directory.borrow(), "the state directory " + path, "--state"));
   Fd lock(::openat(directory.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock.valid()) {
     return io_error("the state directory " + path + " is not writable (choose another --state)", errno);

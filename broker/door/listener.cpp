@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/fd_path.h"
+#include "base/trusted_path.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker {
@@ -69,6 +70,12 @@ Result<Place> find_place(const std::string& path) {
                    "others could replace the socket in its directory " + directory +
                        ", which must belong to root and be writable by nobody else: chown root and "
                        "chmod 0755 it, or choose another --socket path");
+  }
+  if (Result<void> trusted = check_trusted_directory(place.directory.borrow(), ::geteuid()); !trusted) {
+    Failure refused = std::move(trusted).assume_error();
+    refused.sentence =
+        "the socket's directory " + directory + ": " + refused.sentence + ", or choose another --socket path";
+    return refused;
   }
   return place;
 }

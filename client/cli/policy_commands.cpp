@@ -21,16 +21,24 @@ constexpr const char* kInstalled = MAPCAP_POLICY;
 
 // What the installed unit takes; a mapcapd that is started by hand without --policy takes the default.
 std::shared_ptr<const policy::Policy> load(const std::string& file) {
-  if (!file.empty()) return value_or_raise(policy::load_file(file));
-  if (::access(kInstalled, F_OK) == 0) return value_or_raise(policy::load_file(kInstalled));
+  const auto read = [](const std::string& path) {
+    const std::string text = value_or_raise(policy::read_anybodys_file(path));
+    return value_or_raise(policy::load_text(text, path, policy::system_accounts()));
+  };
+  if (!file.empty()) return read(file);
+  if (::access(kInstalled, F_OK) == 0) return read(kInstalled);
   return value_or_raise(policy::load_default());
 }
 
 }  // namespace
 
 int perform(const Common& common, const PolicyCheckCommand& command) {
-  const std::string text = value_or_raise(policy::read_file(command.file));
+  const std::string text = value_or_raise(policy::read_anybodys_file(command.file));
   policy::Examined examined = policy::examine_text(text, command.file, policy::system_accounts());
+  if (const auto trusted = policy::check_trusted(command.file); trusted.has_error()) {
+    const std::string why = "a broker of root does not take this file: " + trusted.error().sentence;
+    examined.problems.insert(examined.problems.begin(), {policy::Severity::warning, {}, why});
+  }
   if (examined.policy) {
     const auto fits = policy::check_machine(examined.policy->pools(), machine::total_memory());
     if (fits.has_error()) {

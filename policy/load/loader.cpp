@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/trusted_path.h"
 #include "mapcap/fd.h"
 #include "policy/default_policy.h"
 #include "policy/load/parts.h"
@@ -41,8 +42,10 @@ const Kind& top_level(Section& root, std::string_view key, std::string_view writ
 
 }  // namespace
 
-Result<std::string> read_file(const std::string& path) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+namespace {
+
+Result<Fd> open_regular(const std::string& path) {
+  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!file.valid() && errno == ENOENT) {
     return failure(ErrorCode::not_found, "policy file " + path + " does not exist");
   }
@@ -52,9 +55,19 @@ Result<std::string> read_file(const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     return failure(ErrorCode::invalid, "policy file " + path + " is not a regular file");
   }
-  if ((status.st_mode & S_IWOTH) != 0) {
-    return failure(ErrorCode::denied, "policy file " + path + " may be written by everybody: chmod o-w it");
-  }
+  return file;
+}
+
+Result<void> check_trusted(BorrowedFd file, const std::string& path, uid_t owner) {
+  Result<void> trusted = check_trusted_file(file, path, owner);
+  if (trusted) return ok();
+  Failure refused = std::move(trusted).assume_error();
+  refused.sentence =
+      "policy file " + (refused.sentence.starts_with(path) ? "" : path + ": ") + refused.sentence;
+  return refused;
+}
+
+Result<std::string> read_all(BorrowedFd file, const std::string& path) {
   std::string text(kMaxPolicyBytes + 1, '\0');
   std::size_t length = 0;
   while (length < text.size()) {
@@ -66,6 +79,24 @@ Result<std::string> read_file(const std::string& path) {
   }
   text.resize(length);
   return text;
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::string& path) {
+  MAPCAP_TRY(const Fd file, open_regular(path));
+  MAPCAP_TRY_VOID(check_trusted(file.borrow(), path, ::geteuid()));
+  return read_all(file.borrow(), path);
+}
+
+Result<std::string> read_anybodys_file(const std::string& path) {
+  MAPCAP_TRY(const Fd file, open_regular(path));
+  return read_all(file.borrow(), path);
+}
+
+Result<void> check_trusted(const std::string& path) {
+  MAPCAP_TRY(const Fd file, open_regular(path));
+  return check_trusted(file.borrow(), path, 0);
 }
 
 BrokerSettings load_broker(const Table& table, Position at, Problems& problems) {

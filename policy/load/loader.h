@@ -24,9 +24,13 @@ struct Examined {
 /// `source` is the file name that permits say.
 Examined examine_text(std::string_view text, const std::string& source, const Accounts& accounts);
 
-/// The text of a file that a broker would read. Errors: `not_found`; `denied` for a file that others than its
-/// owner and group may write; `invalid` for no regular file; `io`.
+/// The text of a file that a broker would read. Errors: `not_found`; `denied` for a file that somebody else than root or
+/// this process's user could change or replace (base/trusted_path.h); `invalid` for no regular file; `io`.
 Result<std::string> read_file(const std::string& path);
+/// The same of a file that decides over nobody: whoever may change it.
+Result<std::string> read_anybodys_file(const std::string& path);
+/// Whether a broker of root would take the file. Errors: as read_file.
+Result<void> check_trusted(const std::string& path);
 
 /// Errors: as read_file, and `invalid`: "FILE:LINE:COLUMN: what is wrong", with every error (up to 32) as a
 /// detail "problem".

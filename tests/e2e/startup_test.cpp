@@ -92,6 +92,35 @@ TEST_F(StartupTest, AStateDirectoryThatOthersMayWriteIsRefused) {
   EXPECT_THAT(refused({}).err, HasSubstr("writable by nobody else"));
 }
 
+TEST_F(StartupTest, APolicyThatSomebodyElseCouldChangeOrReplaceIsRefused) {
+  write("policy.toml", open_policy());
+  const std::string file = path("policy.toml");
+  const auto why = [&] { return refused({"--policy", file}).err; };
+  ASSERT_EQ(::chown(file.c_str(), 64001, 0), 0);
+  EXPECT_THAT(why(), HasSubstr("belongs to user 64001, who could change it"));
+  ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
+  ASSERT_EQ(::chmod(file.c_str(), 0664), 0);
+  EXPECT_THAT(why(), HasSubstr("may be written by group 0: chmod g-w it"));
+  const CommandResult checked = run_command({MAPCAP_PATH, "policy", "check", file});
+  EXPECT_EQ(checked.status, 0) << checked.err;
+  EXPECT_THAT(checked.out, HasSubstr("may be written by group 0"));
+  ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+  ASSERT_EQ(::chmod(directory_.c_str(), 0777), 0);
+  EXPECT_THAT(
+      refused({"--policy", file, "--state", "/tmp/mapcap-not-made", "--socket", "/tmp/mapcap-not-made/s"})
+          .err,
+      HasSubstr("the directory " + directory_ + " may be written by others"));
+}
+
+TEST_F(StartupTest, AStateOrSocketBelowADirectoryThatOthersMayWriteIsRefused) {
+  ASSERT_EQ(::mkdir(path("open").c_str(), 0755), 0);
+  ASSERT_EQ(::mkdir(path("open/below").c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(path("open").c_str(), 0777), 0);
+  EXPECT_THAT(refused({"--state", path("open/below/state")}).err, HasSubstr("may be written by others"));
+  EXPECT_THAT(refused({"--socket", path("open/below/socket")}).err, HasSubstr("may be written by others"));
+  ASSERT_EQ(::chmod(path("open").c_str(), 0755), 0);
+}
+
 TEST_F(StartupTest, AStateDirectoryThatIsAFileOrCannotBeMadeIsNamed) {
   write("file", "x");
   EXPECT_THAT(refused({"--state", path("file")}).err, HasSubstr(path("file")));
