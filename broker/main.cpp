@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 
 #include "broker/assembly.h"
 #include "broker/books/releases.h"
@@ -21,6 +22,7 @@
 #include "broker/foreign/file_clones.h"
 #include "broker/foreign/file_examiner.h"
 #include "broker/parts.h"
+#include "broker/lent_uids.h"
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
 #include "broker/regions/regions.h"
@@ -112,6 +114,7 @@ Result<void> serve(const Config& config) {
   if (config.private_use) keeper_options.idle.reset();
   policy::Subordinates subordinates = policy::Subordinates::of_machine();
   keeper_options.accounts = subordinates;
+  Result<AccountChanges> account_changes = AccountChanges::watch();
   Loop loop;  // Outlives all that waits on it; starts no thread.
   Loop::Timer repeats;
   report.use_timer([&](std::chrono::nanoseconds delay, std::function<void()> work) {
@@ -203,6 +206,14 @@ Result<void> serve(const Config& config) {
     }
     if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
     stopping = true;
+  std::optional<LentUids> lent_uids;
+  if (account_changes) {
+    const auto take = [&](const policy::Subordinates& found) { regions.set_subordinates(found); };
+    lent_uids.emplace(LentUids::Parts{loop, accounts, take}, std::move(account_changes.value()));
+    lent_uids->start();
+  } else {
+    report.lent_uids_unwatched(account_changes.error());
+  }
     report.stopping(number == SIGTERM ? "SIGTERM" : "SIGINT");
     sd_notify(0, "STOPPING=1");
     listener.stop();

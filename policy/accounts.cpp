@@ -96,6 +96,10 @@ Accounts system_accounts() {
                     const auto group = find_group(name);
                     if (!group) return std::nullopt;
                     return group->gid;
+                  },
+                  [](std::uint32_t uid) {
+                    const std::optional<Account> account = find_account(uid);
+                    return account ? groups_of(*account) : std::vector<std::uint32_t>();
                   }};
 }
 

@@ -12,7 +12,20 @@ bool contains(const auto& list, const auto& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
 
-bool subject_matches(const SubjectMatch& match, const Subject& subject) {
+/// A denial about a user or a group is also about the uids that were lent to him or its members.
+bool about_lender(const Rule& rule, const Subject& subject) {
+  const Lender* lender = subject.lender();
+  if (lender == nullptr || rule.effect == Effect::allow) return false;
+  const SubjectMatch& match = rule.subject;
+  return contains(match.uids, lender->uid) ||
+         std::any_of(match.gids.begin(), match.gids.end(), [&](std::uint32_t gid) {
+           return std::binary_search(lender->groups.begin(), lender->groups.end(), gid);
+         });
+}
+
+bool subject_matches(const Rule& rule, const Subject& subject) {
+  const SubjectMatch& match = rule.subject;
+  if (about_lender(rule, subject)) return true;
   if (match.any || contains(match.uids, subject.uid())) return true;
   if (match.administrator && subject.administrator()) return true;
   return std::any_of(match.gids.begin(), match.gids.end(),
@@ -29,8 +42,8 @@ bool verb_matches(const Rule& rule, Verb verb) {
   return !nameless(verb) || (rule.names.empty() && rule.pools.empty());
 }
 
-/// Puts the subject into a glob. Its name has none of the glob's characters in it (Subject::user).
-std::string expand(std::string_view pattern, const Subject& subject) {
+/// Puts somebody into a glob. `user` has none of the glob's characters in it (Subject::user).
+std::string expand(std::string_view pattern, const std::string& user, std::uint32_t uid) {
   std::string expanded;
   while (true) {
     const std::size_t brace = pattern.find('{');
@@ -38,21 +51,26 @@ std::string expand(std::string_view pattern, const Subject& subject) {
     if (brace == std::string_view::npos) return expanded;
     pattern.remove_prefix(brace);
     const std::size_t length = pattern.find('}') + 1;
-    expanded += pattern.substr(0, length) == "{user}" ? subject.user() : std::to_string(subject.uid());
+    expanded += pattern.substr(0, length) == "{user}" ? user : std::to_string(uid);
     pattern.remove_prefix(length);
   }
 }
 
-bool name_matches(const std::string& pattern, const Subject& subject, std::string_view name) {
+bool name_matches(const Rule& rule, const std::string& pattern, const Subject& subject,
+                  std::string_view name) {
   if (pattern.find('{') == std::string::npos) return glob_match(pattern, name);
-  return glob_match(expand(pattern, subject), name);
+  if (glob_match(expand(pattern, subject.user(), subject.uid()), name)) return true;
+  if (!about_lender(rule, subject)) return false;
+  const Lender& lender = *subject.lender();
+  return glob_match(expand(pattern, name_in_rules(lender.uid, lender.name), lender.uid), name);
 }
 
 bool names_match(const Rule& rule, const Subject& subject, const Action& action) {
   if (rule.names.empty() || nameless(action.verb)) return true;
   if (action.name.empty()) return rule.effect == Effect::allow && action.verb == Verb::list;
-  return std::any_of(rule.names.begin(), rule.names.end(),
-                     [&](const std::string& pattern) { return name_matches(pattern, subject, action.name); });
+  return std::any_of(rule.names.begin(), rule.names.end(), [&](const std::string& pattern) {
+    return name_matches(rule, pattern, subject, action.name);
+  });
 }
 
 bool rights_match(const Rule& rule, Access asked) {
@@ -87,7 +105,7 @@ bool misses(const Rule& rule, Part part, const Subject& subject, const Action& a
   };
   switch (part) {
     case Part::subject:
-      return !subject_matches(rule.subject, subject);
+      return !subject_matches(rule, subject);
     case Part::verb:
       return !verb_matches(rule, action.verb);
     case Part::name:

@@ -31,26 +31,37 @@ Policy::Policy(Settings settings) : settings_(std::move(settings)) {
   }
 }
 
-/// Indices of the rules whose subject is meant, in the file's order. Each rule has one kind of subject, so
-/// only a rule of several groups could come twice, and judging it twice does no harm.
+/// Indices of the rules whose subject is meant, in the file's order.
 std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
-  std::vector<std::uint32_t> rules = for_any_;
+  std::vector<std::uint32_t> rules;
   const auto add = [&rules](const Index& index, std::uint32_t id) {
     const auto found = index.find(id);
     if (found != index.end()) rules.insert(rules.end(), found->second.begin(), found->second.end());
   };
+  const auto add_person = [&](std::uint32_t uid, const std::vector<std::uint32_t>& groups) {
+    add(by_uid_, uid);
+    // By the shorter way: a user may be in 65,536 groups.
+    if (by_gid_.size() < groups.size()) {
+      for (const auto& [gid, about] : by_gid_) {
+        if (std::binary_search(groups.begin(), groups.end(), gid))
+          rules.insert(rules.end(), about.begin(), about.end());
+      }
+    } else {
+      for (const std::uint32_t gid : groups) add(by_gid_, gid);
+    }
+  };
+  if (const Lender* lender = subject.lender()) {
+    add_person(lender->uid, lender->groups);
+    // What is denied to him; what is allowed to him is not.
+    std::erase_if(rules,
+                  [this](std::uint32_t index) { return settings_.rules[index].effect == Effect::allow; });
+  }
+  rules.insert(rules.end(), for_any_.begin(), for_any_.end());
   if (subject.administrator())
     rules.insert(rules.end(), for_administrators_.begin(), for_administrators_.end());
-  add(by_uid_, subject.uid());
-  // By the shorter way: a user may be in 65,536 groups.
-  if (by_gid_.size() < subject.groups().size()) {
-    for (const auto& [gid, about] : by_gid_) {
-      if (subject.in_group(gid)) rules.insert(rules.end(), about.begin(), about.end());
-    }
-  } else {
-    for (const std::uint32_t gid : subject.groups()) add(by_gid_, gid);
-  }
+  add_person(subject.uid(), subject.groups());
   std::sort(rules.begin(), rules.end());
+  rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
   return rules;
 }
 

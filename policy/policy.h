@@ -2,7 +2,7 @@
 //
 // Default deny; an explicit deny wins over every allow; among allows the first in the file's order gives the
 // permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
-// action asks for. What a rule does not list is not restricted, with three refinements:
+// action asks for. What a rule does not list is not restricted, with four refinements:
 //
 //  - A rule that lists names or pools is about regions. It speaks of `pools`, `quota`, `quota-set` and
 //  `clone` only
@@ -10,6 +10,7 @@
 //  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a
 //  deny
 //    only without names. Each region of the answer is then judged by its own name.
+//  - A deny about a user or a group is about the uids as well that /etc/subuid lends to him or its members.
 //  - max_ttl without lifetimes excludes `persistent`: a maximum that a region which never ends would pass is
 //  none.
 //

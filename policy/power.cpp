@@ -79,12 +79,12 @@ bool proc_is_ours() {
          std::string_view(self.data(), static_cast<std::size_t>(length)) == std::to_string(::getpid());
 }
 
+}  // namespace
+
 bool has_ended(BorrowedFd pidfd) {
   pollfd end{pidfd.get(), POLLIN, 0};
   return ::poll(&end, 1, 0) != 0;
 }
-
-}  // namespace
 
 Credentials parse_status(std::string_view status) {
   Credentials found;

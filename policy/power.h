@@ -53,4 +53,7 @@ std::string why_powerless(const Credentials& peer, const Credentials& broker, co
 /// The same of a process, read now. `pidfd` is that process's; not valid: nothing is proven.
 std::string why_powerless(pid_t pid, BorrowedFd pidfd);
 
+/// Of the process whose pidfd it is: what was read of its number before is its own only while it lives.
+bool has_ended(BorrowedFd pidfd);
+
 }  // namespace mapcap::policy

@@ -57,13 +57,6 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-/// See Subject::user. The alphabet of region names also keeps glob characters of exotic user names out of
-/// patterns.
-std::string name_in_rules(std::uint32_t uid, std::string_view name) {
-  const bool usable = schema::RegionName::parse(name).has_value() && name.find('/') == std::string_view::npos;
-  return usable && !is_number(name) ? std::string(name) : std::to_string(uid);
-}
-
 std::vector<std::uint32_t> sorted_with(std::vector<std::uint32_t> groups, std::uint32_t primary) {
   groups.push_back(primary);
   std::sort(groups.begin(), groups.end());
@@ -73,9 +66,15 @@ std::vector<std::uint32_t> sorted_with(std::vector<std::uint32_t> groups, std::u
 
 }  // namespace
 
+/// The alphabet of region names also keeps glob characters of exotic user names out of patterns.
+std::string name_in_rules(std::uint32_t uid, std::string_view name) {
+  const bool usable = schema::RegionName::parse(name).has_value() && name.find('/') == std::string_view::npos;
+  return usable && !is_number(name) ? std::string(name) : std::to_string(uid);
+}
+
 Result<Subject::Ids> Subject::ids_of_peer(BorrowedFd socket) {
   MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
-  return Ids{credentials.uid, credentials.gid};
+  return Ids{credentials.uid, credentials.gid, credentials.pid};
 }
 
 Result<Subject> Subject::of_peer(BorrowedFd socket) {
@@ -94,8 +93,13 @@ Result<Subject> Subject::for_explanation(std::string_view user) {
   const auto [end, fault] = std::from_chars(user.data(), user.data() + user.size(), uid);
   const bool number = fault == std::errc() && end == user.data() + user.size();
   if (!account && number) account = find_account(uid);
-  if (account) return for_explanation(account->uid, account->gid, groups_of(*account), account->name);
-  if (number) return for_explanation(uid, uid, {}, "");
+  const auto as_the_broker = [](Subject subject) {
+    subject.set_lender(Subordinates::of_machine().lender_of(subject.uid()));
+    return subject;
+  };
+  if (account)
+    return as_the_broker(for_explanation(account->uid, account->gid, groups_of(*account), account->name));
+  if (number) return as_the_broker(for_explanation(uid, uid, {}, ""));
   return failure(ErrorCode::not_found, "user \"" + std::string(user) + "\" is not known on this machine");
 }
 
@@ -117,7 +121,10 @@ void Subject::look_again() {
 }
 
 std::string Subject::describe() const {
-  return "user " + user_ + (powerless_.empty() ? "" : " (no administrator: " + powerless_ + ")");
+  std::string text = "user " + user_;
+  if (lender_)
+    text += " (lent to " + (lender_->name.empty() ? std::to_string(lender_->uid) : lender_->name) + ")";
+  return powerless_.empty() ? text : text + " (no administrator: " + powerless_ + ")";
 }
 
 void Subject::set_name(std::string_view name) {

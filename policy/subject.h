@@ -7,16 +7,22 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "mapcap/fd.h"
+#include "policy/peer_label.h"
+#include "policy/subordinates.h"
 
 namespace mapcap::policy {
 
 /// The account that administrators' turns, shares and connections count on. Nobody's uid: root of a
 /// container, who is uid 0 too, must not use up what the machine's administrator needs to stop it.
 inline constexpr std::uint32_t kAdministrators = 0xFFFFFFFF;
+
+/// What "{user}" in a rule's names stands for (Subject::user).
+std::string name_in_rules(std::uint32_t uid, std::string_view name);
 
 /// One peer as the kernel attests it, at the moment it connected. Move-only, because it owns the peer's
 /// pidfd.
@@ -31,6 +37,7 @@ class Subject {
   struct Ids {
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
+    pid_t pid = 0;
   };
   static Result<Ids> ids_of_peer(BorrowedFd socket);
 
@@ -66,10 +73,18 @@ class Subject {
   /// explanation.
   [[nodiscard]] BorrowedFd pidfd() const { return pidfd_.borrow(); }
 
+  /// Who was lent the uid: denials about him and his groups are about this subject too. Null: nobody. An explanation
+  /// takes what the machine says now.
+  [[nodiscard]] const Lender* lender() const { return lender_.get(); }
+  void set_lender(std::shared_ptr<const Lender> lender) { lender_ = std::move(lender); }
+  /// What it looks like to people; empty until it was set.
+  [[nodiscard]] const PeerLabel& label() const { return label_; }
+  void set_label(PeerLabel label) { label_ = std::move(label); }
+
   /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
   /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
   [[nodiscard]] const std::string& user() const { return user_; }
-  /// "user alice", "user 1000", "user root (no administrator: why)": for sentences.
+  /// "user alice", "user 1000", "user 100000 (lent to alice)", "user root (no administrator: why)": for sentences.
   [[nodiscard]] std::string describe() const;
 
  private:
@@ -82,6 +97,8 @@ class Subject {
   Fd pidfd_;
   std::string user_;
   bool administrator_ = false;
+  std::shared_ptr<const Lender> lender_;
+  PeerLabel label_;
   std::string powerless_;  ///< Of uid 0: why it is no administrator.
 };
 

@@ -4,9 +4,11 @@
 #include <charconv>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 
 namespace mapcap::policy {
 namespace {
@@ -26,27 +28,60 @@ std::string_view take_until(char separator, std::string_view& text) {
   return taken;
 }
 
+/// No account is called so, and what is no account's would else count for containers: "# alice:100000:65536".
+bool may_be_an_owner(std::string_view name) {
+  return !name.empty() && name.find_first_of("# \t") == std::string_view::npos;
+}
+
+/// Whose ranges are for all the machine's containers, whether or not there is such a user: Kubernetes, and what
+/// containers-storage(5) suggests for podman's and CRI-O's automatic user namespaces.
+bool lends_to_containers(std::string_view owner) {
+  return owner == "kubelet" || owner == "containers";
+}
+
+std::shared_ptr<const Lender> make_lender(std::uint32_t uid, const std::string& name,
+                                          const Accounts& accounts) {
+  Lender lender{uid, name, {}};
+  if (accounts.groups_of) lender.groups = accounts.groups_of(uid);
+  std::sort(lender.groups.begin(), lender.groups.end());
+  return std::make_shared<const Lender>(std::move(lender));
+}
+
 }  // namespace
 
 Subordinates Subordinates::parse(std::string_view subuid, const Accounts& accounts) {
   Subordinates all;
+  std::map<std::uint32_t, std::shared_ptr<const Lender>>
+      lenders;  // Who has several ranges is looked up once.
   while (!subuid.empty()) {
     std::string_view line = take_until('\n', subuid);
     const std::string owner_name(take_until(':', line));
     const auto first = number(take_until(':', line));
     const auto count = number(line);
-    if (owner_name.empty() || !first || !count || *count == 0) continue;
+    if (!may_be_an_owner(owner_name) || !first || !count || *count == 0) continue;
     if (*count - 1 > std::numeric_limits<std::uint32_t>::max() - *first) continue;
     std::optional<std::uint32_t> owner = number(owner_name);
-    if (!owner) owner = accounts.uid_of(owner_name);
-    if (!owner || *owner == 0) continue;
-    const Range range{*first, *first + (*count - 1), *owner};
-    const auto behind = std::find_if(all.ranges_.begin(), all.ranges_.end(),
-                                     [&](const Range& other) { return other.last >= range.first; });
-    if (behind != all.ranges_.end() && behind->first <= range.last) continue;
-    all.ranges_.insert(behind, range);
+    const bool named = !owner;
+    if (named && accounts.uid_of) owner = accounts.uid_of(owner_name);
+    Range range{*first, *first + (*count - 1), lends_to_containers(owner_name), nullptr};
+    const bool of_nobody = !owner || *owner == 0;
+    if (of_nobody) {
+      range.in_pieces = true;
+    } else {
+      std::shared_ptr<const Lender>& lender = lenders[*owner];
+      if (!lender) lender = make_lender(*owner, named ? owner_name : "", accounts);
+      range.lender = lender;
+    }
+    add(of_nobody ? all.unowned_ : all.lent_, std::move(range));
   }
   return all;
+}
+
+void Subordinates::add(Ranges& ranges, Range range) {
+  const auto behind = std::find_if(ranges.begin(), ranges.end(),
+                                   [&](const Range& other) { return other.last >= range.first; });
+  if (behind != ranges.end() && behind->first <= range.last) return;
+  ranges.insert(behind, std::move(range));
 }
 
 Subordinates Subordinates::of_machine() {
@@ -56,10 +91,24 @@ Subordinates Subordinates::of_machine() {
   return parse(text.str(), system_accounts());
 }
 
+const Subordinates::Range* Subordinates::range_of(std::uint32_t uid) const {
+  for (const Ranges* ranges : {&lent_, &unowned_}) {
+    const auto found = std::partition_point(ranges->begin(), ranges->end(),
+                                            [uid](const Range& range) { return range.last < uid; });
+    if (found != ranges->end() && found->first <= uid) return &*found;
+  }
+  return nullptr;
+}
+
 std::uint32_t Subordinates::account_of(std::uint32_t uid) const {
-  const auto found = std::partition_point(ranges_.begin(), ranges_.end(),
-                                          [uid](const Range& range) { return range.last < uid; });
-  return found != ranges_.end() && found->first <= uid ? found->owner : uid;
+  const Range* range = range_of(uid);
+  if (range == nullptr) return uid;
+  return range->in_pieces ? uid - (uid - range->first) % kPiece : range->lender->uid;
+}
+
+std::shared_ptr<const Lender> Subordinates::lender_of(std::uint32_t uid) const {
+  const Range* range = range_of(uid);
+  return range == nullptr ? nullptr : range->lender;
 }
 
 }  // namespace mapcap::policy

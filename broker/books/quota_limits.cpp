@@ -9,28 +9,29 @@ using ledger::QuotaRecord;
 
 namespace {
 
-QuotaRecord& slot_in(std::vector<QuotaRecord>& limits, const policy::QuotaRule& rule,
-                     const std::string& pool) {
+Limits& slot_in(PolicyLimits& all, const policy::QuotaRule& rule, const std::string& pool) {
+  std::vector<QuotaRecord>& limits = all.limits;
   const auto found = std::find_if(limits.begin(), limits.end(), [&](const QuotaRecord& other) {
     return other.subject == rule.subject && other.id == rule.id && other.pool == pool;
   });
-  if (found != limits.end()) return *found;
-  return limits.emplace_back(QuotaRecord{rule.subject, rule.id, pool, {}});
+  if (found != limits.end()) return found->limits;
+  all.rules.push_back(rule.where);
+  return limits.emplace_back(QuotaRecord{rule.subject, rule.id, pool, {}}).limits;
 }
 
 }  // namespace
 
-std::vector<QuotaRecord> limits_of(const policy::Policy& policy, const ServedPools& pools) {
-  std::vector<QuotaRecord> limits;
+PolicyLimits limits_of(const policy::Policy& policy, const ServedPools& pools) {
+  PolicyLimits limits;
   for (const policy::QuotaRule& rule : policy.quotas()) {
-    if (rule.limits != Limits{}) slot_in(limits, rule, rule.pool).limits = rule.limits;
+    if (rule.limits != Limits{}) slot_in(limits, rule, rule.pool) = rule.limits;
   }
   for (const policy::QuotaRule& rule : policy.quotas()) {
     if (!rule.share) continue;
     for (const auto& served : pools) {
       const std::string& name = served->facts().name;
       if (!rule.pool.empty() && rule.pool != name) continue;
-      std::optional<std::uint64_t>& bytes = slot_in(limits, rule, name).limits.bytes;
+      std::optional<std::uint64_t>& bytes = slot_in(limits, rule, name).bytes;
       const std::uint64_t share = served->facts().capacity.value / 100 * rule.share->value;
       if (!bytes) bytes = share / kPageSize * kPageSize;
     }

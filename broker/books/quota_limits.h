@@ -1,6 +1,7 @@
 // A policy's quotas as the books need them: shares of a pool in bytes.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "broker/books/pools.h"
@@ -10,8 +11,13 @@
 
 namespace mapcap::broker {
 
+struct PolicyLimits {
+  std::vector<ledger::QuotaRecord> limits;
+  std::vector<std::string> rules;  ///< Where the file says each: "policy.toml:12".
+};
+
 /// A share without a pool holds in each pool that has no limit of bytes for the same subject.
-std::vector<ledger::QuotaRecord> limits_of(const policy::Policy& policy, const ServedPools& pools);
+PolicyLimits limits_of(const policy::Policy& policy, const ServedPools& pools);
 
 /// Why nobody could be held to an override, which is then an error `invalid`: connections belong to no pool
 /// and no group, and grants are counted only where the kernel tells of their end.

@@ -84,6 +84,12 @@ Charge& Charge::operator=(Charge&& other) noexcept {
   return *this;
 }
 
+Payer Charge::taken_by() const {
+  Payer payer = taken_->payer;
+  payer.uid = taken_->uid;
+  return payer;
+}
+
 void Charge::end() {
   if (Quotas* quotas = std::exchange(quotas_, nullptr)) quotas->leave(taken_);
 }
@@ -96,10 +102,29 @@ void Quotas::add_pool(const std::string& name, std::uint64_t capacity) {
   pools_[name].capacity = capacity;
 }
 
-void Quotas::set_policy(const std::vector<ledger::QuotaRecord>& limits) {
+std::uint64_t Quotas::set_subordinates(policy::Subordinates subordinates) {
+  subordinates_ = std::move(subordinates);
+  std::uint64_t moved = 0;
+  for (Taken& taken : taken_) {
+    const std::uint32_t account = account_of(taken.uid);
+    if (account == taken.payer.uid) continue;
+    if (!is_zero(taken.amount)) uncount_user(taken);
+    taken.payer.uid = account;
+    if (!is_zero(taken.amount)) count_user(taken);
+    ++moved;
+  }
+  return moved;
+}
+
+void Quotas::set_policy(const std::vector<ledger::QuotaRecord>& limits,
+                        const std::vector<std::string>& rules) {
   policy_.clear();
-  for (const ledger::QuotaRecord& limit : limits)
-    policy_[{limit.subject, limit.id, limit.pool}] = limit.limits;
+  rules_.clear();
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const Key key{limits[i].subject, limits[i].id, limits[i].pool};
+    policy_[key] = limits[i].limits;
+    if (i < rules.size()) rules_[key] = rules[i];
+  }
   recount_groups();
 }
 
@@ -146,6 +171,18 @@ Quotas::Limit Quotas::limit_of(const Key& key) const {
   return over(limit, key);
 }
 
+std::string Quotas::rule_of(const Key& key, std::optional<std::uint64_t> Limits::*limit) const {
+  const Key common{SubjectKind::any, 0, key.pool};
+  const bool own = key.subject != SubjectKind::user || policy_.contains(key);
+  for (const Key& slot : {key, common}) {
+    const auto over = overrides_.find(slot);
+    if (over != overrides_.end() && over->second.*limit) return "quota set";
+    if (own) break;
+  }
+  const auto found = rules_.find(own ? key : common);
+  return found == rules_.end() ? "" : found->second;
+}
+
 std::string Quotas::called(const Key& key, const Payer& payer) const {
   std::string who = "any user";
   if (key.subject == SubjectKind::group) {
@@ -165,8 +202,11 @@ Result<void> Quotas::fits(const Key& key, const Amount& asked, const Payer& paye
     const std::optional<std::uint64_t>& bound = limit.limits.*dimension.limit;
     const std::uint64_t want = asked.*dimension.taken;
     if (want == 0 || !bound || !exceeds(used.*dimension.taken, want, *bound)) continue;
-    return refusal(ErrorCode::over_quota, called(key, payer), dimension.name, used.*dimension.taken, *bound,
-                   want);
+    Failure refused = refusal(ErrorCode::over_quota, called(key, payer), dimension.name,
+                              used.*dimension.taken, *bound, want);
+    const std::string rule = rule_of(key, dimension.limit);
+    if (!rule.empty()) refused.details.push_back({"rule", rule});
+    return refused;
   }
   return ok();
 }
@@ -183,11 +223,14 @@ std::vector<std::uint32_t> Quotas::counted_groups(const Payer& payer) const {
 }
 
 Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
-  const std::uint32_t account = account_of(payer.uid);
-  if (account != payer.uid)
-    payer.name =
-        std::to_string(account) + ", to whom /etc/subuid lends uid " + std::to_string(payer.uid) + ",";
-  payer.uid = account;
+  const std::uint32_t uid = payer.uid;
+  payer.uid = account_of(uid);
+  if (payer.uid != uid) {
+    const bool lent = lender_of(uid) != nullptr && lender_of(uid)->uid == payer.uid;
+    payer.name = std::to_string(payer.uid) +
+                 (lent ? ", to whom /etc/subuid lends uid " + std::to_string(uid) + ","
+                       : ", who stands for the container of uid " + std::to_string(uid) + ",");
+  }
   const auto fits_both = [&](SubjectKind subject, std::uint32_t id) -> Result<void> {
     if (!payer.pool.empty()) {
       MAPCAP_TRY_VOID(fits({subject, id, payer.pool}, amount, payer));
@@ -206,11 +249,11 @@ Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
                      pool->second.capacity, amount.bytes);
     }
   }
+  payer.uid = uid;
   return enter(std::move(payer), amount);
 }
 
 Charge Quotas::take(Payer payer, const Amount& amount) {
-  payer.uid = account_of(payer.uid);
   return enter(std::move(payer), amount);
 }
 
@@ -228,11 +271,12 @@ Charge Quotas::restore(Payer payer, const Amount& amount) {
 }
 
 Charge Quotas::enter(Payer payer, const Amount& amount) {
-  const auto taken = taken_.insert(taken_.end(), Taken{std::move(payer), amount});
+  const std::uint32_t uid = payer.uid;
+  payer.uid = account_of(uid);
+  const auto taken = taken_.insert(taken_.end(), Taken{std::move(payer), amount, uid});
   if (!is_zero(amount)) {
-    count({SubjectKind::user, taken->payer.uid, ""}, amount);
+    count_user(*taken);
     if (!taken->payer.pool.empty()) {
-      count({SubjectKind::user, taken->payer.uid, taken->payer.pool}, amount);
       PoolBook& pool = pools_[taken->payer.pool];
       pool.used += amount.bytes;
       pool.regions += amount.regions;
@@ -245,10 +289,9 @@ Charge Quotas::enter(Payer payer, const Amount& amount) {
 void Quotas::leave(std::list<Taken>::iterator taken) {
   const Amount& amount = taken->amount;
   if (!is_zero(amount)) {
-    uncount({SubjectKind::user, taken->payer.uid, ""}, amount);
+    uncount_user(*taken);
     const std::string& in = taken->payer.pool;
     if (!in.empty()) {
-      uncount({SubjectKind::user, taken->payer.uid, in}, amount);
       PoolBook& pool = pools_[in];
       pool.used -= amount.bytes;
       pool.regions -= amount.regions;
@@ -259,6 +302,18 @@ void Quotas::leave(std::list<Taken>::iterator taken) {
     }
   }
   taken_.erase(taken);
+}
+
+void Quotas::count_user(const Taken& taken) {
+  const Payer& payer = taken.payer;
+  count({SubjectKind::user, payer.uid, ""}, taken.amount);
+  if (!payer.pool.empty()) count({SubjectKind::user, payer.uid, payer.pool}, taken.amount);
+}
+
+void Quotas::uncount_user(const Taken& taken) {
+  const Payer& payer = taken.payer;
+  uncount({SubjectKind::user, payer.uid, ""}, taken.amount);
+  if (!payer.pool.empty()) uncount({SubjectKind::user, payer.uid, payer.pool}, taken.amount);
 }
 
 void Quotas::count(const Key& key, const Amount& amount) {

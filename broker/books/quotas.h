@@ -20,7 +20,9 @@
 // A charge stays with the user, the groups and the pool that it was made for: who joins or leaves a group
 // takes nothing with him. Only a restart looks anew: a charge that is restored falls into the groups that the
 // accounts then give its user, and into the region's own. The user of a subordinate uid (/etc/subuid) is the
-// user whom the uid was lent to.
+// user whom the uid was lent to. When that changes, charges move to whoever has their uid now, as a restart would
+// count them: what such a uid has taken binds him who is lent it from then on, and never both or nobody. As with a limit
+// that is lowered, nothing is taken away.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +73,7 @@ class Quotas;
 struct Taken {
   Payer payer;
   Amount amount;
+  std::uint32_t uid = 0;  ///< Who really took it: the payer stands behind that uid.
 };
 
 /// What somebody has taken. Knows its own amount and payer, so giving back needs no arguments. Move-only.
@@ -83,10 +86,10 @@ class [[nodiscard]] Charge {
   /// Ends the charge now.
   void end();
   [[nodiscard]] Amount amount() const { return quotas_ == nullptr ? Amount{} : taken_->amount; }
-  /// The uid that it was made for; 0 of none.
+  /// The user who has it by now; 0 of none.
   [[nodiscard]] std::uint32_t payer() const { return quotas_ == nullptr ? 0 : taken_->payer.uid; }
-  /// Whom it was made for. Not of none.
-  [[nodiscard]] const Payer& paid_by() const { return taken_->payer; }
+  /// Who took it, as reserve() is told. Not of none.
+  [[nodiscard]] Payer taken_by() const;
 
  private:
   friend class Quotas;
@@ -105,12 +108,16 @@ class Quotas {
 
   /// A pool and its capacity in bytes. Only pools named here can be charged.
   void add_pool(const std::string& name, std::uint64_t capacity);
-  /// Counts from now on: a charge stays with the user that it was made for.
-  void set_subordinates(policy::Subordinates subordinates) { subordinates_ = std::move(subordinates); }
+  /// Counts at once, for what was taken before as well. Returns how many charges another user has by it.
+  std::uint64_t set_subordinates(policy::Subordinates subordinates);
   /// The user that `uid` is charged to.
   [[nodiscard]] std::uint32_t account_of(std::uint32_t uid) const { return subordinates_.account_of(uid); }
-  /// Replaces all limits that come from the policy.
-  void set_policy(const std::vector<ledger::QuotaRecord>& limits);
+  /// Whose denials hold for it.
+  [[nodiscard]] std::shared_ptr<const policy::Lender> lender_of(std::uint32_t uid) const {
+    return subordinates_.lender_of(uid);
+  }
+  /// Replaces all limits that come from the policy. `rules`: where it says them ("policy.toml:12"), one for each.
+  void set_policy(const std::vector<ledger::QuotaRecord>& limits, const std::vector<std::string>& rules = {});
   /// What messages call a group.
   void name_group(std::uint32_t gid, const std::string& name) { group_names_[gid] = name; }
   /// Whom a restored charge's user belongs with, until it is set to nothing: asked once for each user.
@@ -159,6 +166,8 @@ class Quotas {
   };
 
   [[nodiscard]] Limit limit_of(const Key& key) const;
+  /// Where it is said: "policy.toml:12", "quota set"; empty: not known.
+  [[nodiscard]] std::string rule_of(const Key& key, std::optional<std::uint64_t> Limits::*limit) const;
   [[nodiscard]] std::vector<std::uint32_t> groups_with_slots(const std::vector<std::uint32_t>& groups) const;
   [[nodiscard]] schema::QuotaInfo describe(const Key& key, const Amount& used) const;
   Result<void> fits(const Key& key, const Amount& asked, const Payer& payer) const;
@@ -170,11 +179,15 @@ class Quotas {
   void uncount(const Key& key, const Amount& amount);
   /// Which groups have a limit may have changed.
   void recount_groups();
+  /// `payer` is the uid's own: whoever stands behind it pays.
   Charge enter(Payer payer, const Amount& amount);
+  void count_user(const Taken& taken);
+  void uncount_user(const Taken& taken);
   void leave(std::list<Taken>::iterator taken);
 
   policy::Subordinates subordinates_;
   std::map<Key, Limits> policy_;
+  std::map<Key, std::string> rules_;  ///< Where the policy says its limits, for refusals.
   std::map<Key, Limits> overrides_;
   std::unordered_map<Key, Amount, KeyHash> usage_;
   std::list<Taken> taken_;                  ///< Every charge.

@@ -15,6 +15,7 @@ constexpr std::uint64_t kFeatures =
 }  // namespace
 
 Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
+  session.set_lender(quotas_.lender_of(session.subject().uid()));
   const Caller caller{session.subject(), session.id(), session.greeting().token, request.id};
   Result<Delivery> result = failure(ErrorCode::malformed, "the first request of a connection is hello");
   if (session.greeting().done || std::holds_alternative<schema::Hello>(request.body)) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "broker/books/connections.h"
 #include "broker/books/directory.h"
@@ -73,6 +74,8 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] const policy::Subject& subject() const { return subject_; }
   /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
   [[nodiscard]] std::uint32_t account() const { return account_; }
+  /// Who stands behind the uid now, for denials.
+  void set_lender(std::shared_ptr<const policy::Lender> lender) { subject_.set_lender(std::move(lender)); }
 
   /// Set by hello.
   struct Greeting {

@@ -231,7 +231,7 @@ void Reclaim::charge_holders(Region& region) {
   if (!region.cut || region.record.seal != SealKind::revocable) return;
   const Grant* holder = region.grants.one_of(region.charge.payer());
   if (holder == nullptr || holder->charge.payer() == region.charge.payer()) return;
-  Payer payer = holder->charge.paid_by();
+  Payer payer = holder->charge.taken_by();
   payer.pool = region.record.pool;
   region.charge = parts_.quotas.restore(std::move(payer), region.charge.amount());
 }

@@ -247,7 +247,8 @@ void Regions::end(RegionId id) {
 }
 
 void Regions::set_subordinates(const policy::Subordinates& subordinates) {
-  parts_.quotas.set_subordinates(subordinates);
+  const std::uint64_t moved = parts_.quotas.set_subordinates(subordinates);
+  if (moved > 0) parts_.report.charges_moved(moved);
   parts_.keeper.set_accounts(subordinates);
 }
 
@@ -255,7 +256,8 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   policy_ = std::move(policy);
   connections_.set_grace(policy_->broker().grace);
   expiry_.set_warning(policy_->broker().expiring_notice);
-  parts_.quotas.set_policy(limits_of(*policy_, parts_.pools));
+  const PolicyLimits limits = limits_of(*policy_, parts_.pools);
+  parts_.quotas.set_policy(limits.limits, limits.rules);
   for (const policy::QuotaRule& rule : policy_->quotas()) {
     if (rule.subject == SubjectKind::group && !rule.name.empty())
       parts_.quotas.name_group(rule.id, rule.name);

@@ -63,7 +63,8 @@ class Regions {
 
   /// Takes effect with the next request; what exists is not touched.
   void set_policy(std::shared_ptr<const policy::Policy> policy);
-  /// Who stands behind a uid: quotas count from now on, and keepers that start from now on.
+  /// Who stands behind a uid: for quotas at once (Quotas::set_subordinates), for requests from the next, and for keepers
+  /// that start from now on.
   void set_subordinates(const policy::Subordinates& subordinates);
   [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
 

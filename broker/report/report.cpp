@@ -88,6 +88,16 @@ void LogReport::regions_lost(std::uint64_t regions, std::uint64_t users, std::st
 void LogReport::close_failed(const Failure& error) {
   line(SD_WARNING, "closing the ledger failed: " + error.sentence);
 }
+void LogReport::charges_moved(std::uint64_t charges) {
+  line(SD_NOTICE, "who is lent which uids has changed (/etc/subuid): " + std::to_string(charges) +
+                      (charges == 1 ? " charge counts" : " charges count") +
+                      " for another user from now on, the one behind its uid");
+}
+
+void LogReport::lent_uids_unwatched(const Failure& why) {
+  line(SD_WARNING, "changes of /etc/subuid count from the next reload only: " + why.sentence);
+}
+
 
 void LogReport::policy_reloaded(std::string_view path) {
   line(SD_INFO, "policy reloaded from " + std::string(path));

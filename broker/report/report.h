@@ -32,6 +32,9 @@ class Report {
   virtual void close_failed(const Failure& error) = 0;
   virtual void policy_reloaded(std::string_view path) = 0;
   virtual void policy_refused(const Failure& error) = 0;
+  /// /etc/subuid lends uids to others than before: so many charges are another user's by it.
+  virtual void charges_moved(std::uint64_t charges) = 0;
+  virtual void lent_uids_unwatched(const Failure& why) = 0;
   /// how: "was killed after 2s of silence"
   virtual void keeper_ended(std::string_view how) = 0;
   virtual void keeper_replaced(int pid) = 0;
@@ -68,6 +71,8 @@ class LogReport : public Report {
   void close_failed(const Failure& error) override;
   void policy_reloaded(std::string_view path) override;
   void policy_refused(const Failure& error) override;
+  void charges_moved(std::uint64_t charges) override;
+  void lent_uids_unwatched(const Failure& why) override;
   void keeper_ended(std::string_view how) override;
   void keeper_replaced(int pid) override;
   void region_lost(std::string_view name, const Failure& why) override;

@@ -322,5 +322,28 @@ TEST(Authorize, AThousandRulesAboutOthersCostNothing) {
   RecordProperty("nanoseconds", static_cast<int>(each.count()));
 }
 
+TEST(Authorize, WhatIsDeniedToAUserOrAGroupIsDeniedToTheUidsLentToThem) {
+  const auto policy = load_with_pool(
+      "[[rule]]\nany = true\nnames = [\"**\"]\n"
+      "[[rule]]\nuser = \"alice\"\neffect = \"deny\"\nnames = [\"payroll/**\", \"{user}/x\"]\n"
+      "[[rule]]\ngroup = \"staff\"\neffect = \"deny\"\nnames = [\"hr/**\"]\n"
+      "[[rule]]\nuser = \"bob\"\nverbs = [\"quota\"]\n");
+  Subject lent = Subject::for_explanation(100'007, 100'007, {}, "");
+  const auto opens = [&](std::string_view name) {
+    Action action;
+    action.verb = Verb::open;
+    action.name = name;
+    return policy->allows(lent, action);
+  };
+  for (const char* name : {"payroll/a", "hr/a", "alice/x", "public/a"}) EXPECT_TRUE(opens(name)) << name;
+  lent.set_lender(std::make_shared<const Lender>(Lender{kAlice, "alice", {kStaff}}));
+  for (const char* name : {"payroll/a", "hr/a", "alice/x"}) EXPECT_FALSE(opens(name)) << name;
+  EXPECT_TRUE(opens("public/a"));
+  Action quota;
+  quota.verb = Verb::quota;
+  lent.set_lender(std::make_shared<const Lender>(Lender{kBob, "bob", {}}));
+  EXPECT_FALSE(policy->allows(lent, quota)) << "what is allowed to him is not";
+}
+
 }  // namespace
 }  // namespace mapcap::policy

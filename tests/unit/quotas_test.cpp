@@ -188,12 +188,25 @@ TEST_F(QuotasTest, SubordinateUidsShareWhatTheirOwnerMayTake) {
   EXPECT_FALSE(take(130'000, 97));
   EXPECT_TRUE(take(165'536, 4096)) << "nobody lent that uid";
   EXPECT_EQ(quotas.report_for(100'001, {}).front().bytes, 4000U);
-  // A charge ends where it was made, whatever the file says by then.
-  quotas.set_subordinates({});
+  EXPECT_EQ(take(130'000, 97).error().sentence.find("user 1001, to whom /etc/subuid lends uid 130000,"),
+            std::string("the bytes limit of ").size());
+}
+
+TEST_F(QuotasTest, ChargesGoWithTheirUidWhenItIsLentAndWhenItIsNotAnyMore) {
+  const policy::Accounts nobody{[](const std::string&) { return std::nullopt; }, {}};
+  quotas.set_policy({limit_bytes(SubjectKind::any, 0, "", 4096)});
+  Result<Charge> held = take(100'000, 3000);
+  Result<Charge> other = take(100'001, 3000);
+  EXPECT_EQ(quotas.set_subordinates(policy::Subordinates::parse("1001:100000:65536\n", nobody)), 2U);
+  EXPECT_EQ(quotas.report_for(1001, {}).front().bytes, 6000U)
+      << "more than the limit, and nothing is taken away";
+  EXPECT_FALSE(take(1001, 1)) << "what was taken before the range was lent counts for whom it is lent to";
   held.value().end();
-  EXPECT_EQ(quotas.report_for(1001, {}).front().bytes, 2000U);
-  const Charge restored = quotas.restore({100'000, kStaff, "dram"}, bytes(7));
-  EXPECT_EQ(quotas.report_for(100'000, {}).front().bytes, 7U);
+  EXPECT_EQ(quotas.report_for(1001, {}).front().bytes, 3000U);
+  EXPECT_EQ(quotas.set_subordinates({}), 1U);
+  EXPECT_EQ(quotas.report_for(100'001, {}).front().bytes, 3000U);
+  EXPECT_TRUE(take(1001, 4096));
+  EXPECT_EQ(quotas.set_subordinates({}), 0U);
 }
 
 TEST_F(QuotasTest, AGroupBindsItsMembersWhateverGroupComesFirst) {

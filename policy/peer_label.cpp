@@ -1,0 +1,76 @@
+#include "policy/peer_label.h"
+
+#include <algorithm>
+
+#include "base/small_file.h"
+#include "policy/power.h"
+
+namespace mapcap::policy {
+namespace {
+
+constexpr std::size_t kIdDigits = 64;  // of every engine's container ids
+constexpr std::size_t kShownDigits = 12;
+
+/// Takes what stands before the next `separator` off the front of `text`, and the separator.
+std::string_view take_until(char separator, std::string_view& text) {
+  const std::size_t end = std::min(text.find(separator), text.size());
+  const std::string_view taken = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return taken;
+}
+
+/// The first kShownDigits of 64 hexadecimal digits with nothing like them around: docker-ID.scope, /docker/ID,
+/// cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope.
+std::string_view container_id(std::string_view component) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (std::size_t i = 0; i < component.size();) {
+    const std::size_t first = component.find_first_of(kDigits, i);
+    if (first == std::string_view::npos) return {};
+    const std::size_t end = std::min(component.find_first_not_of(kDigits, first), component.size());
+    if (end - first == kIdDigits) return component.substr(first, kShownDigits);
+    i = end;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string cgroup_in(std::string_view text) {
+  std::string_view of_systemd;
+  while (!text.empty()) {
+    std::string_view line = take_until('\n', text);
+    const std::string_view hierarchy = take_until(':', line);
+    const std::string_view controllers = take_until(':', line);
+    if (line == "/") continue;  // The root, or nothing that this process is shown.
+    if (hierarchy == "0" && controllers.empty()) return std::string(line);
+    if (controllers == "name=systemd") of_systemd = line;
+  }
+  return std::string(of_systemd);
+}
+
+void name_cgroup(PeerLabel& label) {
+  std::string_view rest = label.cgroup;
+  while (!rest.empty()) {
+    const std::string_view component = take_until('/', rest);
+    if (const std::string_view id = container_id(component); !id.empty()) {
+      label.container = id;
+    } else if (component.ends_with(".service") || component.ends_with(".scope")) {
+      label.unit = component;
+    }
+  }
+}
+
+PeerLabel label_of(pid_t pid, BorrowedFd pidfd) {
+  if (pid <= 0 || !pidfd.valid()) return {};
+  const std::string directory = "/proc/" + std::to_string(pid);
+  PeerLabel label;
+  label.program =
+      contents_of(directory + "/comm");  // May have any byte in it but NUL, and ends with a newline.
+  if (label.program.ends_with('\n')) label.program.pop_back();
+  label.cgroup = cgroup_in(contents_of(directory + "/cgroup"));
+  if (has_ended(pidfd)) return {};
+  name_cgroup(label);
+  return label;
+}
+
+}  // namespace mapcap::policy

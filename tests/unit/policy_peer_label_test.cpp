@@ -1,0 +1,53 @@
+// What a peer looks like: from the kernel's text to unit and container.
+#include "policy/peer_label.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace mapcap::policy {
+namespace {
+
+const std::string kId = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+PeerLabel named(const std::string& cgroup) {
+  PeerLabel label;
+  label.cgroup = cgroup;
+  name_cgroup(label);
+  return label;
+}
+
+TEST(PeerLabelTest, TheUnifiedHierarchyCountsAndElseSystemds) {
+  EXPECT_EQ(cgroup_in("0::/system.slice/a.service\n"), "/system.slice/a.service");
+  EXPECT_EQ(cgroup_in("4:memory:/x\n1:name=systemd:/system.slice/b.service\n0::/\n"),
+            "/system.slice/b.service");
+  EXPECT_EQ(cgroup_in("4:memory:/x\n"), "");
+  EXPECT_EQ(cgroup_in("0::/odd:name\n"), "/odd:name");
+}
+
+TEST(PeerLabelTest, AUnitIsTheInnermostServiceOrScope) {
+  EXPECT_EQ(named("/system.slice/postgresql.service").unit, "postgresql.service");
+  EXPECT_EQ(named("/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope").unit, "x.scope");
+  EXPECT_EQ(named("/a/b").unit, "");
+}
+
+TEST(PeerLabelTest, AContainerIsTheFirstTwelveDigitsOfItsId) {
+  for (const std::string& cgroup : {"/system.slice/docker-" + kId + ".scope", "/docker/" + kId,
+                                    "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" + kId + ".scope",
+                                    "/machine.slice/libpod-" + kId + ".scope/container"}) {
+    EXPECT_EQ(named(cgroup).container, "0123456789ab") << cgroup;
+    EXPECT_EQ(named(cgroup).unit, "") << cgroup;
+  }
+  EXPECT_EQ(named("/x/" + kId + "0").container, "") << "65 digits are none";
+}
+
+TEST(PeerLabelTest, OnlyTheProcessOfThePidfdIsLookedAt) {
+  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  ASSERT_TRUE(self.valid());
+  EXPECT_FALSE(label_of(::getpid(), self.borrow()).program.empty());
+  EXPECT_EQ(label_of(::getpid(), BorrowedFd()), PeerLabel());
+  EXPECT_EQ(label_of(0, self.borrow()), PeerLabel());
+}
+
+}  // namespace
+}  // namespace mapcap::policy
