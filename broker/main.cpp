@@ -21,12 +21,14 @@
 #include "broker/foreign/examiner_process.h"
 #include "broker/foreign/file_clones.h"
 #include "broker/foreign/file_examiner.h"
-#include "broker/parts.h"
 #include "broker/lent_uids.h"
+#include "broker/parts.h"
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
 #include "broker/regions/regions.h"
 #include "broker/reload.h"
+#include "broker/report/audit.h"
+#include "broker/report/audit_outlets.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
 #include "broker/turns/fair_gate.h"
@@ -112,14 +114,20 @@ Result<void> serve(const Config& config) {
   keeper_options.issue_deadline =
       std::chrono::duration_cast<std::chrono::milliseconds>(config.policy->broker().keeper_deadline);
   if (config.private_use) keeper_options.idle.reset();
+  Result<AccountChanges> account_changes = AccountChanges::watch();
   policy::Subordinates subordinates = policy::Subordinates::of_machine();
   keeper_options.accounts = subordinates;
-  Result<AccountChanges> account_changes = AccountChanges::watch();
   Loop loop;  // Outlives all that waits on it; starts no thread.
   Loop::Timer repeats;
   report.use_timer([&](std::chrono::nanoseconds delay, std::function<void()> work) {
     repeats = loop.after(delay, std::move(work));
   });
+  Loop::Timer counted;
+  const std::unique_ptr<AuditOutlet> audit_outlet = make_audit_outlet();
+  Audit audit(
+      *audit_outlet,
+      [&](Audit::Time delay, std::function<void()> work) { counted = loop.after(delay, std::move(work)); },
+      [] { return Audit::Time(std::chrono::steady_clock::now().time_since_epoch()); });
   Start start(config.socket);
   MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
@@ -130,6 +138,7 @@ Result<void> serve(const Config& config) {
   Worker worker(loop, kWorkers);
   Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
   Worker prober(loop, 1, Worker::Pace::patient);
+  Worker labels(loop, 1);
   Worker accounts(loop, kAccountLookups, Worker::Pace::patient);
   keeper->attach(loop);
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger, parts::ledger(config.ledger(), loop, ledger_worker));
@@ -158,13 +167,13 @@ Result<void> serve(const Config& config) {
   UserNames names(loop, accounts);
 
   Listener listener(
-      loop, gate, report, quotas, names, std::move(socket), examiner,
+      {loop, gate, report, audit, quotas, names, labels, examiner}, std::move(socket),
       {config.policy->broker().max_connections, config.policy->broker().max_connections_per_user});
   Regions regions({loop, worker, scrubber, prober, directory, quotas, *ledger, *keeper, custody, listener,
                    report, clock, boot, pools},
                   config.policy);
   regions.set_subordinates(subordinates);
-  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener);
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit);
   listener.set_handler(dispatch);
   Releases releases(
       loop, {[&](confine::GrantId grant) -> Meter::Account {
@@ -197,6 +206,14 @@ Result<void> serve(const Config& config) {
   quotas.set_memberships({});
   MAPCAP_TRY_VOID(sandbox::filter_system_calls());
 
+  std::optional<LentUids> lent_uids;
+  if (account_changes) {
+    const auto take = [&](const policy::Subordinates& found) { regions.set_subordinates(found); };
+    lent_uids.emplace(LentUids::Parts{loop, accounts, take}, std::move(account_changes.value()));
+    lent_uids->start();
+  } else {
+    report.lent_uids_unwatched(account_changes.error());
+  }
   Reload reload({accounts, regions, listener, report}, config.policy_path);
   bool stopping = false;
   loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
@@ -206,14 +223,6 @@ Result<void> serve(const Config& config) {
     }
     if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
     stopping = true;
-  std::optional<LentUids> lent_uids;
-  if (account_changes) {
-    const auto take = [&](const policy::Subordinates& found) { regions.set_subordinates(found); };
-    lent_uids.emplace(LentUids::Parts{loop, accounts, take}, std::move(account_changes.value()));
-    lent_uids->start();
-  } else {
-    report.lent_uids_unwatched(account_changes.error());
-  }
     report.stopping(number == SIGTERM ? "SIGTERM" : "SIGINT");
     sd_notify(0, "STOPPING=1");
     listener.stop();
@@ -223,6 +232,7 @@ Result<void> serve(const Config& config) {
   sd_notify(0, "READY=1");
   report.started(config.socket, config.state, keeper->adopted());
   loop.run();
+  audit.finish();
 
   // Memory stays with the keeper: no signal destroys data. Coroutines that still wait (a drain, a scrub) are
   // not finished: the next start resumes them from the ledger.

@@ -1,6 +1,8 @@
 #include "broker/door/dispatch.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 #include <variant>
 
 namespace mapcap::broker {
@@ -16,16 +18,31 @@ constexpr std::uint64_t kFeatures =
 
 Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
   session.set_lender(quotas_.lender_of(session.subject().uid()));
-  const Caller caller{session.subject(), session.id(), session.greeting().token, request.id};
+  Judged judged;
+  const Caller caller{session.subject(), session.id(), session.greeting().token, request.id, &judged};
+  const std::optional<Audited> what = audited(request.body);
   Result<Delivery> result = failure(ErrorCode::malformed, "the first request of a connection is hello");
   if (session.greeting().done || std::holds_alternative<schema::Hello>(request.body)) {
     const From from{session, caller};
     result = co_await std::visit([&](auto& ask) { return serve(from, std::move(ask)); }, request.body);
   }
+  if (what) record(session, *what, judged, result ? nullptr : &result.error());
   if (result) co_return std::move(result.value());
   Delivery refusal;
   refusal.body = std::move(result.error());
   co_return refusal;
+}
+
+void Dispatch::record(const Session& session, const Audited& what, const Judged& judged,
+                      const Failure* refusal) {
+  AuditRecord record;
+  judge_record(record, judged, refusal);
+  const bool refused = record.verdict == Verdict::denied || record.verdict == Verdict::over_quota;
+  if (!what.always && !refused) return;
+  record.who = actor_of(session);
+  record.verb = what.verb;
+  record.name = what.name;
+  audit_.note(std::move(record));
 }
 
 void Dispatch::ended(Session& session) {
@@ -65,10 +82,9 @@ Result<Delivery> Dispatch::hello(Session& session, const schema::Hello& ask) {
   return delivery;
 }
 
-Result<void> Dispatch::authorize(const policy::Subject& subject, Verb verb) const {
-  policy::Action action;
-  action.verb = verb;
-  MAPCAP_TRY_VOID(regions_.policy().authorize(subject, action));
+Result<void> Dispatch::authorize(const Caller& caller, policy::Action action) const {
+  MAPCAP_TRY(const policy::Permit permit, regions_.policy().authorize(caller.subject, action));
+  caller.allowed_by(permit);
   return ok();
 }
 
@@ -77,7 +93,9 @@ Task<Result<Delivery>> Dispatch::serve(From from, schema::Hello ask) {
 }
 
 Task<Result<Delivery>> Dispatch::serve(From from, schema::Pools) {
-  MAPCAP_CO_TRY_VOID(authorize(from.caller.subject, Verb::pools));
+  policy::Action action;
+  action.verb = Verb::pools;
+  MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
   Delivery delivery;
   delivery.body = describe(pools_, quotas_);
   co_return delivery;
@@ -87,7 +105,7 @@ Task<Result<Delivery>> Dispatch::serve(From from, schema::CloneFd ask) {
   policy::Action action;
   action.verb = Verb::clone;
   action.rights = ask.rights;
-  MAPCAP_CO_TRY_VOID(regions_.policy().authorize(from.caller.subject, action));
+  MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
   co_return co_await clones_.clone(from.session.id(), from.caller.subject, ask);
 }
 
@@ -98,7 +116,7 @@ Task<Result<Delivery>> Dispatch::serve(From from, schema::AskClonePort) {
   action.rights = Access::read_write;
   if (!regions_.policy().allows(from.caller.subject, action)) {
     action.rights = Access::read_only;
-    MAPCAP_CO_TRY_VOID(regions_.policy().authorize(from.caller.subject, action));
+    MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
   }
   co_return co_await clones_.open_port(from.session.id(), from.session.account());
 }

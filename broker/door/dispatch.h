@@ -1,24 +1,27 @@
 // From a decoded request to a verb, and from a verb's result to a reply.
 #pragma once
 
+#include "broker/door/audited.h"
 #include "broker/door/listener.h"
 #include "broker/door/session.h"
 #include "broker/foreign/file_clones.h"
 #include "broker/regions/quota_verbs.h"
 #include "broker/regions/regions.h"
+#include "broker/report/audit.h"
 
 namespace mapcap::broker {
 
 class Dispatch final : public Handler {
  public:
   Dispatch(Regions& regions, Quotas& quotas, ledger::Ledger& ledger, const ServedPools& pools,
-           FileClones& clones, Listener& listener)
+           FileClones& clones, Listener& listener, Audit& audit)
       : regions_(regions),
         quotas_(quotas),
         pools_(pools),
         quota_(regions, quotas, ledger, pools),
         clones_(clones),
-        listener_(listener) {}
+        listener_(listener),
+        audit_(audit) {}
 
   Task<Delivery> handle(Session& session, schema::Request request) override;
   void ended(Session& session) override;
@@ -61,10 +64,11 @@ class Dispatch final : public Handler {
   }
   Task<Result<Delivery>> serve(From from, schema::CloneFd ask);
   Task<Result<Delivery>> serve(From from, schema::AskClonePort ask);
-
-  Result<Delivery> hello(Session& session, const schema::Hello& ask);
-  [[nodiscard]] Result<void> authorize(const policy::Subject& subject, policy::Verb verb) const;
   Task<Result<Delivery>> serve(From from, schema::Goodbye) { return regions_.goodbye(from.caller); }
+
+  void record(const Session& session, const Audited& what, const Judged& judged, const Failure* refusal);
+  Result<Delivery> hello(Session& session, const schema::Hello& ask);
+  [[nodiscard]] Result<void> authorize(const Caller& caller, policy::Action action) const;
 
   Regions& regions_;
   Quotas& quotas_;
@@ -72,6 +76,7 @@ class Dispatch final : public Handler {
   QuotaVerbs quota_;
   FileClones& clones_;
   Listener& listener_;
+  Audit& audit_;
 };
 
 }  // namespace mapcap::broker

@@ -15,6 +15,7 @@
 
 #include "base/fd_path.h"
 #include "base/trusted_path.h"
+#include "broker/door/audited.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker {
@@ -133,17 +134,18 @@ Result<ListeningSocket> listen_on(const std::string& path, bool (*refuse)(Borrow
   return listening;
 }
 
-Listener::Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
-                   ListeningSocket socket, FileExaminer& examiner, Limits limits)
-    : loop_(loop),
-      gate_(gate),
-      report_(report),
-      quotas_(quotas),
-      names_(names),
+Listener::Listener(Parts parts, ListeningSocket socket, Limits limits)
+    : loop_(parts.loop),
+      gate_(parts.gate),
+      report_(parts.report),
+      audit_(parts.audit),
+      quotas_(parts.quotas),
+      names_(parts.names),
+      labels_(parts.labels),
       socket_(std::move(socket.fd)),
-      undertaker_(socket.refuses_descriptors ? nullptr : &examiner),
+      undertaker_(socket.refuses_descriptors ? nullptr : &parts.examiner),
       limits_(limits),
-      watch_(loop, socket_.borrow()) {}
+      watch_(loop_, socket_.borrow()) {}
 
 void Listener::start() {
   spawn(accept_all());
@@ -190,7 +192,7 @@ Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
   {
     const Meter::Scope scope(loop_.meter(), account);
     admitted = root ? admit(socket, std::move(*root)) : admit(socket, peer.value(), account);
-    if (!admitted) refuse(socket, peer.value().uid, std::move(admitted.error()));
+    if (!admitted) refuse(socket, peer.value(), account, std::move(admitted.error()));
   }
   // Everybody waits for that, so never for what this user's requests have cost beside.
   const Ration::Time rest = std::min(gate_.rest(account), Ration::kBurst * Ration::kShares);
@@ -221,8 +223,9 @@ Result<void> Listener::admit(ClientSocket& socket, policy::Subject administrator
 
 void Listener::begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge) {
   const SessionId id = next_++;
-  auto session = std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_}, id,
-                                           std::move(socket), std::move(subject), account, std::move(charge));
+  auto session =
+      std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_, labels_}, id,
+                                std::move(socket), std::move(subject), account, std::move(charge));
   shares_.add(account);
   sessions_.emplace(id, session);
   session->start();
@@ -263,8 +266,14 @@ bool Listener::make_room(std::uint32_t account) {
   return true;
 }
 
-void Listener::refuse(const ClientSocket& socket, uid_t uid, Failure error) {
-  report_.connection_refused(uid, error);
+void Listener::refuse(const ClientSocket& socket, const policy::Subject::Ids& peer, std::uint32_t account,
+                      Failure error) {
+  report_.connection_refused(peer.uid, error);
+  AuditRecord record;
+  record.who = actor_of(peer, account);
+  record.verb = "connect";
+  judge_record(record, {}, &error);
+  audit_.note(std::move(record));
   (void)schema::send(socket.borrow(), schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)})));
 }
 

@@ -8,6 +8,7 @@
 #include "broker/door/connection_shares.h"
 #include "broker/door/session.h"
 #include "broker/regions/notifier.h"
+#include "broker/report/audit.h"
 
 namespace mapcap::broker {
 
@@ -29,8 +30,17 @@ class Listener final : public Notifier {
     std::size_t connections = 4096;  ///< Of all users; administrators may have kReserved more.
     std::size_t per_user = 64;
   };
-  Listener(Loop& loop, FairGate& gate, Report& report, Quotas& quotas, UserNames& names,
-           ListeningSocket socket, FileExaminer& examiner, Limits limits);
+  struct Parts {
+    Loop& loop;
+    FairGate& gate;
+    Report& report;
+    Audit& audit;
+    Quotas& quotas;
+    UserNames& names;
+    Worker& labels;  ///< Session::Parts
+    FileExaminer& examiner;
+  };
+  Listener(Parts parts, ListeningSocket socket, Limits limits);
 
   /// Before start(): the handler needs the listener, so it comes later.
   void set_handler(Handler& handler) { handler_ = &handler; }
@@ -60,14 +70,17 @@ class Listener final : public Notifier {
   Result<void> find_room(std::uint32_t account);
   /// Ends the least missed connection of whoever has most. False when that were unfair.
   bool make_room(std::uint32_t account);
-  void refuse(const ClientSocket& socket, uid_t uid, Failure error);
+  void refuse(const ClientSocket& socket, const policy::Subject::Ids& peer, std::uint32_t account,
+              Failure error);
 
   Loop& loop_;
   FairGate& gate_;
   Report& report_;
+  Audit& audit_;
   Handler* handler_ = nullptr;
   Quotas& quotas_;
   UserNames& names_;
+  Worker& labels_;
   Fd socket_;
   FileExaminer* undertaker_;  ///< Null where the kernel refuses descriptors.
   Limits limits_;

@@ -21,6 +21,7 @@
 #include "broker/turns/fair_gate.h"
 #include "broker/wait/loop.h"
 #include "broker/wait/task.h"
+#include "broker/wait/worker.h"
 #include "policy/subject.h"
 #include "schema/codec.h"
 
@@ -44,6 +45,7 @@ class Session : public std::enable_shared_from_this<Session> {
     Handler& handler;
     Report& report;
     UserNames& names;
+    Worker& labels;  ///< Asks the kernel what peers look like.
   };
   Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject, std::uint32_t account,
           Charge connection);
@@ -72,10 +74,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   [[nodiscard]] SessionId id() const { return id_; }
   [[nodiscard]] const policy::Subject& subject() const { return subject_; }
-  /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
-  [[nodiscard]] std::uint32_t account() const { return account_; }
   /// Who stands behind the uid now, for denials.
   void set_lender(std::shared_ptr<const policy::Lender> lender) { subject_.set_lender(std::move(lender)); }
+  /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
+  [[nodiscard]] std::uint32_t account() const { return account_; }
 
   /// Set by hello.
   struct Greeting {

@@ -99,6 +99,7 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   }
   MAPCAP_TRY(const policy::Plan made, policy::plan_create(*policy_, subject, ask, offers));
 
+  caller.allowed_by(made.permit);
   Plan plan;
   plan.pool = parts_.pools[made.offer].get();
   const pool::Facts& facts = plan.pool->facts();

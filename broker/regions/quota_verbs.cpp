@@ -35,7 +35,8 @@ Result<std::size_t> slot_after(const std::string& cursor) {
 Result<void> QuotaVerbs::authorize(const Caller& caller, Verb verb) const {
   policy::Action action;
   action.verb = verb;
-  MAPCAP_TRY_VOID(regions_.policy().authorize(caller.subject, action));
+  MAPCAP_TRY(const policy::Permit permit, regions_.policy().authorize(caller.subject, action));
+  caller.allowed_by(permit);
   return ok();
 }
 

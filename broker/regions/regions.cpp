@@ -60,7 +60,8 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::open, ask.name));
   policy::Action action = action_on(*region, Verb::open);
   action.rights = ask.rights;
-  MAPCAP_CO_TRY_VOID(policy_->authorize(caller.subject, action));
+  MAPCAP_CO_TRY(const policy::Permit permit, policy_->authorize(caller.subject, action));
+  caller.allowed_by(permit);
   MAPCAP_CO_TRY_VOID(check_mode(region->record, caller.subject, ask.rights));
   const RegionId id = region->id();
   MAPCAP_CO_TRY(confine::Issued issued, co_await issue(id, caller.subject, ask.rights));
@@ -143,7 +144,9 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
   if (ask.ttl < 1s) co_return failure(ErrorCode::invalid, "a ttl is at least 1 s");
   policy::Action action = action_on(*region, Verb::renew);
   action.lifetime = Lifetime{LifetimeKind::ttl, ask.ttl};
-  if (auto allowed = policy_->authorize(caller.subject, action); !allowed) {
+  if (auto allowed = policy_->authorize(caller.subject, action); allowed) {
+    caller.allowed_by(allowed.value());
+  } else {
     Failure refusal = allowed.error();
     const std::string remedy = policy::remedy_for(*policy_, caller.subject, action);
     if (!remedy.empty()) refusal.sentence += "; ask for " + remedy;
@@ -192,9 +195,6 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
   co_return delivery;
 }
 
-// ---- common ground
-
-Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
 Task<Result<Delivery>> Regions::goodbye(Caller caller) {
   const std::set<RegionId> ending = connections_.take_regions(caller.token);
   for (const RegionId id : ending) {
@@ -209,6 +209,9 @@ Task<Result<Delivery>> Regions::goodbye(Caller caller) {
   co_return delivery;
 }
 
+// ---- common ground
+
+Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
     : parts_(parts),
       policy_(std::move(policy)),
       reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.quotas,
@@ -268,8 +271,12 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
 Result<Region*> Regions::find_for(const Caller& caller, Verb verb, const std::string& name) {
   MAPCAP_TRY(schema::RegionName parsed, schema::RegionName::parse(name));
   Region* region = parts_.directory.find_or_latest(parsed.str());
-  if (region == nullptr || !visible_to(*region, caller.subject)) return no_such(parsed.str());
-  MAPCAP_TRY_VOID(policy_->authorize(caller.subject, action_on(*region, verb)));
+  if (region == nullptr || !visible_to(*region, caller.subject)) {
+    if (caller.judged != nullptr) caller.judged->hidden = region != nullptr;
+    return no_such(parsed.str());
+  }
+  MAPCAP_TRY(const policy::Permit permit, policy_->authorize(caller.subject, action_on(*region, verb)));
+  caller.allowed_by(permit);
   const bool manages = verb == Verb::renew || verb == Verb::revoke;
   if (manages && !may_manage(region->record, caller.subject)) {
     return failure(ErrorCode::denied,

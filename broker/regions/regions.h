@@ -14,8 +14,8 @@
 
 #include "broker/books/connections.h"
 #include "broker/books/directory.h"
-#include "broker/books/pools.h"
 #include "broker/books/drains.h"
+#include "broker/books/pools.h"
 #include "broker/keeper/keeper.h"
 #include "broker/ledger/ledger.h"
 #include "broker/regions/clock.h"
@@ -30,12 +30,23 @@
 
 namespace mapcap::broker {
 
+/// What decided about a request, for the audit: what a refusal does not say by itself, or may not say.
+struct Judged {
+  std::string rule;     ///< Of what was allowed: Permit::rule.
+  bool hidden = false;  ///< The region is there, and the caller was told that it is not.
+};
+
 /// Who asks, on which connection.
 struct Caller {
   const policy::Subject& subject;
   SessionId session = 0;
   Token token{};
   std::uint64_t request = 0;  ///< For progress notices.
+  Judged* judged = nullptr;   ///< Who wants to know; may be null. Outlives the verb.
+
+  void allowed_by(const policy::Permit& permit) const {
+    if (judged != nullptr) judged->rule = permit.rule;
+  }
 };
 
 /// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp and list.cpp are
@@ -74,6 +85,8 @@ class Regions {
   Task<Result<Delivery>> show(Caller caller, schema::Show ask);
   Task<Result<Delivery>> renew(Caller caller, schema::Renew ask);
   Task<Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
+  /// Ends what the caller made with the lifetime `connection`, now instead of a grace period after he has gone.
+  Task<Result<Delivery>> goodbye(Caller caller);
 
   /// Before the first request: what the ledger, the keeper and the fd store brought over.
   struct Inheritance {
@@ -86,8 +99,6 @@ class Regions {
   /// The kernel says that nothing of a grant is left. False when it is no region's.
   bool released(confine::GrantId grant);
   /// The uid that a grant of a region was issued to; empty when it is no region's.
-  /// Ends what the caller made with the lifetime `connection`, now instead of a grace period after he has gone.
-  Task<Result<Delivery>> goodbye(Caller caller);
   [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
     return parts_.directory.holder_of(grant);
   }

@@ -1,26 +1,17 @@
 #include "broker/report/report.h"
 
-#include <poll.h>
 #include <systemd/sd-daemon.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 
+#include "broker/report/log_line.h"
+
 namespace mapcap::broker {
 
 namespace {
-
-/// What one write takes without waiting where poll says that there is room: PIPE_BUF.
-constexpr std::size_t kLongestLine = 4096;
-
-bool write_now(const std::string& bytes) {
-  pollfd room{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return false;
-  return ::write(STDERR_FILENO, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
-}
 
 /// Whoever reads the log may be stopped, and its pipe full: a line is lost then, and counted, rather than
 /// that everybody waits.
@@ -30,14 +21,14 @@ void line(const char* priority, const std::string& text) {
   static std::uint64_t lost = 0;  // The loop's.
   const std::string before = std::string(journal ? priority : "") + "mapcapd: ";
   if (lost > 0) {
-    if (!write_now(before + std::to_string(lost) + " lines were not logged: nobody read them\n")) {
+    if (!write_to_log(before + std::to_string(lost) + " lines were not logged: nobody read them\n")) {
       ++lost;
       return;
     }
     lost = 0;
   }
-  std::string bytes = (before + text).substr(0, kLongestLine - 1) + "\n";
-  if (!write_now(bytes)) ++lost;
+  std::string bytes = (before + text).substr(0, kLongestLogLine - 1) + "\n";
+  if (!write_to_log(bytes)) ++lost;
 }
 
 }  // namespace
@@ -88,6 +79,15 @@ void LogReport::regions_lost(std::uint64_t regions, std::uint64_t users, std::st
 void LogReport::close_failed(const Failure& error) {
   line(SD_WARNING, "closing the ledger failed: " + error.sentence);
 }
+
+void LogReport::policy_reloaded(std::string_view path) {
+  line(SD_INFO, "policy reloaded from " + std::string(path));
+}
+
+void LogReport::policy_refused(const Failure& error) {
+  line(SD_ERR, "policy not reloaded, the old one stays in force: " + error.sentence);
+}
+
 void LogReport::charges_moved(std::uint64_t charges) {
   line(SD_NOTICE, "who is lent which uids has changed (/etc/subuid): " + std::to_string(charges) +
                       (charges == 1 ? " charge counts" : " charges count") +
@@ -96,15 +96,6 @@ void LogReport::charges_moved(std::uint64_t charges) {
 
 void LogReport::lent_uids_unwatched(const Failure& why) {
   line(SD_WARNING, "changes of /etc/subuid count from the next reload only: " + why.sentence);
-}
-
-
-void LogReport::policy_reloaded(std::string_view path) {
-  line(SD_INFO, "policy reloaded from " + std::string(path));
-}
-
-void LogReport::policy_refused(const Failure& error) {
-  line(SD_ERR, "policy not reloaded, the old one stays in force: " + error.sentence);
 }
 
 void LogReport::keeper_ended(std::string_view how) {

@@ -15,6 +15,7 @@
 #include "broker/foreign/examiner_process.h"
 #include "broker/foreign/file_examiner.h"
 #include "broker/reload.h"
+#include "broker/report/audit_outlets.h"
 #include "broker/turns/fair_gate.h"
 #include "policy/load/loader.h"
 #include "schema/channel.h"
@@ -134,8 +135,10 @@ TEST_F(LoopTimeTest, NeitherThePolicyFileNorItsNamesAreAskedForOnTheLoop) {
     auto started = broker::foreign::start_examiner();
     ASSERT_TRUE(started);
     broker::FileExaminer examiner(loop(), worker(), std::move(started.value()));
-    broker::Listener listener(loop(), gate, report(), quotas(), names, {std::move(ends.value().first), true},
-                              examiner, {});
+    broker::LogAuditOutlet outlet;
+    broker::Audit audit(outlet, [](auto, auto) {}, [] { return broker::Audit::Time{0}; });
+    broker::Listener listener({loop(), gate, report(), audit, quotas(), names, worker(), examiner},
+                              {std::move(ends.value().first), true}, {});
     std::mutex mutex;
     std::vector<std::thread::id> threads;
     broker::Reload reload({worker(), regions(), listener, report()}, "", [&] {

@@ -1,0 +1,94 @@
+#include "broker/door/audited.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "base/words.h"
+
+namespace mapcap::broker {
+
+namespace {
+
+/// "any user in pool dram", "group 1000"
+std::string slot(SubjectKind subject, std::uint32_t id, const std::string& pool) {
+  std::string text = subject == SubjectKind::any
+                         ? "any user"
+                         : (subject == SubjectKind::user ? "user " : "group ") + std::to_string(id);
+  return pool.empty() ? text : text + " in pool " + pool;
+}
+
+struct Describe {
+  using Record = std::optional<Audited>;
+  Record operator()(const schema::Hello&) const { return std::nullopt; }
+  Record operator()(const schema::Create& ask) const { return Audited{"create", ask.name, true}; }
+  Record operator()(const schema::Open& ask) const { return Audited{"open", ask.name, true}; }
+  Record operator()(const schema::List& ask) const { return Audited{"list", ask.glob, false}; }
+  Record operator()(const schema::Show& ask) const { return Audited{"show", ask.name, false}; }
+  Record operator()(const schema::Renew& ask) const { return Audited{"renew", ask.name, true}; }
+  Record operator()(const schema::Revoke& ask) const { return Audited{"revoke", ask.name, true}; }
+  Record operator()(const schema::Pools&) const { return Audited{"pools", "", false}; }
+  Record operator()(const schema::Quota&) const { return Audited{"quota", "", false}; }
+  Record operator()(const schema::QuotaSet& ask) const {
+    return Audited{"quota-set", slot(ask.subject, ask.id, ask.pool), true};
+  }
+  Record operator()(const schema::QuotaClear& ask) const {
+    return Audited{"quota-clear", slot(ask.subject, ask.id, ask.pool), true};
+  }
+  Record operator()(const schema::CloneFd&) const { return Audited{"clone", "", true}; }
+  Record operator()(const schema::AskClonePort&) const { return Audited{"clone", "", false}; }
+  Record operator()(const schema::Goodbye&) const { return std::nullopt; }
+};
+
+std::string detail_of(const Failure& refusal, std::string_view key) {
+  const auto found = std::find_if(refusal.details.begin(), refusal.details.end(),
+                                  [&](const Detail& one) { return one.key == key; });
+  return found == refusal.details.end() ? "" : found->value;
+}
+
+Verdict verdict_of(const Failure& refusal, const Judged& judged) {
+  if (judged.hidden || refusal.code == ErrorCode::denied) return Verdict::denied;
+  const bool limit = refusal.code == ErrorCode::over_quota || refusal.code == ErrorCode::pool_full;
+  return limit ? Verdict::over_quota : Verdict::failed;
+}
+
+}  // namespace
+
+std::optional<Audited> audited(const schema::RequestBody& request) {
+  return std::visit(Describe{}, request);
+}
+
+Actor actor_of(const Session& session) {
+  const policy::Subject& subject = session.subject();
+  const policy::PeerLabel& label = subject.label();
+  Actor who;
+  who.account = session.account();
+  who.uid = subject.uid();
+  who.user = subject.user();
+  who.pid = subject.pid();
+  who.program = label.program;
+  who.unit = label.unit;
+  who.container = label.container;
+  who.cgroup = label.cgroup;
+  return who;
+}
+
+Actor actor_of(const policy::Subject::Ids& peer, std::uint32_t account) {
+  Actor who;
+  who.account = account;
+  who.uid = peer.uid;
+  who.user = std::to_string(peer.uid);
+  who.pid = peer.pid;
+  return who;
+}
+
+void judge_record(AuditRecord& record, const Judged& judged, const Failure* refusal) {
+  if (refusal == nullptr) {
+    record.rule = judged.rule;
+    return;
+  }
+  record.verdict = verdict_of(*refusal, judged);
+  record.rule = judged.hidden ? "hidden" : detail_of(*refusal, "rule");
+  record.why = refusal->sentence;
+}
+
+}  // namespace mapcap::broker
