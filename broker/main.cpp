@@ -95,6 +95,7 @@ sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
 }
 
 Result<void> serve(const Config& config) {
+  BootTime time;
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
   if (!config.private_use) {
@@ -117,17 +118,18 @@ Result<void> serve(const Config& config) {
   Result<AccountChanges> account_changes = AccountChanges::watch();
   policy::Subordinates subordinates = policy::Subordinates::of_machine();
   keeper_options.accounts = subordinates;
-  Loop loop;  // Outlives all that waits on it; starts no thread.
+  Loop loop(time);  // Outlives all that waits on it; starts no thread.
   Loop::Timer repeats;
-  report.use_timer([&](std::chrono::nanoseconds delay, std::function<void()> work) {
-    repeats = loop.after(delay, std::move(work));
-  });
+  report.use_time([&] { return time.now(); },
+                  [&](std::chrono::nanoseconds delay, std::function<void()> work) {
+                    repeats = loop.after(delay, std::move(work));
+                  });
   Loop::Timer counted;
   const std::unique_ptr<AuditOutlet> audit_outlet = make_audit_outlet();
   Audit audit(
       *audit_outlet,
       [&](Audit::Time delay, std::function<void()> work) { counted = loop.after(delay, std::move(work)); },
-      [] { return Audit::Time(std::chrono::steady_clock::now().time_since_epoch()); });
+      [&] { return time.now(); });
   Start start(config.socket);
   MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
   MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));

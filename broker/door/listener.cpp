@@ -162,7 +162,7 @@ Task<void> Listener::accept_all() {
   for (;;) {
     const bool ready = co_await watch_.readable();
     if (!ready) co_return;
-    const Meter::Time before = Meter::worked();
+    const Meter::Time before = loop_.time().worked();
     Fd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
       const Ration::Time rest = admit(std::move(socket), before);
@@ -187,7 +187,7 @@ Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
     if (looked_at && looked_at.value().administrator()) root = std::move(looked_at.value());
     if (root) account = policy::kAdministrators;
   }
-  gate_.charge(account, Meter::worked() - before);
+  gate_.charge(account, loop_.time().worked() - before);
   Result<void> admitted = ok();
   {
     const Meter::Scope scope(loop_.meter(), account);
@@ -197,7 +197,7 @@ Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
   // Everybody waits for that, so never for what this user's requests have cost beside.
   const Ration::Time rest = std::min(gate_.rest(account), Ration::kBurst * Ration::kShares);
   if (admitted) return rest;
-  refusing_ += Meter::worked() - before;
+  refusing_ += loop_.time().worked() - before;
   if (refusing_ < kRefusals) return rest;
   return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * kRefusedShares);
 }

@@ -88,7 +88,7 @@ Task<bool> Session::answer_next() {
   turn.end();
   draining_ = false;
   const bool delivered = co_await deliver(id, std::move(delivery));
-  quiet_since_ = std::chrono::steady_clock::now();
+  quiet_since_ = parts_.loop.time().now();
   co_return delivered;
 }
 

@@ -65,7 +65,7 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] bool may_yield() const { return !closed_; }
   /// How much a session is missed, in order: one that never said hello least, one with a request under way
   /// most, and of idle ones that which was quiet for longer less.
-  [[nodiscard]] std::tuple<bool, bool, std::chrono::steady_clock::time_point> missed() const {
+  [[nodiscard]] std::tuple<bool, bool, TimeSource::Time> missed() const {
     return {greeting_.done, busy_, quiet_since_};
   }
 
@@ -120,7 +120,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool left_ = false;
   bool busy_ = false;      ///< A request is under way.
   bool draining_ = false;  ///< It is a revoke that waits for holders.
-  std::chrono::steady_clock::time_point quiet_since_ = std::chrono::steady_clock::now();
+  TimeSource::Time quiet_since_ = parts_.loop.time().now();
 };
 
 }  // namespace mapcap::broker

@@ -15,7 +15,7 @@ std::string UserNames::from_accounts(uid_t uid) {
 Task<std::string> UserNames::of(uid_t uid) {
   for (;;) {
     const auto known = known_.find(uid);
-    if (known != known_.end() && std::chrono::steady_clock::now() < known->second.until) {
+    if (known != known_.end() && loop_.time().now() < known->second.until) {
       co_return known->second.name;
     }
     const auto [asked, first] = asked_.try_emplace(uid, loop_);
@@ -33,12 +33,12 @@ Task<std::string> UserNames::of(uid_t uid) {
 }
 
 void UserNames::learn(uid_t uid, std::string name) {
-  const Time now = std::chrono::steady_clock::now();
+  const Time now = loop_.time().now();
   if (known_.size() >= kMost && !known_.contains(uid)) {
     std::erase_if(known_, [now](const auto& entry) { return entry.second.until <= now; });
     if (known_.size() >= kMost) known_.clear();  // Costs each of them one more lookup.
   }
-  known_[uid] = {std::move(name), now + std::chrono::duration_cast<Time::duration>(believed_)};
+  known_[uid] = {std::move(name), now + believed_};
 }
 
 }  // namespace mapcap::broker

@@ -43,7 +43,7 @@ class UserNames {
   Task<std::string> of(uid_t uid);
 
  private:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = TimeSource::Time;
   struct Known {
     std::string name;
     Time until;

@@ -114,8 +114,7 @@ bool CloneConfiner::guards_holes(RegionId region) const {
 
 Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Label label, BorrowedFd memory,
                                                    confine::Backing backing) {
-  using Clock = std::chrono::steady_clock;
-  const KeeperLink::Time until = Clock::now() + patience_;
+  const KeeperLink::Time until = keeper_.now() + patience_;
   auto blob = encode_label(label);
   if (!blob) co_return blob.error();
   if (!memory.valid() && !attached_.contains(region.value)) {
@@ -160,7 +159,8 @@ Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Lab
       failed = failure(ErrorCode::unavailable, unavailable_);
       if (lasts_ == Lasts::yes) co_return failed;
     }
-    if (!memory.valid() || Clock::now() >= until) co_return failed;
+    if (!memory.valid() || keeper.now() >= until) co_return failed;
+    if (path_ && path_ != path) continue;  // The next keeper was quicker than the news of the last one's end.
     const bool still = co_await keeper.wait(until);
     if (!still) co_return failed;
   }

@@ -20,7 +20,8 @@ namespace mapcap::broker::keeper {
 /// What the confiner needs of whoever has the keeper.
 class KeeperLink {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = TimeSource::Time;  ///< The loop's.
+  [[nodiscard]] virtual Time now() const = 0;
   /// Tells the keeper; false when it cannot be told now.
   virtual bool tell(const wire::Head& head) = 0;
   /// Until the keeper can be told more, was replaced, or it is `until`. False when the link is gone, and the

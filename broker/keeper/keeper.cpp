@@ -57,7 +57,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   Result<void> adopt() {
     end_spare_keeper(directory_.borrow());
-    MAPCAP_TRY(auto surviving, adopt_keeper(directory_.borrow(), options_.kill_after));
+    MAPCAP_TRY(auto surviving, adopt_keeper(directory_.borrow(), options_));
     if (!surviving) return begin();
     KeeperHandle& handle = surviving->first;
     Inventory& inventory = surviving->second;
@@ -109,7 +109,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   }
 
   Task<Result<void>> hold(RegionId region, BorrowedFd fd) override {
-    const Time until = Clock::now() + options_.issue_deadline;
+    const Time until = now() + options_.issue_deadline;
     const std::shared_ptr<Waits> waits = waits_;
     guard(region, fd);
     while (!waits->over && !holdings_.held(region)) {
@@ -119,7 +119,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
                           "the keeper holds " + std::to_string(max_held_) +
                               " regions, as many as fs.nr_open allows; raise that limit");
       }
-      if (Clock::now() >= until) {
+      if (now() >= until) {
         drop(region);
         co_return failure(ErrorCode::unavailable, "no keeper took the region's memory into custody within " +
                                                       format_duration(options_.issue_deadline) +
@@ -183,7 +183,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   Result<void> begin() {
     MAPCAP_TRY(KeeperHandle handle,
                fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts));
-    auto inventory = receive_inventory(handle, options_.kill_after);
+    auto inventory = receive_inventory(handle, options_);
     if (!inventory) {
       signal_keeper(handle.process.borrow(), SIGKILL);
       return inventory.error();
@@ -194,8 +194,6 @@ class KeeperClient final : public Keeper, private KeeperLink {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   /// Of those who wait for the keeper: may outlive it.
   struct Waits {
     std::optional<Event> changed;
@@ -334,7 +332,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
     note_endings();
     pid_ = 0;
     tell_waiters();
-    retry_timer_ = loop_->after(last_start_ + pause_ - Clock::now(), [this] { start_again(); });
+    retry_timer_ = loop_->after(last_start_ + pause_ - now(), [this] { start_again(); });
   }
 
   /// Says how keepers ended once the kernel does, which is when the last of their descriptors is closed.
@@ -351,7 +349,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   }
 
   void start_again() {
-    last_start_ = Clock::now();
+    last_start_ = now();
     starting_ = Inventory();
     auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts);
     if (!handle) {
@@ -415,6 +413,9 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   // ---- KeeperLink
 
+  /// Before attach() nothing waits.
+  [[nodiscard]] Time now() const override { return loop_ == nullptr ? Time::zero() : loop_->time().now(); }
+
   bool tell(const wire::Head& head) override {
     if (line_ == nullptr) return false;
     // What undoes something must get there in the end; what does something may be refused.
@@ -431,7 +432,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   Task<bool> wait(Time until) override {
     const std::shared_ptr<Waits> waits = waits_;
     if (waits->over || !waits->changed) co_return false;
-    const Loop::Timer deadline = loop_->after(until - Clock::now(), [waits] { waits->changed->notify(); });
+    const Loop::Timer deadline = loop_->after(until - now(), [waits] { waits->changed->notify(); });
     co_await waits->changed->wait();
     co_return !waits->over;
   }
@@ -442,7 +443,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
     if (line == nullptr) co_return false;
     ping();
     const std::uint64_t asked = last_ping_;
-    while (!waits->over && line_ == line && last_pong_ < asked && Clock::now() < until) {
+    while (!waits->over && line_ == line && last_pong_ < asked && now() < until) {
       const bool still = co_await wait(until);
       if (!still) co_return false;
     }
@@ -507,7 +508,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   bool adopted_ = false;
   bool knows_grants_ = false;
   Inventory starting_;
-  Clock::time_point last_start_{};
+  Time last_start_{0};
   std::chrono::milliseconds pause_ = kBetweenStarts;  ///< Between one start and the next.
   std::uint64_t max_held_ = 0;
   bool holds_many_ = true;

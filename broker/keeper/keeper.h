@@ -20,8 +20,10 @@ namespace mapcap::broker::keeper {
 struct KeeperOptions {
   std::string state_directory;                     ///< The adoption socket lives here, root only.
   std::chrono::milliseconds issue_deadline{2000};  ///< An open that takes longer fails with `timed_out`.
-  std::chrono::milliseconds kill_after{
-      10000};  ///< A keeper that stays silent that long is killed and replaced.
+  /// A keeper that stays silent that long is killed and replaced.
+  std::chrono::milliseconds kill_after{10000};
+  /// At adoption: one that stays silent that long is woken, since somebody may have stopped it.
+  std::chrono::milliseconds wake_after{5000};
   /// A keeper with neither a broker nor anything to keep ends after this. Absent: it ends with its broker,
   /// and what it keeps with it.
   std::optional<std::chrono::seconds> idle{60};
@@ -55,9 +57,9 @@ class Keeper {
   /// with the state directory locked against other brokers, and writable by nobody else. Where the kernel has
   /// no FUSE passthrough the keeper still holds memory: clone_unavailable() says why. One that can make no
   /// clones any more is replaced where the machine has them, after the next one has all of its memory. A
-  /// surviving keeper that stays silent for kill_after is woken (SIGCONT), then killed, and its memory is
-  /// lost. Errors: `busy` when a broker, even a stopped one, is connected to it; `unsupported` when it is of
-  /// another version; `io`.
+  /// surviving keeper that stays silent is woken after wake_after (SIGCONT), after kill_after killed, and its
+  /// memory is lost. Errors: `busy` when a broker, even a stopped one, is connected to it; `unsupported` when
+  /// it is of another version; `io`.
   static Result<std::unique_ptr<Keeper>> adopt_or_start(const KeeperOptions& options);
 
   /// Starts watching: release events and the keeper's death. Then the confiner may issue.

@@ -221,14 +221,14 @@ Result<void> Inventory::hear(schema::Incoming packet) {
   }
 }
 
-Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nanoseconds patience) {
+Result<Inventory> receive_inventory(const KeeperHandle& keeper, const KeeperOptions& options) {
   Inventory inventory;
-  const Clock::time_point until = Clock::now() + patience;
-  const Clock::time_point halfway = Clock::now() + patience / 2;
+  const Clock::time_point until = Clock::now() + options.kill_after;
+  const Clock::time_point waking = Clock::now() + options.wake_after;
   bool woken = false;
   int ends = 0;
   while (!inventory.complete) {
-    if (!await_readable(keeper.socket.borrow(), woken ? until : halfway)) {
+    if (!await_readable(keeper.socket.borrow(), woken ? until : waking)) {
       if (woken) return failure(ErrorCode::timed_out, "the keeper does not answer");
       // Perhaps somebody stopped it: it holds memory that would be lost with it.
       signal_keeper(keeper.process.borrow(), SIGCONT);
@@ -250,7 +250,7 @@ Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nan
 }
 
 Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedFd directory,
-                                                                       std::chrono::nanoseconds patience) {
+                                                                       const KeeperOptions& options) {
   std::optional<std::pair<KeeperHandle, Inventory>> none;
   auto connected = schema::connect_to(socket_path(directory, kSocketName));
   if (!connected) {
@@ -284,7 +284,7 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
   // When this fails the keeper has closed the connection: what it said before tells why.
   [[maybe_unused]] const auto sent =
       schema::send(keeper.socket.borrow(), wire::packet({wire::Kind::adopt, 0, 0, wire::kVersion}), fds);
-  auto inventory = receive_inventory(keeper, patience);
+  auto inventory = receive_inventory(keeper, options);
   if (!inventory) {
     const ErrorCode why = inventory.error().code;
     if (why == ErrorCode::busy || why == ErrorCode::unsupported) return inventory.error();

@@ -62,13 +62,13 @@ Result<KeeperHandle> fork_keeper(BorrowedFd directory, std::chrono::seconds requ
                                  const char* socket_name = kSocketName);
 
 /// Waits for the inventory of a keeper. Errors: `timed_out`, and those of Inventory::hear.
-Result<Inventory> receive_inventory(const KeeperHandle& keeper, std::chrono::nanoseconds patience);
+Result<Inventory> receive_inventory(const KeeperHandle& keeper, const KeeperOptions& options);
 
-/// Nothing when no keeper listens there; one that stays silent for `patience` is killed, and counts as none.
+/// Nothing when no keeper listens there; one that stays silent is killed, and counts as none.
 /// Where its clones are of no use to this broker, `clone.path` is empty and clone_unavailable says why.
 /// Errors: `busy`, `unsupported`, `io`.
 Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedFd directory,
-                                                                       std::chrono::nanoseconds patience);
+                                                                       const KeeperOptions& options);
 
 /// Gives `memory` to a new keeper that can make clones, and ends `old`, which cannot, only when that has all
 /// of it. A broker or a keeper that dies on the way loses nothing: the next start finds `old` as it was, or

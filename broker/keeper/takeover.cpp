@@ -76,7 +76,7 @@ Result<std::pair<KeeperHandle, Inventory>> take_over(BorrowedFd directory, const
   };
   if (!next.clone_unavailable.empty())
     return give_up(failure(ErrorCode::unsupported, next.clone_unavailable));
-  Result<Inventory> inventory = receive_inventory(next, options.kill_after);
+  Result<Inventory> inventory = receive_inventory(next, options);
   if (!inventory) return give_up(inventory.error());
   if (Result<void> given = give(next, memory, Clock::now() + options.kill_after); !given)
     return give_up(given.error());

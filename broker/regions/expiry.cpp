@@ -3,11 +3,11 @@
 namespace mapcap::broker {
 void Expiry::schedule(RegionId region, std::chrono::nanoseconds left) {
   forget(region);
-  const std::int64_t end = clock_.boot_ns() + left.count();
+  const TimeSource::Time end = loop_.time().now() + left;
   by_region_.emplace(region.value, queue_.emplace(end, Due{region, false}));
   // Not at once: who renews without a pause would have its readers told without a pause.
   if (warning_.count() > 0 && left > warning_ + warning_ / 8) {
-    by_region_.emplace(region.value, queue_.emplace(end - warning_.count(), Due{region, true}));
+    by_region_.emplace(region.value, queue_.emplace(end - warning_, Due{region, true}));
   }
   arm();
 }
@@ -23,13 +23,12 @@ void Expiry::arm() {
     timer_ = Loop::Timer();
     return;
   }
-  const std::int64_t wait = queue_.begin()->first - clock_.boot_ns();
-  timer_ = loop_.after(std::chrono::nanoseconds(wait), [this] { fire(); });
+  timer_ = loop_.after(queue_.begin()->first - loop_.time().now(), [this] { fire(); });
 }
 
 /// One for each turn of the loop: those that end together must not keep it from everybody else.
 void Expiry::fire() {
-  if (!queue_.empty() && queue_.begin()->first <= clock_.boot_ns()) {
+  if (!queue_.empty() && queue_.begin()->first <= loop_.time().now()) {
     const Due due = queue_.begin()->second;
     auto [from, to] = by_region_.equal_range(due.region.value);
     for (auto at = from; at != to; ++at) {

@@ -9,7 +9,6 @@
 #include <unordered_map>
 
 #include "base/units.h"
-#include "broker/regions/clock.h"
 #include "broker/wait/loop.h"
 
 namespace mapcap::broker {
@@ -20,8 +19,7 @@ class Expiry {
     std::function<void(RegionId)> expire;
     std::function<void(RegionId, std::chrono::nanoseconds left)> warn;
   };
-  Expiry(Loop& loop, const Clock& clock, Actions actions)
-      : loop_(loop), clock_(clock), actions_(std::move(actions)) {}
+  Expiry(Loop& loop, Actions actions) : loop_(loop), actions_(std::move(actions)) {}
 
   /// How long before its end a region's clients are warned. 0: not at all.
   void set_warning(std::chrono::nanoseconds ahead) { warning_ = ahead; }
@@ -38,15 +36,14 @@ class Expiry {
     RegionId region;
     bool warning = false;
   };
-  using Queue = std::multimap<std::int64_t, Due>;
+  using Queue = std::multimap<TimeSource::Time, Due>;
   void fire();
   void arm();
 
   Loop& loop_;
-  const Clock& clock_;
   Actions actions_;
   std::chrono::nanoseconds warning_{0};
-  Queue queue_;  ///< By CLOCK_BOOTTIME.
+  Queue queue_;  ///< By the loop's time.
   std::unordered_multimap<std::uint64_t, Queue::iterator> by_region_;
   Loop::Timer timer_;
 };

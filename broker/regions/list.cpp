@@ -3,10 +3,10 @@
 #include <chrono>
 #include <vector>
 
+#include "base/glob.h"
 #include "base/text.h"
 #include "broker/regions/regions.h"
 #include "schema/codec.h"
-#include "base/glob.h"
 #include "schema/name_glob.h"
 
 namespace mapcap::broker {
@@ -24,11 +24,14 @@ class Slice {
   static constexpr Meter::Time kLength = std::chrono::microseconds(100);
   static constexpr std::uint32_t kSteps = 8;  ///< Asking what was worked costs as much as some steps.
 
+  explicit Slice(const TimeSource& time) : time_(time) {}
+
   /// After each step: whether that was enough.
-  bool over() { return ++steps_ % kSteps == 0 && Meter::worked() - began_ >= kLength; }
+  bool over() { return ++steps_ % kSteps == 0 && time_.worked() - began_ >= kLength; }
 
  private:
-  Meter::Time began_ = Meter::worked();
+  const TimeSource& time_;
+  Meter::Time began_ = time_.worked();
   std::uint32_t steps_ = 0;
 };
 
@@ -63,7 +66,7 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
   schema::Listing listing;
   // A page ends with a region that the caller may see: the cursor must not name another.
   for (bool more = true; more;) {
-    Slice slice;
+    Slice slice(parts_.loop.time());
     more = false;
     parts_.directory.visit_from(position, [&](const Region& region) {
       if (!region.record.name.starts_with(glob.plain())) return false;

@@ -217,18 +217,17 @@ Regions::Regions(Parts parts, std::shared_ptr<const policy::Policy> policy)
       reclaim_({parts.loop, parts.worker, parts.scrubber, parts.prober, parts.directory, parts.quotas,
                 parts.ledger, parts.custody, parts.notifier, parts.report,
                 [this](const Region& region) { end_lifetime(region); }}),
-      expiry_(parts.loop, parts.clock,
-              {[this](RegionId id) { end(id); },
-               [this](RegionId id, std::chrono::nanoseconds left) {
-                 const Region* region = parts_.directory.find(id);
-                 if (region == nullptr) return;
-                 schema::Notice notice;
-                 notice.kind = schema::NoticeKind::expiring;
-                 notice.id = id;
-                 notice.name = region->record.name;
-                 notice.within = left;
-                 parts_.notifier.notify(*region, notice);
-               }}),
+      expiry_(parts.loop, {[this](RegionId id) { end(id); },
+                           [this](RegionId id, std::chrono::nanoseconds left) {
+                             const Region* region = parts_.directory.find(id);
+                             if (region == nullptr) return;
+                             schema::Notice notice;
+                             notice.kind = schema::NoticeKind::expiring;
+                             notice.id = id;
+                             notice.name = region->record.name;
+                             notice.within = left;
+                             parts_.notifier.notify(*region, notice);
+                           }}),
       connections_(parts.loop, [this](RegionId id) { end(id); }) {
   set_policy(policy_);
 }

@@ -34,7 +34,7 @@ void line(const char* priority, const std::string& text) {
 }  // namespace
 
 bool LogReport::within_rate() {
-  const std::int64_t now = std::time(nullptr);
+  const auto now = std::chrono::floor<std::chrono::seconds>(now_());
   if (now != window_) {
     if (suppressed_ > 0)
       line(SD_WARNING, std::to_string(suppressed_) + " more refusals and failures were not logged");
@@ -121,7 +121,7 @@ void LogReport::client_misbehaved(std::uint32_t uid, std::int32_t pid, const Fai
 }
 
 void LogReport::connection_refused(std::uint32_t uid, const Failure& error) {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const Repeats::Time now = now_();
   tell_repeats(now);
   const std::string what = "refused a connection of user " + std::to_string(uid) + ": " + error.sentence;
   if (!refused_.first(what, now) || !within_rate()) return;
@@ -133,8 +133,7 @@ void LogReport::tell_repeats(Repeats::Time now) {
   for (const Repeats::Again& one : refused_.over(now))
     line(SD_WARNING, std::to_string(one.times) + " times more: " + one.key);
   if (later_ && refused_.next() > Repeats::Time::zero())
-    later_(refused_.next() - now,
-           [this] { tell_repeats(std::chrono::steady_clock::now().time_since_epoch()); });
+    later_(refused_.next() - now, [this] { tell_repeats(now_()); });
 }
 
 void LogReport::quarantined(std::string_view name, const Failure& error) {

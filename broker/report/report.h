@@ -87,20 +87,25 @@ class LogReport : public Report {
   void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
-  /// What calls `work` after that time, instead of what it was asked to call before; without it counts of
-  /// what was repeated are told with the next refusal.
+  /// The time, and what calls `work` after some of it, instead of what it was asked to call before. Without
+  /// them it goes by the machine's, and counts of what was repeated are told with the next refusal.
+  using Now = std::function<Repeats::Time()>;
   using Later = std::function<void(std::chrono::nanoseconds, std::function<void()> work)>;
-  void use_timer(Later later) { later_ = std::move(later); }
+  void use_time(Now now, Later later) {
+    now_ = std::move(now);
+    later_ = std::move(later);
+  }
 
  private:
   void tell_repeats(Repeats::Time now);
   Repeats refused_;
+  Now now_ = [] { return std::chrono::steady_clock::now().time_since_epoch(); };
   Later later_;
 
   /// A flood of refusals must not become a flood of log lines: at most kPerSecond of those, then a count.
   bool within_rate();
   static constexpr std::uint64_t kPerSecond = 10;
-  std::int64_t window_ = 0;
+  std::chrono::seconds window_{-1};
   std::uint64_t in_window_ = 0;
   std::uint64_t suppressed_ = 0;
   /// How often the same was told of the same region.

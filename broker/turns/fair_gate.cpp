@@ -1,15 +1,6 @@
 #include "broker/turns/fair_gate.h"
 
-#include <chrono>
-
 namespace mapcap::broker {
-namespace {
-
-Ration::Time now() {
-  return std::chrono::steady_clock::now().time_since_epoch();
-}
-
-}  // namespace
 
 FairGate::FairGate(Loop& loop) : loop_(loop) {
   loop_.meter().on_charge([this](uid_t uid, Ration::Time cost) { charge(uid, cost); });
@@ -22,11 +13,11 @@ FairGate::~FairGate() {
 }
 
 void FairGate::charge(uid_t uid, Ration::Time cost) {
-  ration_.charge(uid, cost, now());
+  ration_.charge(uid, cost, loop_.time().now());
 }
 
 Ration::Time FairGate::rest(uid_t uid) {
-  return ration_.rest(uid, now());
+  return ration_.rest(uid, loop_.time().now());
 }
 
 void FairGate::enqueue(uid_t uid, std::coroutine_handle<> waiting) {

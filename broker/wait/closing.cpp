@@ -15,9 +15,9 @@ void Closing::close(Fd fd) {
 void Closing::run(std::function<void()> work) {
   const Meter::Account account = loop_.meter().account();
   worker_.submit([this, account, work = std::move(work)] {
-    const Meter::Time before = Meter::worked();
+    const Meter::Time before = loop_.time().worked();
     work();
-    const Meter::Time cost = Meter::worked() - before;
+    const Meter::Time cost = loop_.time().worked() - before;
     if (account) loop_.post([this, account, cost] { loop_.meter().charge(*account, cost); });
   });
 }

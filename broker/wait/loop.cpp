@@ -1,14 +1,13 @@
 #include "broker/wait/loop.h"
 
-#include <sys/timerfd.h>
 #include <unistd.h>
 #include <boost/asio/basic_signal_set.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
-#include <ctime>
 #include <map>
+#include <optional>
 
 #include "base/result.h"
 
@@ -22,16 +21,10 @@ namespace {
 using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
 using SignalSet = asio::basic_signal_set<asio::io_context::executor_type>;
 
-std::int64_t boottime_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 }  // namespace
 
-/// By CLOCK_BOOTTIME, in nanoseconds.
-using TimerQueue = std::multimap<std::int64_t, std::weak_ptr<Loop::Timer::State>>;
+/// By the loop's time, then in the order in which they were set.
+using TimerQueue = std::map<std::pair<TimeSource::Time, std::uint64_t>, std::weak_ptr<Loop::Timer::State>>;
 
 struct Loop::Timer::State {
   std::function<void()> work;
@@ -49,56 +42,59 @@ struct Loop::Timer::State {
   }
 };
 
-// One timerfd on CLOCK_BOOTTIME carries all timers: Asio's own timers stop while the machine is suspended.
+// The time's one alarm carries all timers.
 struct Loop::Implementation {
+  TimeSource& time;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
   SignalSet signals{context};
   std::function<void(int)> on_signal;
+  std::uint64_t timers = 0;  ///< Set so far.
   std::shared_ptr<TimerQueue> due = std::make_shared<TimerQueue>();
-  Descriptor clock{context};
+  Descriptor alarm{context};
 
-  Implementation() {
-    int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-    MAPCAP_INVARIANT(fd >= 0, "timerfd_create failed");
-    clock.assign(fd);
-    watch_clock();
+  explicit Implementation(TimeSource& source) : time(source) {
+    alarm.assign(time.alarm().get());
+    watch_alarm();
   }
+  Implementation(const Implementation&) = delete;
+  Implementation& operator=(const Implementation&) = delete;
+  ~Implementation() { alarm.release(); }  // It is not Asio's to close.
 
-  void watch_clock() {
-    clock.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failed) {
+  void watch_alarm() {
+    alarm.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failed) {
       if (failed) return;
       std::uint64_t expirations = 0;
-      [[maybe_unused]] ssize_t drained = ::read(clock.native_handle(), &expirations, sizeof expirations);
+      [[maybe_unused]] ssize_t drained = ::read(alarm.native_handle(), &expirations, sizeof expirations);
       fire();
-      watch_clock();
+      watch_alarm();
     });
   }
 
+  /// What is due now. Timers that this sets in turn wait for the next turn of the loop, also when they are due
+  /// at once.
   void fire() {
-    const std::int64_t now = boottime_ns();
-    while (!due->empty() && due->begin()->first <= now) {
-      std::shared_ptr<Timer::State> state = due->begin()->second.lock();
-      due->erase(due->begin());
+    const TimeSource::Time now = time.now();
+    const std::uint64_t set_before = timers;
+    for (auto next = due->begin(); next != due->end() && next->first.first <= now;) {
+      if (next->first.second >= set_before) {
+        ++next;
+        continue;
+      }
+      std::shared_ptr<Timer::State> state = next->second.lock();
+      due->erase(next);
       if (state) {
         state->queued = false;
         auto work = std::exchange(state->work, nullptr);
         state.reset();
         if (work) work();
       }
+      next = due->begin();  // The work may have dropped any.
     }
     arm();
   }
 
-  void arm() {
-    itimerspec spec{};
-    if (!due->empty()) {
-      const std::int64_t at = std::max<std::int64_t>(due->begin()->first, 1);
-      spec.it_value.tv_sec = at / 1'000'000'000;
-      spec.it_value.tv_nsec = at % 1'000'000'000;
-    }
-    ::timerfd_settime(clock.native_handle(), TFD_TIMER_ABSTIME, &spec, nullptr);
-  }
+  void arm() { time.set_alarm(due->empty() ? std::nullopt : std::optional(due->begin()->first.first)); }
 
   void wait_signals() {
     signals.async_wait([this](const boost::system::error_code& failed, int number) {
@@ -109,7 +105,8 @@ struct Loop::Implementation {
   }
 };
 
-Loop::Loop() : implementation_(std::make_unique<Implementation>()) {}
+Loop::Loop(TimeSource& time)
+    : time_(time), meter_(time), implementation_(std::make_unique<Implementation>(time)) {}
 Loop::~Loop() = default;
 
 void Loop::run() {
@@ -119,6 +116,13 @@ void Loop::run() {
 }
 void Loop::stop() {
   implementation_->context.stop();
+}
+void Loop::run_ready() {
+  std::size_t ran = 0;
+  do {
+    ran = implementation_->context.poll();
+    implementation_->context.restart();
+  } while (ran > 0);
 }
 void Loop::post(std::function<void()> work) {
   asio::post(implementation_->context, std::move(work));
@@ -136,9 +140,9 @@ Loop::Timer::Timer(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Loop::Timer Loop::after(std::chrono::nanoseconds delay, std::function<void()> work) {
   auto state = std::make_shared<Timer::State>(std::move(work));
-  const std::int64_t at = boottime_ns() + std::max<std::int64_t>(delay.count(), 0);
+  const TimeSource::Time at = time_.now() + std::max(delay, std::chrono::nanoseconds::zero());
   state->queue = implementation_->due;
-  state->at = implementation_->due->emplace(at, state);
+  state->at = implementation_->due->emplace(std::pair(at, implementation_->timers++), state).first;
   state->queued = true;
   if (state->at == implementation_->due->begin()) implementation_->arm();
   return Timer(std::move(state));

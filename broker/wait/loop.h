@@ -1,6 +1,6 @@
 // The broker's one event loop. Boost.Asio is behind it (loop.cpp) and nowhere else.
 //
-// Everything but post() is for the loop's own thread.
+// Everything but post() and time() is for the loop's own thread.
 #pragma once
 
 #include <chrono>
@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "broker/wait/meter.h"
+#include "broker/wait/time_source.h"
 #include "mapcap/fd.h"
 
 namespace mapcap::broker {
@@ -17,7 +18,8 @@ class Waiter;
 
 class Loop {
  public:
-  Loop();
+  /// `time` outlives it, and is no other loop's.
+  explicit Loop(TimeSource& time);
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -25,6 +27,9 @@ class Loop {
   /// Runs until stop(). Returns at once when stop() came first. May be called again.
   void run();
   void stop();
+  /// Runs what can run without waiting, and what comes of that, whatever stop() says: for who moves the loop's
+  /// time on by himself.
+  void run_ready();
 
   /// Runs `work` on the loop's thread, after this call has returned. Thread-safe.
   void post(std::function<void()> work);
@@ -33,9 +38,10 @@ class Loop {
 
   /// Of the loop's own thread.
   [[nodiscard]] Meter& meter() { return meter_; }
+  /// Thread-safe.
+  [[nodiscard]] const TimeSource& time() const { return time_; }
 
-  /// Runs `work` once after `delay`, unless the Timer is gone by then. Monotonic clock that counts suspend
-  /// (CLOCK_BOOTTIME): a ttl must not stand still with the machine.
+  /// Runs `work` once after `delay`, by time().now(), unless the Timer is gone by then.
   class Timer {
    public:
     struct State;  // loop.cpp
@@ -123,6 +129,7 @@ class Loop {
   };
 
   struct Implementation;
+  TimeSource& time_;
   Meter meter_;
   std::unique_ptr<Implementation> implementation_;
 };

@@ -1,19 +1,11 @@
 #include "broker/wait/meter.h"
 
-#include <ctime>
-
 namespace mapcap::broker {
-
-Meter::Time Meter::worked() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
 
 Meter::Account Meter::turn_to(Account account) {
   if (account == account_) return account;
   if (charge_) {
-    const Time now = worked();
+    const Time now = time_.worked();
     if (account_) charge_(*account_, now - since_);
     since_ = now;
   }

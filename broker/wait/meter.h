@@ -12,16 +12,17 @@
 #include <optional>
 #include <utility>
 
+#include "broker/wait/time_source.h"
+
 namespace mapcap::broker {
 
 /// For one thread.
 class Meter {
  public:
-  using Time = std::chrono::nanoseconds;
+  using Time = TimeSource::Time;
   using Account = std::optional<uid_t>;  ///< Empty: nobody's work, such as the broker's own housekeeping.
 
-  /// Processor time of the calling thread: what its work cost, without what others took from it meanwhile.
-  [[nodiscard]] static Time worked();
+  explicit Meter(const TimeSource& time) : time_(time) {}
 
   /// `charge` gets what was worked for an account, whenever the work for it stops or pauses. Without one
   /// nothing is measured.
@@ -57,10 +58,11 @@ class Meter {
   /// Returns for whom it was before.
   Account turn_to(Account account);
 
+  const TimeSource& time_;
   std::function<void(uid_t, Time)> charge_;
   std::function<Time(uid_t)> rest_;
   Account account_;
-  Time since_{0};  ///< worked() when it became this account's.
+  Time since_{0};  ///< What was worked when it became this account's.
 };
 
 }  // namespace mapcap::broker

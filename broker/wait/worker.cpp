@@ -14,17 +14,13 @@ namespace {
 /// finds no more of them goes on without a pause.
 constexpr std::size_t kMostAside = 32;
 
-std::chrono::steady_clock::duration now() {
-  return std::chrono::steady_clock::now().time_since_epoch();
-}
-
 }  // namespace
 
 /// Work that has begun. Lives on its thread's stack.
 struct Worker::Job {
   Worker& worker;
   Shares::iterator share;
-  Time since = now();               ///< Its time until then has been counted.
+  Time since = worker.now();        ///< Its time until then has been counted.
   bool may_go_on = false;           ///< Aside: it is its owner's turn again.
   std::condition_variable woken{};  ///< With the worker's mutex.
   /// What this thread is at.
@@ -110,7 +106,7 @@ void Worker::let_go_on(Shares::iterator share) {
 }
 
 void Worker::count_time(Job& job) {
-  const Time until = now();
+  const Time until = job.worker.now();
   job.share->second.used += until - job.since;
   job.since = until;
 }

@@ -92,7 +92,7 @@ class Worker {
   static void pause();
 
  private:
-  using Time = std::chrono::steady_clock::duration;
+  using Time = TimeSource::Time;
   struct Job;
   /// What one account has here.
   struct Share {
@@ -103,6 +103,7 @@ class Worker {
   };
   using Shares = std::map<Meter::Account, Share>;
 
+  [[nodiscard]] Time now() const { return loop_.time().awake(); }
   void start_thread();
   void serve();
   void step_aside(Job& job);

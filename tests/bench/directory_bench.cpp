@@ -46,7 +46,8 @@ struct Books {
     directory.add(std::move(region));
   }
 
-  Loop loop;
+  BootTime time;
+  Loop loop{time};
   Quotas quotas;
   Directory directory;
   double bytes = 0;

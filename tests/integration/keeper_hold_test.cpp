@@ -64,25 +64,19 @@ class KeeperHold : public KeeperLife {
 TEST_F(KeeperHold, ANewKeeperIsGivenEveryRegionHoweverMany) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     guard_many(keeper);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper.health().unheld == 0; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.health().unheld == 0; }));
     const pid_t old = keeper.pid();
     ::kill(old, SIGKILL);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper.health().replaced == 1; }, std::chrono::seconds(20)));
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper.health().unheld == 0; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.health().replaced == 1; }));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.health().unheld == 0; }));
     EXPECT_EQ(keeper.health().held, kMany);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return descriptors_of(keeper.pid()) >= kMany; }, std::chrono::seconds(20)));
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return !keeper.health().last_end.empty(); }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) >= kMany; }));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return !keeper.health().last_end.empty(); }));
     EXPECT_EQ(keeper.health().last_end, "was ended by signal 9 (SIGKILL)");
   });
 }
 
 TEST_F(KeeperHold, RegionsThatAKeeperDoesNotHaveYetAreCountedAndGivenWhenItGoesOn) {
-  options.kill_after = std::chrono::seconds(60);
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t pid = keeper.pid();
     const std::size_t before = descriptors_of(pid);
@@ -98,43 +92,50 @@ TEST_F(KeeperHold, RegionsThatAKeeperDoesNotHaveYetAreCountedAndGivenWhenItGoesO
     // Those that go are not given any more.
     for (std::uint64_t region = kMany + 1; region <= kTooMany; ++region) keeper.drop(RegionId{region});
     ::kill(pid, SIGCONT);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper.health().unheld == 0; }, std::chrono::seconds(20)));
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return descriptors_of(pid) == before + kMany; }, std::chrono::seconds(20)))
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.health().unheld == 0; }));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(pid) == before + kMany; }))
         << descriptors_of(pid);
   });
 }
 
 TEST_F(KeeperHold, AHoldThatNoKeeperTakesInTimeIsRefusedForGood) {
-  options.kill_after = std::chrono::seconds(60);
-  options.issue_deadline = std::chrono::milliseconds(300);
-  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+  VirtualTime time;
+  with_keeper(time, [&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t pid = keeper.pid();
     ::kill(pid, SIGSTOP);
-    std::uint64_t next = 1;
+    std::uint64_t asked = 0;
     Result<void> refused = ok();
-    for (; next < 10'000 && refused; ++next) refused = co_await keeper.hold(RegionId{next}, fd_.borrow());
+    bool over = false;
+    const auto ask = [&]() -> Task<void> {
+      while (asked < 10'000 && refused) refused = co_await keeper.hold(RegionId{++asked}, fd_.borrow());
+      over = true;
+    };
+    broker::spawn(ask());
+    // Those that its queue has room for are not waited for.
+    CO_ASSERT(!over);
+    const std::uint64_t taken = asked - 1;
+    co_await pass(loop, time, options.issue_deadline - std::chrono::nanoseconds(1));
+    EXPECT_FALSE(over) << "its time was not over";
+    co_await pass(loop, time, std::chrono::nanoseconds(1));
+    EXPECT_TRUE(over);
     CO_ASSERT(!refused);
     EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
-    const std::uint64_t taken = next - 2;
+    EXPECT_EQ(asked, taken + 1);
     EXPECT_EQ(keeper.health().held, taken);
     EXPECT_EQ(keeper.health().unheld, 0U) << "a region that was refused is nobody's to hold";
     const std::size_t before = descriptors_of(pid);
     ::kill(pid, SIGCONT);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return descriptors_of(pid) == before + taken; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(pid) == before + taken; }));
   });
 }
 
 TEST_F(KeeperHold, AHoldWaitsForTheNextKeeper) {
-  options.issue_deadline = std::chrono::seconds(20);
-  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+  VirtualTime still;  // It waits for the keeper, and not for a time to pass.
+  with_keeper(still, [&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t old = keeper.pid();
     ::kill(old, SIGKILL);
     // Or there is another already: that takes milliseconds.
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return !keeper.health().serving || keeper.pid() != old; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return !keeper.health().serving || keeper.pid() != old; }));
     Result<void> held = co_await keeper.hold(RegionId{1}, fd_.borrow());
     EXPECT_TRUE(held) << (held ? "" : held.error().sentence);
     EXPECT_NE(keeper.pid(), old);
@@ -144,14 +145,13 @@ TEST_F(KeeperHold, AHoldWaitsForTheNextKeeper) {
 
 TEST_F(KeeperHold, AGrantWaitsForTheNextKeeperAndIsAttachedThere) {
   REQUIRE_CLONES();
-  options.issue_deadline = std::chrono::seconds(20);
-  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+  VirtualTime still;
+  with_keeper(still, [&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t old = keeper.pid();
     ::kill(old, SIGKILL);
     auto issued = co_await keeper.clone().issue(RegionId{1}, label(kSize, Access::read_write), fd_.borrow());
     EXPECT_TRUE(issued) << (issued ? "" : issued.error().sentence);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper.pid() != old; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.pid() != old; }));
   });
 }
 
@@ -217,8 +217,7 @@ TEST_F(KeeperHold, AKeeperOfTheVersionBeforeIsGivenRegionsOneByOne) {
     EXPECT_EQ(keeper->pid(), old);
     keeper->attach(loop);
     for (std::uint64_t region = 1; region <= kSome; ++region) keeper->guard(RegionId{region}, fd_.borrow());
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return keeper->health().unheld == 0; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper->health().unheld == 0; }));
   });
   int status = 0;
   EXPECT_EQ(::waitpid(old, &status, 0), old);
@@ -269,8 +268,7 @@ TEST_F(KeeperHold, AKeeperWithoutFuseIsReplacedOnlyAfterTheNextHasEverything) {
       keeper->attach(loop);
       old = keeper->pid();
       guard_many(*keeper);
-      EXPECT_TRUE(co_await eventually(
-          loop, [&] { return keeper->health().unheld == 0; }, std::chrono::seconds(20)));
+      EXPECT_TRUE(co_await eventually(loop, [&] { return keeper->health().unheld == 0; }));
     });
   }
   drive([&](Loop& loop) -> Task<void> {
@@ -281,10 +279,8 @@ TEST_F(KeeperHold, AKeeperWithoutFuseIsReplacedOnlyAfterTheNextHasEverything) {
     EXPECT_EQ(keeper->take_held().size(), kMany);
     keeper->attach(loop);
     EXPECT_EQ(keeper->health().held, kMany);
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return gone(old); }, std::chrono::seconds(20)));
-    EXPECT_TRUE(co_await eventually(
-        loop, [&] { return descriptors_of(keeper->pid()) >= kMany; }, std::chrono::seconds(20)));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return gone(old); }));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper->pid()) >= kMany; }));
     EXPECT_FALSE(std::filesystem::exists(options.state_directory + "/keeper-spare.sock"));
   });
   // The broker ended without a word; the next finds everything in the keeper that took over.

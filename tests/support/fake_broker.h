@@ -21,6 +21,7 @@
 #include "schema/channel.h"
 #include "schema/codec.h"
 #include "schema/request.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::testing {
 
@@ -101,8 +102,8 @@ class FakeBroker {
     thread_ = std::thread([this, scripts = std::move(scripts)] {
       for (const Script& script : scripts) {
         pollfd watched{listener_.get(), POLLIN, 0};
-        constexpr int kPatienceMs = 20000;  // a test that never connects must end, not hang
-        if (::poll(&watched, 1, kPatienceMs) != 1) break;
+        // A test that never connects must end, not hang.
+        if (::poll(&watched, 1, test::kPatienceMs) != 1) break;
         Peer peer(Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
         script(peer);
       }

@@ -21,6 +21,7 @@
 #include "broker/wait/loop.h"
 #include "broker/wait/task.h"
 #include "mapcap/fd.h"
+#include "tests/support/kernel_time.h"
 
 namespace mapcap::test {
 
@@ -73,25 +74,35 @@ class KeeperTest : public testing::Test {
     }
   }
 
-  /// Runs one coroutine to its end; fails when that takes longer than `limit`.
-  void drive(std::function<Task<void>(Loop&)> body, std::chrono::seconds limit = std::chrono::seconds(30)) {
-    Loop loop;
+  /// Runs one coroutine to its end on a loop in that time; fails when it hangs.
+  static void drive(broker::TimeSource& time, const std::function<Task<void>(Loop&)>& body) {
+    Loop loop(time);
     bool done = false;
-    const Loop::Timer guard = loop.after(limit, [&] {
-      ADD_FAILURE() << "the test's coroutine did not end within " << limit.count() << " s";
-      loop.stop();
-    });
-    auto wrapped = [&]() -> Task<void> {
-      co_await body(loop);
-      done = true;
-      // What was destroyed in the body still has its last words on the loop.
-      for (int i = 0; i < 4; ++i) co_await loop.yield();
-      co_await loop.sleep(std::chrono::milliseconds(1));
+    KernelTime limit(loop);
+    const auto guard = [&]() -> Task<void> {
+      const bool late = co_await limit.pass(2 * kPatience);
+      if (!late) co_return;
+      ADD_FAILURE() << "the test's coroutine did not end";
       loop.stop();
     };
+    const auto wrapped = [&]() -> Task<void> {
+      co_await body(loop);
+      done = true;
+      limit.cancel();
+      // What was destroyed in the body still has its last words on the loop.
+      for (int i = 0; i < 4; ++i) co_await loop.yield();
+      KernelTime kernel(loop);
+      (void)co_await kernel.pass(std::chrono::milliseconds(1));
+      loop.stop();
+    };
+    loop.post([&] { broker::spawn(guard()); });
     loop.post([&] { broker::spawn(wrapped()); });
     loop.run();
     EXPECT_TRUE(done);
+  }
+  static void drive(const std::function<Task<void>(Loop&)>& body) {
+    broker::BootTime time;
+    drive(time, body);
   }
 
   std::unique_ptr<Keeper> start() {
@@ -114,17 +125,13 @@ class KeeperTest : public testing::Test {
     return {"alice/frames", size, rights, "wc", "wb", "none volatile", "clone", {65534, 65533}};
   }
 
-  static Task<bool> eventually(Loop& loop, std::function<bool()> holds,
-                               std::chrono::milliseconds within = std::chrono::seconds(10)) {
-    const auto until = std::chrono::steady_clock::now() + within;
-    while (!holds()) {
-      if (std::chrono::steady_clock::now() > until) co_return false;
-      co_await loop.sleep(std::chrono::milliseconds(1));
-    }
-    co_return true;
+  /// What times out is the keeper's end, and not the machine's slowness.
+  static KeeperOptions patient() {
+    KeeperOptions all;
+    all.issue_deadline = all.kill_after = kPatience;
+    return all;
   }
-
-  KeeperOptions options;
+  KeeperOptions options = patient();
 };
 
 /// The number of open descriptors of a process.

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "tests/support/stand_in.h"
+#include "tests/support/virtual_time.h"
 
 namespace mapcap::test {
 
@@ -35,24 +36,26 @@ class KeeperLife : public KeeperTest {
     co_return co_await keeper.clone().issue(region, label(kSize, rights));
   }
 
-  /// For tests with a short deadline: a busy machine may miss it once.
-  static Task<Result<Issued>> issue_patiently(Keeper& keeper, RegionId region, BorrowedFd fd, Access rights) {
-    Result<Issued> issued = failure(ErrorCode::unavailable, "");
-    for (int attempt = 0; attempt < 50 && !issued; ++attempt) {
-      issued = co_await attach_and_issue(keeper, region, fd, rights);
-    }
-    co_return issued;
-  }
-
   /// With a keeper that is attached, and shut down afterwards.
-  void with_keeper(const std::function<Task<void>(Loop&, Keeper&)>& body) {
-    drive([&](Loop& loop) -> Task<void> {
+  void with_keeper(broker::TimeSource& time, const std::function<Task<void>(Loop&, Keeper&)>& body) {
+    drive(time, [&](Loop& loop) -> Task<void> {
       auto keeper = start();
       CO_ASSERT(keeper != nullptr);
       keeper->attach(loop);
       co_await body(loop, *keeper);
       keeper->shut_down();
     });
+  }
+  void with_keeper(const std::function<Task<void>(Loop&, Keeper&)>& body) {
+    broker::BootTime time;
+    with_keeper(time, body);
+  }
+
+  /// On the loop: so much of its time passes, and what is due by then is done.
+  static Task<void> pass(Loop& loop, VirtualTime& time, std::chrono::nanoseconds span) {
+    time.pass(span);
+    while (time.rings()) co_await loop.yield();
+    co_await loop.yield();
   }
 
   static int* map(BorrowedFd fd) {

@@ -7,12 +7,16 @@
 #include "broker/wait/loop.h"
 #include "broker/wait/task.h"
 #include "broker/wait/worker.h"
+#include "tests/support/virtual_time.h"
 
 namespace mapcap::test {
 
-class LoopHarness {
+/// In a time that the loop does not have from anywhere else.
+template <typename Time>
+class LoopIn {
  public:
-  broker::Loop loop;
+  Time time;
+  broker::Loop loop{time};
   /// One thread: what it is given ends in the order in which it was given.
   broker::Worker worker{loop, 1};
 
@@ -32,5 +36,10 @@ class LoopHarness {
     loop.stop();
   }
 };
+
+/// In the machine's time: for tests that wait for threads.
+using LoopHarness = LoopIn<broker::BootTime>;
+/// In a time that stands still, unless a test makes it pass.
+using StillLoop = LoopIn<VirtualTime>;
 
 }  // namespace mapcap::test

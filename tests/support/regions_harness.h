@@ -16,6 +16,7 @@
 #include "broker/pool/memory.h"
 #include "broker/regions/regions.h"
 #include "policy/load/loader.h"
+#include "tests/support/kernel_time.h"
 #include "tests/support/loop_harness.h"
 #include "tests/support/watched_pool.h"
 
@@ -148,25 +149,15 @@ class RegionsTest : public testing::Test {
     return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });
   }
 
-  /// Runs the loop until `condition` holds, at most 20 s.
+  /// Runs the loop until `condition` holds.
   template <typename Condition>
   bool until(Condition condition) {
-    return harness_.run(wait_until(loop(), condition));
+    return harness_.run(eventually(loop(), condition));
   }
 
   ToldSessions sessions;
 
  private:
-  template <typename Condition>
-  static broker::Task<bool> wait_until(broker::Loop& loop, Condition condition) {
-    using namespace std::chrono_literals;
-    for (int i = 0; i < 20'000; ++i) {
-      if (condition()) co_return true;
-      co_await loop.sleep(1ms);
-    }
-    co_return condition();
-  }
-
   /// The verb's answer; a descriptor that came with it is closed.
   template <typename Body, typename Verb>
   Result<Body> body(const Who& who, Verb verb) {

@@ -49,10 +49,10 @@ class StandIn {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
-  /// Nothing when it sends none within 10 s.
+  /// Nothing when it sends none.
   std::optional<Given> next() {
     pollfd ready{socket_.get(), POLLIN, 0};
-    if (::poll(&ready, 1, 10'000) != 1) return std::nullopt;
+    if (::poll(&ready, 1, kPatienceMs) != 1) return std::nullopt;
     auto received = schema::receive(socket_.borrow(), sizeof(Told), 1);
     if (!received || !std::holds_alternative<schema::Incoming>(received.value())) return std::nullopt;
     auto& packet = std::get<schema::Incoming>(received.value());
@@ -63,24 +63,20 @@ class StandIn {
     return given;
   }
 
-  /// kill -9; true when it was gone within 10 s.
+  /// kill -9; false when it does not end.
   bool kill() {
     if (pid_ <= 0) return true;
     ::kill(pid_, SIGKILL);
-    for (int i = 0; i < 1000; ++i) {
-      if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
-        pid_ = 0;
-        return true;
-      }
-      ::usleep(10'000);
-    }
-    return false;
+    if (!comes_true([this] { return ::waitpid(pid_, nullptr, WNOHANG) == pid_; })) return false;
+    pid_ = 0;
+    return true;
   }
 
  private:
   static void serve(const KeeperOptions& options, BorrowedFd socket, std::uint64_t first_region,
                     std::uint64_t regions) {
-    Loop loop;
+    broker::BootTime time;
+    Loop loop(time);
     auto keeper = Keeper::adopt_or_start(options);
     if (!keeper) {
       std::fprintf(stderr, "stand-in: %s\n", keeper.error().sentence.c_str());

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <numeric>
 
 #include "tests/unit/client_test_support.h"
 
@@ -12,7 +13,7 @@ namespace {
 using std::chrono::milliseconds;
 
 // Long enough for a loaded machine to answer, short enough to wait for where a test wants it to pass.
-constexpr milliseconds kShort{300};
+constexpr milliseconds kShort{3000};
 
 // Promise 9, the client's half.
 TEST(ClientRestart, ACallUnderWayIsRepeatedOverANewConnectionWithTheResumeToken) {
@@ -43,11 +44,12 @@ TEST(ClientRestart, ABrokerThatStaysAwayIsUnavailableWithinItsTime) {
     peer.read();
   }});
   auto options = to(broker);
-  options.reconnect_within = kShort;
+  options.deadline = std::chrono::hours(1);  // What it is not to wait for.
+  options.reconnect_within = milliseconds(300);
   auto client = Client::connect(options);
   const auto started = std::chrono::steady_clock::now();
   EXPECT_EQ(failure_of([&] { client.pools(); }).code(), ErrorCode::unavailable);
-  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(10));
+  EXPECT_LT(std::chrono::steady_clock::now() - started, test::kPatience);
 }
 
 TEST(ClientRestart, ACreateOfUnknownOutcomeSaysSo) {
@@ -113,14 +115,17 @@ TEST(ClientDeadline, ASilentBrokerTimesOutAndItsLateAnswerIsNotTakenForAnother) 
     // The first answer, with its descriptor, comes while the client waits for the second.
     peer.reply(first.id, granted("late", 4096, Access::read_only), {fd.borrow()});
     late = true;
-    peer.reply(second.id, schema::PoolList{{schema::PoolInfo{}}});
+    peer.reply(second.id, schema::Revoked{{4096}, 1});
     peer.until_closed();
   }});
   auto options = to(broker);
   options.deadline = kShort;
   auto client = Client::connect(options);
   EXPECT_EQ(failure_of([&] { client.open("late", Access::read_only); }).code(), ErrorCode::timed_out);
-  EXPECT_EQ(client.pools().size(), 1U);
+  RevokeOptions patient;  // The answer has time, whatever the deadline of the one before was.
+  patient.drain = true;
+  patient.within = test::kPatience;
+  EXPECT_EQ(client.revoke("late", patient).held, 4096U);
   EXPECT_TRUE(late);
 }
 
@@ -128,8 +133,10 @@ TEST(ClientDeadline, ProgressKeepsALongCallAlive) {
   FakeBroker broker({[](Peer& peer) {
     peer.welcome();
     const auto request = peer.read();
-    for (std::uint64_t done = 1; done <= 4; ++done) {
-      std::this_thread::sleep_for(kShort * 2 / 3);
+    // Far more often than the deadline asks for, and for longer than it is.
+    const auto until = std::chrono::steady_clock::now() + kShort * 4 / 3;
+    for (std::uint64_t done = 1; std::chrono::steady_clock::now() < until; ++done) {
+      std::this_thread::sleep_for(kShort / 100);
       schema::Notice progress;
       progress.kind = schema::NoticeKind::progress;
       progress.request = request.id;
@@ -150,7 +157,10 @@ TEST(ClientDeadline, ProgressKeepsALongCallAlive) {
     EXPECT_EQ(total, 4U);
   };
   EXPECT_EQ(client.revoke("a/b", how).held, 4096U);
-  EXPECT_THAT(seen, ::testing::ElementsAre(1, 2, 3, 4));
+  std::vector<std::uint64_t> all(seen.size());
+  std::iota(all.begin(), all.end(), 1);
+  EXPECT_GE(seen.size(), 4U);
+  EXPECT_EQ(seen, all);
 }
 
 TEST(ClientNotices, TheyArriveThroughPollWithTheDescriptorReadable) {
@@ -169,7 +179,7 @@ TEST(ClientNotices, TheyArriveThroughPollWithTheDescriptorReadable) {
   options.on_notice = [&](const Notice& notice) { told.push_back(notice); };
   auto client = Client::connect(options);
   pollfd watched{client.fd(), POLLIN, 0};
-  ASSERT_EQ(::poll(&watched, 1, 10000), 1);
+  ASSERT_EQ(::poll(&watched, 1, test::kPatienceMs), 1);
   EXPECT_EQ(client.poll(), 1U);
   ASSERT_EQ(told.size(), 1U);
   EXPECT_EQ(told.front().kind, Notice::Kind::revoked);
@@ -199,7 +209,7 @@ TEST(ClientNotices, OneThatComesDuringACallWaitsForPoll) {
   client.pools();
   EXPECT_EQ(told, 0);
   pollfd watched{client.fd(), POLLIN, 0};
-  EXPECT_EQ(::poll(&watched, 1, 10000), 1);
+  EXPECT_EQ(::poll(&watched, 1, test::kPatienceMs), 1);
   client.poll();
   EXPECT_EQ(told, 1);
 }
@@ -218,7 +228,7 @@ TEST(ClientNotices, PollReconnectsAProgramThatMakesNoCalls) {
   const int stable = client.fd();
   for (int attempts = 0; attempts < 100 && !resumed; ++attempts) {
     pollfd watched{client.fd(), POLLIN, 0};
-    ASSERT_EQ(::poll(&watched, 1, 10000), 1);
+    ASSERT_EQ(::poll(&watched, 1, test::kPatienceMs), 1);
     client.poll();
   }
   EXPECT_TRUE(resumed);

@@ -20,7 +20,7 @@ using testing::Peer;
 inline ConnectOptions to(const FakeBroker& broker) {
   ConnectOptions options;
   options.socket = broker.path();
-  options.deadline = std::chrono::seconds(20);
+  options.deadline = test::kPatience;
   return options;
 }
 

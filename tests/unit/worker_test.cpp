@@ -11,10 +11,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/support/loop_harness.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::broker {
 namespace {
@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 constexpr uid_t kGreedy = 5;
 constexpr uid_t kOther = 6;
 
-/// What happened, in its order; whoever waits for something gives up after 20 s, so that nothing hangs.
+/// What happened, in its order; whoever waits for something gives up some time, so that nothing hangs.
 class Story {
  public:
   void note(const std::string& what) {
@@ -36,7 +36,7 @@ class Story {
   }
   bool await(const std::string& what) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, 20s, [&] { return has(what); });
+    return changed_.wait_for(lock, test::kPatience, [&] { return has(what); });
   }
   [[nodiscard]] bool happened(const std::string& what) {
     const std::lock_guard lock(mutex_);
@@ -58,7 +58,8 @@ class Story {
 
 class WorkerTest : public testing::Test {
  protected:
-  Loop loop_;
+  test::VirtualTime time_;
+  Loop loop_{time_};
   Story story_;
 };
 
@@ -90,11 +91,11 @@ TEST_F(WorkerTest, LongWorkStandsAsideForOthersAndGoesOn) {
     Worker worker(loop_, 1);
     worker.submit(kGreedy, [&] {
       story_.note("long work begins");
-      const auto end = std::chrono::steady_clock::now() + 20s;
-      while (!story_.happened("short work") && std::chrono::steady_clock::now() < end) {
-        std::this_thread::sleep_for(100us);
+      EXPECT_TRUE(test::comes_true([&] {
+        time_.pass(100us);
         Worker::pause();
-      }
+        return story_.happened("short work");
+      }));
       story_.note("long work ends");
     });
     worker.submit(kGreedy, [&] { story_.note("more of it"); });
@@ -109,8 +110,8 @@ TEST_F(WorkerTest, WhoHasHadLeastIsNext) {
   {
     Worker worker(loop_, 1);
     worker.submit(kGreedy, [&] {
-      std::this_thread::sleep_for(1ms);
       EXPECT_TRUE(story_.await("all is queued"));
+      time_.pass(1ms);
     });
     for (const char* one : {"greedy 1", "greedy 2"}) worker.submit(kGreedy, [&, one] { story_.note(one); });
     worker.submit(kOther, [&] { story_.note("other"); });
@@ -131,7 +132,7 @@ TEST_F(WorkerTest, MoreLongWorkThanThreadsEndsAllTheSame) {
     for (uid_t user = 0; user < 100; ++user) {
       worker.submit(user, [&] {
         for (int i = 0; i < 20; ++i) {
-          std::this_thread::sleep_for(20us);
+          time_.pass(20us);
           Worker::pause();
         }
         ++ended;
@@ -142,14 +143,14 @@ TEST_F(WorkerTest, MoreLongWorkThanThreadsEndsAllTheSame) {
 }
 
 TEST_F(WorkerTest, WorkIsForWhomTheLoopWorksWhenItIsSubmitted) {
-  test::LoopHarness harness;
+  test::StillLoop harness;
   Worker worker(harness.loop, 1);
   harness.loop.post([&] {
     worker.submit([&] { EXPECT_TRUE(story_.await("all is queued")); });
     {
       const Meter::Scope scope(harness.loop.meter(), kGreedy);
       worker.submit([&] {
-        std::this_thread::sleep_for(1ms);
+        harness.time.pass(1ms);
         story_.note("greedy 1");
       });
       worker.submit([&] { story_.note("greedy 2"); });
