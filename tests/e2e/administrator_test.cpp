@@ -19,6 +19,7 @@
 #include "schema/channel.h"
 #include "schema/codec.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -145,7 +146,7 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
            {schema::RequestBody(schema::Hello{}), schema::RequestBody(quota)}) {
         (void)schema::send(socket.value().borrow(), schema::encode(schema::Request{1, body}));
         pollfd waiting{socket.value().get(), POLLIN, 0};
-        if (::poll(&waiting, 1, 20000) != 1) ::_exit(102);
+        if (::poll(&waiting, 1, kPatienceMs) != 1) ::_exit(102);
         auto received = schema::receive(socket.value().borrow(), schema::kMaxPacket, 1);
         if (!received || !std::holds_alternative<schema::Incoming>(received.value())) ::_exit(103);
         const auto reply = schema::decode_from_broker(std::get<schema::Incoming>(received.value()).bytes);

@@ -12,6 +12,7 @@
 #include "client/attack/attack.h"
 #include "client/attack/operation.h"
 #include "mapcap/fd.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::attack {
 namespace {
@@ -23,11 +24,11 @@ class Judgement : public testing::Test {
   Judgement() {
     EXPECT_EQ(ftruncate(fd_.get(), kSize), 0);
     EXPECT_EQ(fchmod(fd_.get(), 0666), 0);
+    options_.patience = test::kPatience;
   }
 
   Outcome judge(Rule rule, Try attempt, Access rights = Access::read_write,
                 Evidence evidence = Evidence::answer) {
-    options_.patience = std::chrono::milliseconds(300);
     const std::vector<Outcome> outcomes =
         run({fd_.get(), rights, kSize, Confinement::clone}, options_,
             {{"test", "operation", rule, evidence, Where::process, std::move(attempt)}});
@@ -101,6 +102,7 @@ TEST_F(Judgement, ASuccessThatChangesNothingIsARefusalWhereChangeIsTheEvidence) 
 }
 
 TEST_F(Judgement, AnAttemptThatHangsProvesNothing) {
+  options_.patience = std::chrono::milliseconds(300);
   const Outcome outcome = judge(Rule::refused, [](const Context&) {
     pause();
     return refused(EPERM);
@@ -192,15 +194,14 @@ TEST_F(Judgement, WhatAnAttemptStartsEndsWithIt) {
   ASSERT_GT(*left_behind, 0);
   // It is reaped by init, or stays a zombie where there is none; it must not run on.
   bool ended = false;
-  for (int i = 0; i < 100 && !ended; ++i) {
+  EXPECT_TRUE(test::comes_true([&] {
     const Fd stat(open(("/proc/" + std::to_string(*left_behind) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
     char text[256] = {};
     ended = !stat.valid() || read(stat.get(), text, sizeof text - 1) <= 0 ||
             std::string_view(text).find(") Z ") != std::string_view::npos ||
             std::string_view(text).find(") X ") != std::string_view::npos;
-    if (!ended) usleep(10000);
-  }
-  EXPECT_TRUE(ended);
+    return ended;
+  }));
   munmap(left_behind, sizeof(pid_t));
 }
 

@@ -19,6 +19,7 @@
 #include "schema/channel.h"
 #include "schema/codec.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -42,11 +43,11 @@ class Peer {
   }
   bool send(const schema::RequestBody& body) { return send(schema::encode(Request{++next_, body})); }
 
-  /// The next packet within 5 s; nothing when the broker closed the connection.
+  /// The next packet; nothing when the broker closed the connection.
   std::optional<schema::FromBroker> receive() {
     pollfd waiting{socket_.get(), POLLIN, 0};
-    if (::poll(&waiting, 1, 5000) != 1) {
-      ADD_FAILURE() << "the broker neither answered nor closed within 5 s";
+    if (::poll(&waiting, 1, kPatienceMs) != 1) {
+      ADD_FAILURE() << "the broker neither answered nor closed";
       return std::nullopt;
     }
     auto received = schema::receive(socket_.borrow(), schema::kMaxPacket, 1);
@@ -126,9 +127,8 @@ class BadInputTest : public testing::Test {
     EXPECT_EQ(bystander_failures_, 0) << "a client working beside was disturbed";
     EXPECT_GT(bystander_rounds_, 0);
     // Closed connections are reaped in the background.
-    for (int i = 0; i < 200 && descriptors_of(broker_.pid()) > descriptors_; ++i)
-      std::this_thread::sleep_for(5ms);
-    EXPECT_LE(descriptors_of(broker_.pid()), descriptors_) << "the broker kept descriptors";
+    EXPECT_TRUE(comes_true([this] { return descriptors_of(broker_.pid()) <= descriptors_; }))
+        << "the broker kept descriptors";
   }
 
   void work_beside() {
@@ -374,8 +374,7 @@ TEST_F(BadInputTest, APeerThatDiesWhileItsRequestIsUnderWayLeavesNothing) {
     ASSERT_TRUE(peer.send(schema::RequestBody(ask)));
   }
   Client client = broker_.connect();
-  for (int i = 0; i < 600 && !client.list("root/orphan-*").empty(); ++i) std::this_thread::sleep_for(5ms);
-  EXPECT_TRUE(client.list("root/orphan-*").empty());
+  EXPECT_TRUE(comes_true([&] { return client.list("root/orphan-*").empty(); }));
 }
 
 }  // namespace

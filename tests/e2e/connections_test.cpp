@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -116,7 +117,7 @@ TEST_F(ConnectionsTest, WhoHasNoneGetsInWhileSomebodyHasMany) {
     EXPECT_EQ(late.emplace_back(broker, kFirst + 2 + static_cast<uid_t>(i), 1).connected, 1);
   Client root = broker.connect();
   // What made room ends a moment later.
-  for (int i = 0; i < 2000 && connections_of(root, kFirst) > 2; ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(comes_true([&] { return connections_of(root, kFirst) <= 2; }));
   EXPECT_EQ(connections_of(root, kFirst), 2U) << "he had most";
   EXPECT_EQ(connections_of(root, kFirst + 1), 2U);
   for (uid_t i = 0; i < 4; ++i) EXPECT_EQ(connections_of(root, kFirst + 2 + i), 1U);
@@ -167,7 +168,7 @@ TEST_F(ConnectionsTest, WhoLetsAllHisConnectionsWaitForHoldersGivesThemUpAllTheS
     for (const RegionInfo& region : root.list()) count += region.state == RegionState::live ? 0 : 1;
     return count;
   };
-  for (int i = 0; i < 4000 && draining() < kPerUser; ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(comes_true([&] { return draining() >= kPerUser; }));
   ASSERT_EQ(draining(), kPerUser);
   // With root that is seven of eight.
   std::list<Crowd> late;
@@ -178,8 +179,7 @@ TEST_F(ConnectionsTest, WhoLetsAllHisConnectionsWaitForHoldersGivesThemUpAllTheS
   drains.reset();
   late.clear();
   held.clear();
-  for (int i = 0; i < 4000 && !root.list().empty(); ++i) std::this_thread::sleep_for(5ms);
-  EXPECT_TRUE(root.list().empty()) << "and end with the holders";
+  EXPECT_TRUE(comes_true([&] { return root.list().empty(); })) << "and end with the holders";
 }
 
 }  // namespace

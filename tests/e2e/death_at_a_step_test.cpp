@@ -23,6 +23,7 @@
 
 #include "tests/support/backends.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -72,13 +73,13 @@ class DeathTest : public testing::TestWithParam<Case> {
   void end_keeper() {
     const pid_t keeper = broker_->keeper_pid();
     broker_->kill_keeper();
-    for (int i = 0; i < 2000 && keeper != 0 && broker_->keeper_pid() == keeper; ++i)
-      std::this_thread::sleep_for(1ms);
+    EXPECT_TRUE(comes_true([&] { return keeper == 0 || broker_->keeper_pid() != keeper; }));
   }
 
   /// A client that lets each failure be seen.
   [[nodiscard]] Client connect() const {
     ConnectOptions options;
+    options.deadline = kPatience;
     options.reconnect_within = 0ms;
     return broker_->connect(options);
   }
@@ -100,19 +101,19 @@ class DeathTest : public testing::TestWithParam<Case> {
 
   /// The region of that name, unless it is on its way out or lost.
   static std::optional<RegionInfo> live(Client& client, const std::string& name) {
-    for (int i = 0; i < 4000; ++i) {
-      std::optional<RegionInfo> found;
+    std::optional<RegionInfo> found;
+    EXPECT_TRUE(comes_true([&] {
+      found.reset();
       bool leaving = false;
       for (RegionInfo& region : client.list()) {
         if (region.name != name) continue;
         if (region.state == RegionState::live) found = region;
         leaving = leaving || region.state == RegionState::revoking;
       }
-      if (!leaving) return found;
-      std::this_thread::sleep_for(5ms);
-    }
-    ADD_FAILURE() << name << " is being revoked for ever";
-    return std::nullopt;
+      return !leaving;
+    })) << name
+        << " is being revoked for ever";
+    return found;
   }
   static void revoke_if_there(Client& client, const std::string& name) {
     try {
@@ -138,14 +139,12 @@ class DeathTest : public testing::TestWithParam<Case> {
   static void expect_used(Client& client, std::uint64_t regions) {
     std::uint64_t used = 0;
     std::size_t listed = 0;
-    for (int i = 0; i < 2000; ++i) {
+    EXPECT_TRUE(comes_true([&] {
       used = client.pools().front().used;
       listed = client.list().size();
-      if (used == regions * kSize && listed == regions) return;
-      std::this_thread::sleep_for(5ms);
-    }
-    ADD_FAILURE() << used << " bytes are charged and " << listed << " regions listed, not " << regions
-                  << " of " << kSize;
+      return used == regions * kSize && listed == regions;
+    })) << used
+        << " bytes are charged and " << listed << " regions listed, not " << regions << " of " << kSize;
   }
 
   /// Hands the whole pool out, and looks at every byte of it.
@@ -167,8 +166,8 @@ class DeathTest : public testing::TestWithParam<Case> {
     for (const RegionInfo& region : client.list()) revoke_if_there(client, region.name);
     expect_used(client, 0);
     EXPECT_EQ(scratch_->files(), 0U);
-    for (int i = 0; i < 2000 && held_by_keeper() > held_at_start_; ++i) std::this_thread::sleep_for(5ms);
-    EXPECT_EQ(held_by_keeper(), held_at_start_) << "the keeper holds memory that belongs to nobody";
+    EXPECT_TRUE(comes_true([this] { return held_by_keeper() == held_at_start_; }))
+        << "the keeper holds memory that belongs to nobody";
   }
 
   [[nodiscard]] bool memory_survives() const {

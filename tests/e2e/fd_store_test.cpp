@@ -19,6 +19,7 @@
 
 #include "mapcap/fd.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -125,12 +126,6 @@ class ServiceManager {
   std::thread thread_;
 };
 
-template <typename Condition>
-bool soon(Condition condition) {
-  for (int i = 0; i < 1000 && !condition(); ++i) std::this_thread::sleep_for(5ms);
-  return condition();
-}
-
 class FdStoreTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -141,7 +136,7 @@ class FdStoreTest : public testing::Test {
     const pid_t service =
         manager.start_service({MAPCAPD_PATH, "--policy", place_.directory() + "/policy.toml", "--state",
                                place_.state(), "--socket", place_.socket()});
-    ASSERT_TRUE(soon([&] { return manager.ready(); })) << "no READY=1 came";
+    ASSERT_TRUE(comes_true([&] { return manager.ready(); })) << "no READY=1 came";
     {
       Client client = place_.connect();
       body(client);
@@ -166,7 +161,7 @@ TEST_F(FdStoreTest, RegionsComeBackWithTheirContentsAfterARestartOfTheWholeServi
         [&](Client& client) {
           Mapping mapping(client.create(wanted, Access::read_write));
           std::memcpy(mapping.writable().data(), "kept", 4);
-          ASSERT_TRUE(soon([&] { return manager.stored() == 1; }));
+          ASSERT_TRUE(comes_true([&] { return manager.stored() == 1; }));
         },
         signal);
     serve(
@@ -178,7 +173,8 @@ TEST_F(FdStoreTest, RegionsComeBackWithTheirContentsAfterARestartOfTheWholeServi
           }
           EXPECT_EQ(client.pools().front().used, 65536U);
           client.revoke(wanted.name);
-          EXPECT_TRUE(soon([&] { return manager.stored() == 0; })) << "a revoked region stayed in the store";
+          EXPECT_TRUE(comes_true([&] { return manager.stored() == 0; }))
+              << "a revoked region stayed in the store";
         },
         signal);
   }
@@ -198,15 +194,15 @@ TEST_F(FdStoreTest, WhatTheStoreHasNoPlaceForIsToldOfAndStaysWithTheKeeper) {
           Mapping mapping(client.create(wanted, Access::read_write));
           *mapping.writable_at<int>(0) = i + 1;
         }
-        EXPECT_TRUE(soon([&] { return manager.stored() == 2; }));
+        EXPECT_TRUE(comes_true([&] { return manager.stored() == 2; }));
         client.revoke("root/0");
-        EXPECT_TRUE(soon([&] { return manager.stored() == 1; }));
+        EXPECT_TRUE(comes_true([&] { return manager.stored() == 1; }));
         RegionSpec wanted;
         wanted.name = "root/again";
         wanted.size = 4096;
         wanted.lifetime = Lifetime::persistent();
         client.create(wanted);
-        EXPECT_TRUE(soon([&] { return manager.stored() == 2; })) << "the place that became free";
+        EXPECT_TRUE(comes_true([&] { return manager.stored() == 2; })) << "the place that became free";
       },
       SIGKILL);
   ::unsetenv("FDSTORE");

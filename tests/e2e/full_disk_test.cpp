@@ -14,6 +14,7 @@
 #include <set>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -176,11 +177,10 @@ TEST_F(FullDiskTest, APoolOfFilesOnAFullFilesystemRefusesCreatesAndGoesOn) {
   acknowledged.erase(name_of(0));
   // Its blocks are given back in the background.
   std::optional<Error> again = refusal;
-  for (int i = 0; i < 500 && again; ++i) {
-    ::usleep(10000);
+  ASSERT_TRUE(comes_true([&] {
     again = refused(client, "root/next", "files", kSize);
-  }
-  ASSERT_FALSE(again) << again->what();
+    return !again;
+  })) << again->what();
   acknowledged.insert("root/next");
   broker.kill_broker();
   broker.start();

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -57,9 +58,7 @@ class Worker {
         number_(number),
         random_(static_cast<unsigned>(number)) {
     ConnectOptions options;
-    options.deadline = 15s;
-    options.reconnect_within = 15s;
-    options.wait_for_broker = 15s;
+    options.deadline = options.reconnect_within = options.wait_for_broker = kPatience;
     client_.emplace(broker.connect(options));
   }
 
@@ -138,7 +137,8 @@ class Worker {
   }
 
   void open(const std::string& name) {
-    for (int attempt = 0;; ++attempt) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
       try {
         const Mapping mapping(client_->open(name, Access::read_only));
         (void)*mapping.at<std::uint64_t>(0);
@@ -147,7 +147,7 @@ class Worker {
         if (error.code() == ErrorCode::lost) return;
         // While a keeper is being replaced no grant can be issued: the broker says so, and is asked again.
         const bool passing = error.code() == ErrorCode::unavailable || error.code() == ErrorCode::timed_out;
-        if (!passing || attempt == 200) throw;
+        if (!passing || std::chrono::steady_clock::now() > until) throw;
         std::this_thread::sleep_for(10ms);
       }
     }
@@ -200,16 +200,28 @@ class KillTest : public testing::TestWithParam<Plan> {
     }
   }
 
-  bool rest(std::chrono::milliseconds within) {
+  bool rest() {
     for (Books& books : shared_->books) books.at_rest = false;
     shared_->phase = Phase::resting;
-    for (auto waited = 0ms; waited < within; waited += 2ms) {
+    return comes_true([this] {
       bool all = true;
       for (const Books& books : shared_->books) all = all && (books.at_rest || books.failures > 0);
-      if (all) return true;
-      std::this_thread::sleep_for(2ms);
-    }
-    return false;
+      return all;
+    });
+  }
+
+  /// Returns when every client has done something since it was called, or failed.
+  bool everybody_works() {
+    std::array<int, kClients> before{};
+    for (std::size_t i = 0; i < before.size(); ++i) before.at(i) = shared_->books.at(i).operations;
+    return comes_true([&] {
+      bool all = true;
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        const Books& books = shared_->books.at(i);
+        all = all && (books.operations > before.at(i) || books.failures > 0);
+      }
+      return all;
+    });
   }
 
   void expect_nobody_failed() const {
@@ -222,7 +234,7 @@ class KillTest : public testing::TestWithParam<Plan> {
     std::map<std::string, RegionInfo> live;
     std::uint64_t charged = 0;
     std::uint64_t held = 0;
-    for (int settling = 0;; ++settling) {
+    (void)comes_true([&] {
       live.clear();
       charged = held = 0;
       const std::uint64_t used_before = client.pools().front().used;
@@ -233,9 +245,8 @@ class KillTest : public testing::TestWithParam<Plan> {
       }
       charged = client.pools().front().used;
       // Reclaim may end a charge between the two questions.
-      if ((charged == held && used_before == charged) || settling == 100) break;
-      std::this_thread::sleep_for(5ms);
-    }
+      return charged == held && used_before == charged;
+    });
     EXPECT_EQ(charged, held) << "the pool's charge is not the sum of its regions'";
     for (int number = 0; number < kClients; ++number) {
       for (int slot = 0; slot < kSlots; ++slot) {
@@ -263,14 +274,11 @@ TEST_P(KillTest, WhatWasAcknowledgedIsThereAndNothingElse) {
   BrokerProcess broker(open_policy(), plan.state_parent);
   broker.start();
   start_workers(broker);
-  for (const Books& books : shared_->books) {
-    for (int i = 0; i < 4000 && books.operations == 0 && books.failures == 0; ++i)
-      std::this_thread::sleep_for(5ms);
-  }
-  expect_nobody_failed();
   std::mt19937 random(7);  // Fixed: the moments differ anyway with the machine's speed.
   bool memory_survived = true;
   for (int round = 0; round < plan.rounds; ++round) {
+    ASSERT_TRUE(everybody_works()) << "a client did nothing before round " << round;
+    expect_nobody_failed();
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 40000));
     const pid_t keeper = broker.keeper_pid();
     if (plan.victim == Victim::broker) broker.kill_broker();
@@ -279,12 +287,13 @@ TEST_P(KillTest, WhatWasAcknowledgedIsThereAndNothingElse) {
     if (plan.victim != Victim::keeper) {
       broker.start();
     } else {
-      for (int i = 0; i < 1000 && (broker.keeper_pid() == 0 || broker.keeper_pid() == keeper); ++i) {
-        std::this_thread::sleep_for(5ms);
-      }
+      EXPECT_TRUE(comes_true([&] {
+        const pid_t now = broker.keeper_pid();
+        return now != 0 && now != keeper;
+      }));
     }
     if (plan.victim == Victim::both) memory_survived = false;
-    ASSERT_TRUE(rest(20s)) << "a client hung in round " << round << ": " << broker.log();
+    ASSERT_TRUE(rest()) << "a client hung in round " << round << ": " << broker.log();
     expect_nobody_failed();
     expect_books_match(broker, memory_survived);
     ASSERT_TRUE(stuck_processes().empty()) << "a process is stuck in the kernel";
@@ -301,7 +310,7 @@ TEST_P(KillTest, WhatWasAcknowledgedIsThereAndNothingElse) {
   workers_.clear();
   for (const Books& books : shared_->books) operations += books.operations;
   RecordProperty("operations", operations);
-  EXPECT_GT(operations, plan.rounds * kClients) << "the clients hardly did anything: the test shows nothing";
+  EXPECT_GE(operations, plan.rounds * kClients) << "the clients hardly did anything: the test shows nothing";
 }
 
 #ifdef MAPCAP_SANITIZED  // Ten times slower, and the plain build runs the whole number.

@@ -13,6 +13,7 @@
 
 #include "tests/support/backends.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -201,8 +202,7 @@ TEST_F(MissingBackingTest, ItsTimeRunsOutMeanwhile) {
   broker_.connect().create(wanted);
   restart_without(scratch_.directory());
   Client client = broker_.connect();
-  for (int i = 0; i < 1000 && client.list().size() != 1; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(comes_true([&] { return client.list().size() == 1; }));
   EXPECT_THAT(client.list(), testing::ElementsAre(testing::Field(&RegionInfo::name, kName)));
 }
 

@@ -14,6 +14,7 @@
 
 #include "tests/support/broker_process.h"
 #include "tests/support/hidden_fuse.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -61,7 +62,7 @@ class User {
   User(const User&) = delete;
   User& operator=(const User&) = delete;
 
-  /// True when it says so within a minute.
+  /// True when it says so.
   [[nodiscard]] bool says_ready() const { return answer() == 'r'; }
   [[nodiscard]] bool finds_every_byte() const {
     return ::write(socket_.get(), "c", 1) == 1 && answer() == 'k';
@@ -71,7 +72,7 @@ class User {
   [[nodiscard]] char answer() const {
     pollfd readable{socket_.get(), POLLIN, 0};
     char byte = 0;
-    if (::poll(&readable, 1, 60'000) != 1 || ::read(socket_.get(), &byte, 1) != 1) return 0;
+    if (::poll(&readable, 1, kPatienceMs) != 1 || ::read(socket_.get(), &byte, 1) != 1) return 0;
     return byte;
   }
 
@@ -81,7 +82,7 @@ class User {
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
     ConnectOptions options;
-    options.deadline = 60s;
+    options.deadline = kPatience;
     Client client = broker.connect(options);
     std::deque<Mapping> mappings;
     for (int i = 0; i < regions; ++i) {
@@ -145,11 +146,7 @@ class NoLoss : public testing::TestWithParam<Plan> {
 
   /// The keeper has everything: from here on the broker may die. Its descriptors tell.
   static bool everything_is_held(const BrokerProcess& broker, std::uint64_t regions) {
-    for (auto waited = 0ms; waited < 60s; waited += 10ms) {
-      if (memory_of(broker.keeper_pid()) == regions) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return false;
+    return comes_true([&] { return memory_of(broker.keeper_pid()) == regions; });
   }
   static std::uint64_t memory_of(pid_t keeper) {
     std::error_code failed;
@@ -166,11 +163,10 @@ class NoLoss : public testing::TestWithParam<Plan> {
   static void kill_keeper_and_wait(const BrokerProcess& broker, std::uint64_t regions) {
     const pid_t before = broker.keeper_pid();
     ::kill(before, SIGKILL);
-    for (auto waited = 0ms; waited < 60s; waited += 10ms) {
+    EXPECT_TRUE(comes_true([&] {
       const pid_t now = broker.keeper_pid();
-      if (now != 0 && now != before) break;
-      std::this_thread::sleep_for(10ms);
-    }
+      return now != 0 && now != before;
+    }));
     EXPECT_TRUE(everything_is_held(broker, regions));
   }
 
@@ -207,19 +203,19 @@ TEST_P(NoLoss, DeathsOneAfterAnotherStopsAndStartsLeaveEverythingWhereItIs) {
 
   kill_keeper_and_wait(broker, count);
   broker.kill_broker();
-  broker.start(60s);
+  broker.start();
   expect_nothing_lost(broker, users, count, "the death of the keeper, then of the broker");
 
   broker.kill_broker();
-  broker.start(60s);
+  broker.start();
   kill_keeper_and_wait(broker, count);
   broker.kill_broker();
-  broker.start(60s);
+  broker.start();
   expect_nothing_lost(broker, users, count,
                       "the death of the broker, then of the keeper, then of the broker");
 
   EXPECT_EQ(broker.terminate(), 0);
-  broker.start(60s);
+  broker.start();
   expect_nothing_lost(broker, users, count, "SIGTERM");
   EXPECT_NE(broker.log().find("stays with the keeper"), std::string::npos);
 
@@ -229,12 +225,12 @@ TEST_P(NoLoss, DeathsOneAfterAnotherStopsAndStartsLeaveEverythingWhereItIs) {
     if (kind.needs_fuse) {
       EXPECT_FALSE(broker.start_if_it_lives()) << "it cannot confine without FUSE";
     } else {
-      broker.start(60s);
+      broker.start();
       expect_nothing_lost(broker, users, count, "a start without FUSE");
       broker.kill_broker();
     }
   }
-  broker.start(60s);
+  broker.start();
   expect_nothing_lost(broker, users, count, "FUSE that was missing for a while");
   EXPECT_EQ(broker.log().find("lost, since"), std::string::npos) << broker.log();
 
@@ -246,18 +242,15 @@ TEST_P(NoLoss, DeathsOneAfterAnotherStopsAndStartsLeaveEverythingWhereItIs) {
   EXPECT_GE(std::chrono::steady_clock::now() - asked, 1s) << "somebody holds it";
   EXPECT_EQ(client.pools().front().used, count * kPage) << "whoever holds a cut region is still charged";
   users.clear();
-  for (auto waited = 0ms; waited < 60s && client.pools().front().used == count * kPage; waited += 10ms)
-    std::this_thread::sleep_for(10ms);
+  EXPECT_TRUE(comes_true([&] { return client.pools().front().used != count * kPage; }));
   EXPECT_EQ(client.pools().front().used, (count - 1) * kPage) << "the last holder is gone";
 
   const CommandResult revoked = mapcap(broker, {"revoke", "**", "--yes"});
   EXPECT_EQ(revoked.status, count > 1 ? 0 : 1) << revoked.err;
-  for (auto waited = 0ms; waited < 60s && client.pools().front().regions != 0; waited += 10ms)
-    std::this_thread::sleep_for(10ms);
+  EXPECT_TRUE(comes_true([&] { return client.pools().front().regions == 0; }));
   EXPECT_EQ(broker.terminate(), 0);
-  for (auto waited = 0ms; waited < 20s && broker.keeper_pid() != 0; waited += 10ms)
-    std::this_thread::sleep_for(10ms);
-  EXPECT_EQ(broker.keeper_pid(), 0) << "a keeper that has nothing to keep ends with the broker";
+  EXPECT_TRUE(comes_true([&] { return broker.keeper_pid() == 0; }))
+      << "a keeper that has nothing to keep ends with the broker";
 }
 
 TEST(LostRegions, AreToldInOneLineAndRevokedByAGlob) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -97,11 +98,10 @@ TEST_F(OutsideLimitsTest, OpenFilesRunOutForRegionsBeforeTheyDoForConnections) {
               }
               others.front().revoke("root/0");
               std::optional<Error> again = refused;
-              for (int tries = 0; tries < 2000 && again; ++tries) {
+              EXPECT_TRUE(comes_true([&] {
                 again = refusal([&] { client.create(spec("root/next")); });
-                if (again) std::this_thread::sleep_for(10ms);
-              }
-              EXPECT_FALSE(again) << again->what();
+                return !again;
+              })) << again->what();
               broker.kill_broker();
               broker.start();
               EXPECT_EQ(client.list().size(), made);
@@ -124,8 +124,7 @@ class PidsGroup {
     }
   }
   ~PidsGroup() {
-    for (int tries = 0; tries < 1000 && !path_.empty() && ::rmdir(path_.c_str()) != 0; ++tries)
-      std::this_thread::sleep_for(10ms);
+    (void)comes_true([this] { return path_.empty() || ::rmdir(path_.c_str()) == 0; });
   }
   PidsGroup(const PidsGroup&) = delete;
   PidsGroup& operator=(const PidsGroup&) = delete;
@@ -164,12 +163,10 @@ TEST_F(OutsideLimitsTest, WithoutAProcessLeftTheDeadKeeperIsReplacedAsSoonAsTher
   EXPECT_EQ(client.list().size(), refused ? 1U : 2U) << "the broker goes on";
   group.limit("max");
   pid_t now = 0;
-  for (int tries = 0; tries < 2000 && (now == 0 || now == first); ++tries) {
+  EXPECT_TRUE(comes_true([&] {
     now = broker.keeper_pid();
-    std::this_thread::sleep_for(10ms);
-  }
-  EXPECT_NE(now, 0);
-  EXPECT_NE(now, first);
+    return now != 0 && now != first;
+  }));
   client.create(spec("root/afterwards"));
   broker.kill_broker();
   broker.start();

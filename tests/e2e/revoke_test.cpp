@@ -23,6 +23,7 @@
 #include <thread>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -162,13 +163,15 @@ TEST_P(RevokeTest, NoByteIsSeenOrStoredOnceRevokeHasReturned) {
   for (int number = 0; number < kHolders; ++number)
     start_holder(number, kKinds.at(static_cast<std::size_t>(number)));
   for (const Holder& holder : shared_->holders) {
-    for (int i = 0; i < 2000 && !(holder.ready && holder.touches > 0); ++i) std::this_thread::sleep_for(5ms);
-    ASSERT_GT(holder.touches, 0U) << "a holder never got to its mapping";
+    ASSERT_TRUE(comes_true([&] { return holder.ready && holder.touches > 0; }))
+        << "a holder never got to its mapping";
   }
 
   client.revoke("root/big", {});
   shared_->revoked = true;
-  std::this_thread::sleep_for(500ms);
+  for (const Holder& holder : shared_->holders)
+    EXPECT_TRUE(comes_true([&] { return holder.faulted || holder.after > 0; })) << "a holder does nothing";
+  std::this_thread::sleep_for(500ms);  // And more of that.
   shared_->stop = true;
   for (const pid_t child : children_) {
     int status = 0;

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -73,11 +74,10 @@ TEST_F(SandboxTest, WithoutTheRightToPrecedenceAKeeperIsReplacedAllTheSame) {
     client.create(wanted);
     const pid_t first = broker.keeper_pid();
     broker.kill_keeper();
-    for (int tries = 0; tries < 2000; ++tries) {
+    (void)comes_true([&] {
       const pid_t now = broker.keeper_pid();
-      if (now != 0 && now != first) break;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+      return now != 0 && now != first;
+    });
     wanted.name = "root/after";
     client.create(wanted, Access::read_write);
     return 0;
@@ -152,14 +152,12 @@ TEST_F(SandboxTest, AKeeperThatABrokerForksAfterAdoptingOneHasTheSamePriority) {
   ASSERT_EQ(broker.keeper_pid(), first);
   broker.kill_keeper();
   pid_t second = 0;
-  for (int i = 0; i < 2000 && (second == 0 || second == first); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(comes_true([&] {
     second = broker.keeper_pid();
-  }
-  ASSERT_NE(second, first);
+    return second != 0 && second != first;
+  }));
   // It takes its priority a moment after its name.
-  for (int i = 0; i < 400 && ::getpriority(PRIO_PROCESS, static_cast<id_t>(second)) == 0; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  (void)comes_true([&] { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(second)) != 0; });
   EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(second)), priority);
 }
 

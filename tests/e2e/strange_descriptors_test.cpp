@@ -31,6 +31,8 @@
 #include "schema/codec.h"
 #include "tests/support/attackers.h"
 #include "tests/support/broker_process.h"
+#include "tests/support/busy_machine.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
@@ -98,11 +100,11 @@ class RawPeer {
     schema::ReplyBody body;
     Fd fd;
   };
-  /// Nothing when the broker ended the connection, or says nothing for 20 s.
+  /// Nothing when the broker ended the connection, or says nothing.
   std::optional<Heard> ask(const schema::RequestBody& body, BorrowedFd rider = {}) {
     send(schema::encode(Request{++last_, body}), rider);
     pollfd waiting{socket_.get(), POLLIN, 0};
-    if (::poll(&waiting, 1, 20'000) != 1) return std::nullopt;
+    if (::poll(&waiting, 1, kPatienceMs) != 1) return std::nullopt;
     auto received = schema::receive(socket_.borrow(), schema::kMaxPacket, 1);
     if (!received || !std::holds_alternative<schema::Incoming>(received.value())) return std::nullopt;
     auto& packet = std::get<schema::Incoming>(received.value());
@@ -195,14 +197,14 @@ class StrangeDescriptorsTest : public testing::TestWithParam<bool> {
   static constexpr std::chrono::seconds kSoon{kLingerSeconds / 2};
 
   void expect_requests_go_on() {
-    const auto began = std::chrono::steady_clock::now();
+    const FairStopwatch stopwatch;
     Client client = broker.connect();
     for (int round = 0; round < 100; ++round) client.list();
     const int file = ::memfd_create("passed", MFD_CLOEXEC);
     ASSERT_EQ(::ftruncate(file, 4096), 0);
     EXPECT_EQ(client.clone(file, Access::read_only).size(), 4096U);
     ::close(file);
-    EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon) << "somebody waited for a stranger's socket";
+    EXPECT_LT(stopwatch.took(), kSoon) << "somebody waited for a stranger's socket";
   }
 
   /// A plain user sends two passengers that way, and lets go of them before the broker sees them.
@@ -230,7 +232,7 @@ class StrangeDescriptorsTest : public testing::TestWithParam<bool> {
     const auto await = [&] {
       pollfd heard{news[0], POLLIN, 0};
       char byte = 0;
-      return ::poll(&heard, 1, 60'000) == 1 && ::read(news[0], &byte, 1) == 1;
+      return ::poll(&heard, 1, kPatienceMs) == 1 && ::read(news[0], &byte, 1) == 1;
     };
     EXPECT_TRUE(await()) << "nothing was prepared";
     broker.signal(SIGSTOP);
@@ -259,9 +261,9 @@ TEST_P(StrangeDescriptorsTest, ABrokerThatStopsWaitsForNoPassenger) {
   const std::vector<Way> all = ways();
   const auto attacker = attack(all.front());
   const auto to_port = attack(all.back());
-  const auto began = std::chrono::steady_clock::now();
+  const FairStopwatch stopwatch;
   EXPECT_EQ(broker.terminate(), 0);
-  EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon);
+  EXPECT_LT(stopwatch.took(), kSoon);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, StrangeDescriptorsTest, testing::Bool(),
@@ -327,13 +329,10 @@ TEST_F(ExaminerTest, ItEndsWithItsBroker) {
   const pid_t serving = examiner();
   ASSERT_GT(serving, 0);
   broker.kill_broker();
-  bool gone = false;
-  for (int i = 0; i < 4000 && !gone; ++i) {
-    gone = ::kill(serving, 0) != 0 ||
+  EXPECT_TRUE(comes_true([&] {
+    return ::kill(serving, 0) != 0 ||
            status_of("/proc/" + std::to_string(serving)).find("State:\tZ") != std::string::npos;
-    std::this_thread::sleep_for(5ms);
-  }
-  EXPECT_TRUE(gone);
+  }));
 }
 
 TEST_F(ExaminerTest, PortsThatOthersKeepLeaveSomeForRoot) {
@@ -360,7 +359,7 @@ TEST_F(ExaminerTest, PortsThatOthersKeepLeaveSomeForRoot) {
   for (std::size_t i = 0; i < hoarders.size(); ++i) {
     pollfd ready{ends[0], POLLIN, 0};
     char byte = 0;
-    ASSERT_EQ(::poll(&ready, 1, 60'000), 1);
+    ASSERT_EQ(::poll(&ready, 1, kPatienceMs), 1);
     ASSERT_EQ(::read(ends[0], &byte, 1), 1);
   }
   EXPECT_EQ(as_user(64020,

@@ -1,4 +1,5 @@
 #include "tests/support/broker_process.h"
+#include "tests/support/patience.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -86,10 +87,10 @@ BrokerProcess::BrokerProcess(std::string policy, const std::string& parent) : po
 
 BrokerProcess::~BrokerProcess() {
   if (broker_ > 0) kill_broker();
-  for (int round = 0; round < 100 && keeper_pid() != 0; ++round) {
+  (void)comes_true([this] {
     kill_keeper();
-    std::this_thread::sleep_for(5ms);
-  }
+    return keeper_pid() == 0;
+  });
   std::error_code ignored;
   std::filesystem::remove_all(directory_, ignored);
 }
@@ -99,30 +100,26 @@ void BrokerProcess::set_policy(const std::string& text) const {
   ::chmod((directory_ + "/policy.toml").c_str(), 0644);
 }
 
-void BrokerProcess::start(std::chrono::seconds within) {
-  const Start started = launch(within);
+void BrokerProcess::start() {
+  const Start started = launch();
   if (started == Start::ended) ADD_FAILURE() << "mapcapd ended at start: " << log();
   if (started == Start::silent) ADD_FAILURE() << "mapcapd does not answer: " << log();
 }
 
 bool BrokerProcess::start_if_it_lives() {
-  const Start started = launch(20s);
+  const Start started = launch();
   if (started == Start::silent) ADD_FAILURE() << "mapcapd does not answer: " << log();
   return started == Start::serves;
 }
 
 bool BrokerProcess::await_end() {
-  for (auto waited = 0ms; waited < 20s; waited += 2ms) {
-    if (broker_ <= 0 || ::waitpid(broker_, nullptr, WNOHANG) == broker_) {
-      broker_ = 0;
-      return true;
-    }
-    std::this_thread::sleep_for(2ms);
-  }
-  return false;
+  if (broker_ <= 0) return true;
+  if (!comes_true([this] { return ::waitpid(broker_, nullptr, WNOHANG) == broker_; })) return false;
+  broker_ = 0;
+  return true;
 }
 
-BrokerProcess::Start BrokerProcess::launch(std::chrono::seconds within) {
+BrokerProcess::Start BrokerProcess::launch() {
   std::vector<std::string> arguments{program_.empty() ? MAPCAPD_PATH : program_,
                                      "--policy",
                                      directory_ + "/policy.toml",
@@ -141,7 +138,7 @@ BrokerProcess::Start BrokerProcess::launch(std::chrono::seconds within) {
     ::_exit(127);
   }
   ::close(log);
-  const auto until = std::chrono::steady_clock::now() + within;
+  const auto until = std::chrono::steady_clock::now() + kPatience;
   while (std::chrono::steady_clock::now() < until) {
     try {
       ConnectOptions options;
@@ -176,10 +173,10 @@ void BrokerProcess::kill_keeper() {
 
 void BrokerProcess::kill_both() {
   kill_broker();
-  for (int i = 0; i < 1000 && keeper_pid() != 0; ++i) {
+  EXPECT_TRUE(comes_true([this] {
     kill_keeper();
-    std::this_thread::sleep_for(5ms);
-  }
+    return keeper_pid() == 0;
+  }));
 }
 
 int BrokerProcess::terminate() {
@@ -212,6 +209,12 @@ pid_t BrokerProcess::keeper_pid() const {
 
 std::string BrokerProcess::log() const {
   return read_all(directory_ + "/log");
+}
+
+ConnectOptions BrokerProcess::patient() {
+  ConnectOptions options;
+  options.deadline = options.reconnect_within = kPatience;
+  return options;
 }
 
 Client BrokerProcess::connect(ConnectOptions options) const {
@@ -280,12 +283,11 @@ std::vector<pid_t> stuck_processes() {
     const bool ours = command.find("mapcap") != std::string::npos;
     if (ours && in_uninterruptible_sleep(pid)) suspects.push_back(pid);
   });
-  // Anybody may sleep so for the moment that a page takes to be written; stuck is who still does two seconds
-  // later.
-  for (auto waited = 0ms; waited < 2s && !suspects.empty(); waited += 50ms) {
-    std::this_thread::sleep_for(50ms);
+  // Anybody may sleep so for the moment that a page takes to be written; stuck is who does for ever.
+  (void)comes_true([&] {
     std::erase_if(suspects, [&](pid_t pid) { return !in_uninterruptible_sleep(pid); });
-  }
+    return suspects.empty();
+  });
   return suspects;
 }
 

@@ -4,7 +4,6 @@
 #include <mapcap/mapcap.h>
 #include <sys/types.h>
 
-#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -26,11 +25,11 @@ class BrokerProcess {
   BrokerProcess(const BrokerProcess&) = delete;
   BrokerProcess& operator=(const BrokerProcess&) = delete;
 
-  /// Starts the broker and waits until it answers. Fails the test when it does not in time.
-  void start(std::chrono::seconds within = std::chrono::seconds(20));
+  /// Starts the broker and waits until it answers. Fails the test when it does not.
+  void start();
   /// The same for a broker that may end on its way: false when it did.
   bool start_if_it_lives();
-  /// Waits until the broker has ended by itself, and reaps it. False when it still lives after 20 s.
+  /// Waits until the broker has ended by itself, and reaps it. False when it does not.
   bool await_end();
   /// kill -9, and reaps.
   void kill_broker();
@@ -55,12 +54,13 @@ class BrokerProcess {
   /// Extra environment for the next start: "NAME=value".
   void set_environment(std::vector<std::string> environment) { environment_ = std::move(environment); }
 
-  /// A client with short deadlines that reconnects.
-  [[nodiscard]] Client connect(ConnectOptions options = {}) const;
+  /// A client that reconnects, and waits as long as the test does.
+  [[nodiscard]] Client connect(ConnectOptions options = patient()) const;
+  static ConnectOptions patient();
 
  private:
   enum class Start { serves, ended, silent };
-  Start launch(std::chrono::seconds within);
+  Start launch();
 
   std::string directory_;
   std::string state_;
@@ -85,7 +85,7 @@ CommandResult mapcap(const BrokerProcess& broker, std::vector<std::string> argum
 CommandResult run_command(const std::vector<std::string>& command,
                           const std::vector<std::string>& environment = {}, uid_t uid = 0);
 
-/// Processes of this project that stay in uninterruptible sleep for two seconds.
+/// Processes of this project that stay in uninterruptible sleep.
 std::vector<pid_t> stuck_processes();
 
 }  // namespace mapcap::test

@@ -27,9 +27,9 @@ class FairStopwatch {
     return all > waits ? all - waits : Clock::duration::zero();
   }
 
-  /// Sleeps until that has passed so; on a machine that is never idle, for fifty times as long and no more.
+  /// Sleeps until that has passed so; on a machine that is never idle, for ten times as long and no more.
   void pass(Clock::duration span) const {
-    for (const auto most = began_ + 50 * span; took() < span && Clock::now() < most;)
+    for (const auto most = began_ + 10 * span; took() < span && Clock::now() < most;)
       std::this_thread::sleep_for(span / 20);
   }
 
