@@ -68,7 +68,7 @@ Task<bool> Session::answer_next() {
   if (!ready) co_return false;
   // From here on the loop works for this user: receiving and refusing nonsense costs time too.
   busy_ = true;
-  FairGate::Turn turn = co_await parts_.gate.turn(account_);
+  FairGate::Turn turn = co_await parts_.gate.turn(account_, id_);
   if (closed_) co_return false;
   if (!greeting_.done) subject_.look_again();
   auto received = socket_.receive(schema::kMaxRequest);

@@ -20,6 +20,19 @@ Ration::Time FairGate::rest(uid_t uid) {
   return ration_.rest(uid, loop_.time().now());
 }
 
+bool FairGate::take_at_once(uid_t uid, std::uint64_t connection) {
+  if (asked_last_.size() >= kMostRemembered) asked_last_.clear();
+  const auto [last, first] = asked_last_.try_emplace(uid, connection);
+  const bool looked_since = !first && last->second == connection;
+  last->second = connection;
+  if (!looked_since || !line_.empty() || rest(uid) > Ration::Time::zero()) return false;
+  User& user = users_[uid];
+  // With somebody's waiting or aside the line is his too.
+  if (user.in_line || !user.waiting.empty() || user.running > 0) return false;
+  ++user.running;
+  return true;
+}
+
 void FairGate::enqueue(uid_t uid, std::coroutine_handle<> waiting) {
   User& user = users_[uid];
   user.waiting.emplace_back(loop_, waiting, uid);

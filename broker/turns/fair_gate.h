@@ -6,6 +6,9 @@
 //
 //     wait <= (active users) * (time of one request), independent of how much anybody has queued.
 //
+// Where nobody stands in line, a turn begins at once, without a way through the loop: at most one for each user and look
+// at the sockets, so that one of each user's requests more may come first, whatever he has open.
+//
 // A user who had more than its ration of the loop's time (ration.h) stands aside until it has made up for it.
 #pragma once
 
@@ -13,6 +16,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <unordered_map>
 #include <utility>
@@ -54,16 +58,18 @@ class FairGate {
   /// How long nothing more should be done for this user.
   [[nodiscard]] Ration::Time rest(uid_t uid);
 
-  /// co_await gate.turn(uid)
-  auto turn(uid_t uid) {
+  /// co_await gate.turn(uid, connection). `connection`: the one whose request it is; between two requests the loop has
+  /// looked at all others.
+  auto turn(uid_t uid, std::uint64_t connection) {
     struct Awaiter {
       FairGate& gate;
       uid_t uid;
-      [[nodiscard]] bool await_ready() const noexcept { return false; }
+      std::uint64_t connection;
+      [[nodiscard]] bool await_ready() const { return gate.take_at_once(uid, connection); }
       void await_suspend(std::coroutine_handle<> waiting) { gate.enqueue(uid, waiting); }
       Turn await_resume() { return Turn(gate, uid); }
     };
-    return Awaiter{*this, uid};
+    return Awaiter{*this, uid, connection};
   }
 
  private:
@@ -74,6 +80,9 @@ class FairGate {
     Loop::Timer aside;
   };
 
+  static constexpr std::size_t kMostRemembered = 4096;
+
+  bool take_at_once(uid_t uid, std::uint64_t connection);
   void enqueue(uid_t uid, std::coroutine_handle<> waiting);
   void end(uid_t uid);
   void stand_in_line(uid_t uid, User& user);
@@ -84,6 +93,9 @@ class FairGate {
   Loop& loop_;
   std::unordered_map<uid_t, User> users_;
   std::deque<uid_t> line_;
+  /// Which of his connections last asked for a turn. When the same one asks again, the loop has looked at the sockets in
+  /// between; when another one does, it may be of the same look.
+  std::unordered_map<uid_t, std::uint64_t> asked_last_;
   Ration ration_;
   bool scheduled_ = false;
 };

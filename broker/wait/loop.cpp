@@ -45,6 +45,7 @@ struct Loop::Timer::State {
 // The time's one alarm carries all timers.
 struct Loop::Implementation {
   TimeSource& time;
+  Meter& meter;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
   SignalSet signals{context};
@@ -53,7 +54,7 @@ struct Loop::Implementation {
   std::shared_ptr<TimerQueue> due = std::make_shared<TimerQueue>();
   Descriptor alarm{context};
 
-  explicit Implementation(TimeSource& source) : time(source) {
+  Implementation(TimeSource& source, Meter& its_meter) : time(source), meter(its_meter) {
     alarm.assign(time.alarm().get());
     watch_alarm();
   }
@@ -64,6 +65,7 @@ struct Loop::Implementation {
   void watch_alarm() {
     alarm.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failed) {
       if (failed) return;
+      meter.nobodys();
       std::uint64_t expirations = 0;
       [[maybe_unused]] ssize_t drained = ::read(alarm.native_handle(), &expirations, sizeof expirations);
       fire();
@@ -99,6 +101,7 @@ struct Loop::Implementation {
   void wait_signals() {
     signals.async_wait([this](const boost::system::error_code& failed, int number) {
       if (failed) return;
+      meter.nobodys();
       on_signal(number);
       wait_signals();
     });
@@ -106,7 +109,7 @@ struct Loop::Implementation {
 };
 
 Loop::Loop(TimeSource& time)
-    : time_(time), meter_(time), implementation_(std::make_unique<Implementation>(time)) {}
+    : time_(time), meter_(time), implementation_(std::make_unique<Implementation>(time, meter_)) {}
 Loop::~Loop() = default;
 
 void Loop::run() {
@@ -125,7 +128,10 @@ void Loop::run_ready() {
   } while (ran > 0);
 }
 void Loop::post(std::function<void()> work) {
-  asio::post(implementation_->context, std::move(work));
+  asio::post(implementation_->context, [this, work = std::move(work)] {
+    meter_.nobodys();
+    work();
+  });
 }
 
 void Loop::post(Waiter waiter) {

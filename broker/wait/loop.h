@@ -142,8 +142,11 @@ class Waiter {
       : loop_(&loop), waiting_(waiting), account_(account) {}
 
   void resume() const {
-    const Meter::Scope scope(loop_->meter(), account_);
+    Meter& meter = loop_->meter();
+    if (!account_) meter.nobodys();
+    const Meter::Account before = meter.turn_to(account_);
     waiting_.resume();
+    meter.pause(before);
   }
 
  private:

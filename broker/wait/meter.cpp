@@ -4,11 +4,12 @@ namespace mapcap::broker {
 
 Meter::Account Meter::turn_to(Account account) {
   if (account == account_) return account;
-  if (charge_) {
+  if (charge_ && !(followed_ && !account_)) {
     const Time now = time_.worked();
     if (account_) charge_(*account_, now - since_);
     since_ = now;
   }
+  followed_ = false;
   return std::exchange(account_, account);
 }
 

@@ -40,6 +40,18 @@ class Meter {
   /// Charges what was worked so far for whoever it is for, and says how long he is to rest.
   Time settle();
 
+  /// The loop does something that is nobody's: its cost is not the next one's. What the loop itself takes to find the
+  /// next work, on the other hand, is: measuring it would cost as much again.
+  void nobodys() { followed_ = false; }
+  /// What was done for an account ends, and nothing but the loop's own steps follows.
+  void pause(Account before) {
+    turn_to(before);
+    followed_ = !before;
+  }
+
+  /// Work is for `account` from now on. Returns for whom it was before.
+  Account turn_to(Account account);
+
   /// Until it ends, work is for `account`; then again for whom it was before. Not across a co_await: what
   /// runs meanwhile would be charged too.
   class [[nodiscard]] Scope {
@@ -55,14 +67,12 @@ class Meter {
   };
 
  private:
-  /// Returns for whom it was before.
-  Account turn_to(Account account);
-
   const TimeSource& time_;
   std::function<void(uid_t, Time)> charge_;
   std::function<Time(uid_t)> rest_;
   Account account_;
-  Time since_{0};  ///< What was worked when it became this account's.
+  Time since_{0};          ///< What was worked when it became this account's.
+  bool followed_ = false;  ///< Since then only the loop itself has worked.
 };
 
 }  // namespace mapcap::broker

@@ -251,8 +251,8 @@ class FairGateTest : public testing::Test {
   /// Of the loop, in which nobody else is served: a request's own time, and the rests between.
   static constexpr auto kRequest = Ration::kBurst / 10;
 
-  Task<void> request(uid_t uid) {
-    FairGate::Turn turn = co_await gate.turn(uid);
+  Task<void> request(uid_t uid, std::uint64_t connection) {
+    FairGate::Turn turn = co_await gate.turn(uid, connection);
     served.push_back(uid);
     harness.time.work(kRequest);
     co_await harness.loop.yield();
@@ -260,12 +260,35 @@ class FairGateTest : public testing::Test {
 };
 
 TEST_F(FairGateTest, AFloodersQueueDelaysAnotherUserByOneRequestOnly) {
-  for (int i = 0; i < 1000; ++i) spawn(request(1));
-  spawn(request(2));
+  for (int i = 0; i < 1000; ++i) spawn(request(1, static_cast<std::uint64_t>(i)));
+  spawn(request(2, 5000));
   harness.time.advance(harness.loop, 1000 * kRequest * Ration::kShares);
   ASSERT_EQ(served.size(), 1001U);
   const auto other = std::find(served.begin(), served.end(), 2U) - served.begin();
   EXPECT_LE(other, 2) << "the other user waited for " << other << " requests of the flooder";
+}
+
+TEST_F(FairGateTest, AConnectionThatComesBackIsServedAtOnceWhereNobodyWaits) {
+  spawn(request(1, 10));
+  harness.time.advance(harness.loop, 1s);
+  ASSERT_EQ(served.size(), 1U);
+  spawn(request(1, 10));
+  EXPECT_EQ(served.size(), 2U) << "without a way through the loop";
+}
+
+TEST_F(FairGateTest, OfAUsersConnectionsOneAtMostIsServedAtOnceBetweenTwoLooks) {
+  for (std::uint64_t connection = 10; connection < 20; ++connection) {
+    spawn(request(1, connection));
+    harness.time.advance(harness.loop, 1s);
+  }
+  served.clear();
+  // All of them are ready at one look; the last one that asked comes first.
+  for (std::uint64_t connection = 20; connection-- > 10;) spawn(request(1, connection));
+  EXPECT_EQ(served.size(), 1U);
+  spawn(request(2, 5000));
+  harness.time.advance(harness.loop, 1s);
+  ASSERT_EQ(served.size(), 11U);
+  EXPECT_LE(std::find(served.begin(), served.end(), 2U) - served.begin(), 2);
 }
 
 }  // namespace

@@ -113,10 +113,41 @@ TEST_F(MeterTest, WorkIsChargedToWhomItWasFor) {
   EXPECT_EQ(charged[kOther], 1ms);
 }
 
+// One look at the clock for a request: what the loop takes to find the next one is the next one's, but never what it does
+// for nobody.
+TEST_F(MeterTest, WhatTheLoopDoesForNobodyIsNotTheNextOnesCost) {
+  std::map<uid_t, Meter::Time> charged;
+  loop_.meter().on_charge([&](uid_t account, Meter::Time cost) { charged[account] += cost; });
+  const auto after_its_wait = [&](Meter::Time cost) -> Task<void> {
+    co_await loop_.yield();
+    work(cost);
+  };
+  const auto start = [&](uid_t user, Meter::Time cost) {
+    const Meter::Scope scope(loop_.meter(), user);
+    spawn(after_its_wait(cost));
+  };
+  start(kUser, 2ms);
+  loop_.run_ready();
+  EXPECT_EQ(charged[kUser], 2ms);
+
+  loop_.post([&] { work(5ms); });
+  start(kOther, 1ms);
+  loop_.run_ready();
+  EXPECT_EQ(charged[kOther], 1ms) << "work that was posted for nobody";
+
+  const Loop::Timer timer = loop_.after(0ns, [&] { work(5ms); });
+  loop_.run_ready();
+  start(kOther, 1ms);
+  loop_.run_ready();
+  EXPECT_EQ(charged[kOther], 2ms) << "a timer's work";
+  EXPECT_EQ(charged[kUser], 2ms);
+  loop_.meter().on_charge(nullptr);
+}
+
 TEST_F(MeterTest, WhatARequestCostsAfterItsWaitCountsForItsRation) {
   FairGate gate(loop_);
   const auto request = [&](uid_t uid) -> Task<int> {
-    const FairGate::Turn turn = co_await gate.turn(uid);
+    const FairGate::Turn turn = co_await gate.turn(uid, uid);
     co_await loop_.yield();
     work(3 * Ration::kBurst);
     co_return 0;
