@@ -78,6 +78,18 @@ void CloneConfiner::close_unclaimed() {
   for (const RegionId region : unclaimed) detach(region);
 }
 
+bool CloneConfiner::detach_some(const std::function<bool(RegionId)>& kept) {
+  constexpr std::size_t kMost = 32;
+  std::vector<RegionId> some;
+  for (const auto& [region, attached] : attached_) {
+    if (kept(RegionId{region})) continue;
+    if (some.size() == kMost) break;
+    some.push_back(RegionId{region});
+  }
+  for (const RegionId region : some) detach(region);
+  return some.size() == kMost;
+}
+
 void CloneConfiner::close_untold(std::int32_t last) {
   // The kernel hands ids out in ascending order, and a broker tells of each before it opens the next.
   constexpr std::int32_t most = 4;

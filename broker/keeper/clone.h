@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,6 +68,8 @@ class CloneConfiner final : public confine::Confiner {
   void adopt_grant(confine::GrantId grant) { granted_.insert(grant); }
   /// Whether grants are out whose end will be told.
   [[nodiscard]] bool has_grants() const { return !granted_.empty(); }
+  /// Lets go of some regions but those that `kept` names. True when there are more.
+  bool detach_some(const std::function<bool(RegionId)>& kept);
   /// Backing ids of an earlier broker whose regions nobody attached again pin memory for nothing.
   void close_unclaimed();
   /// Closes ids that an earlier broker opened and died before it could tell: at most the next few after

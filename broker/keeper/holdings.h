@@ -82,6 +82,15 @@ class Holdings {
     while (!waiting_.empty() && !is_waiting(waiting_.front())) waiting_.pop_front();
   }
 
+  [[nodiscard]] bool knows(RegionId region) const { return regions_.contains(region.value); }
+  /// Up to `most` that were not given yet.
+  [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const {
+    std::vector<RegionId> found;
+    for (auto at = waiting_.begin(); at != waiting_.end() && found.size() < most; ++at) {
+      if (is_waiting(*at)) found.push_back(RegionId{*at});
+    }
+    return found;
+  }
   [[nodiscard]] bool held(RegionId region) const {
     const auto known = regions_.find(region.value);
     return known != regions_.end() && known->second.given;

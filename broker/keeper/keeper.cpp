@@ -142,6 +142,33 @@ class KeeperClient final : public Keeper, private KeeperLink {
     send_unsent();
   }
 
+  [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const override {
+    return holdings_.unheld(most);
+  }
+
+  Task<bool> settle(std::chrono::nanoseconds patience) override {
+    const Time until = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience);
+    const std::shared_ptr<Waits> waits = waits_;
+    for (;;) {
+      if (waits->over) co_return false;
+      const bool needed = holdings_.size() != 0;
+      if ((serving_ || !needed) && unsent_.empty() && holdings_.given() == holdings_.size()) co_return true;
+      if (Clock::now() >= until) co_return false;
+      const bool still = co_await wait(until);
+      if (!still) co_return false;
+    }
+  }
+
+  Task<bool> prepare_to_leave(std::chrono::nanoseconds patience) override {
+    const std::shared_ptr<Waits> waits = waits_;
+    for (bool more = true; more;) {
+      more = clone_.detach_some([this](RegionId region) { return holdings_.knows(region); });
+      if (more) co_await loop_->yield();
+      if (waits->over) co_return false;
+    }
+    co_return co_await settle(patience);
+  }
+
   void set_accounts(policy::Subordinates accounts) override { options_.accounts = std::move(accounts); }
   void on_release(std::function<void(confine::GrantId)> released) override {
     released_ = std::move(released);

@@ -82,6 +82,15 @@ class Keeper {
   virtual void guard(RegionId region, BorrowedFd fd) = 0;
   /// The keeper closes its descriptor.
   virtual void drop(RegionId region) = 0;
+  /// Up to `most` of the regions that it is to hold and does not have (yet).
+  [[nodiscard]] virtual std::vector<RegionId> unheld(std::size_t most) const = 0;
+  /// Waits until the keeper has all that it is to hold, and was told all that there is to tell, for `patience`
+  /// at most. False when it has not.
+  virtual Task<bool> settle(std::chrono::nanoseconds patience) = 0;
+  /// What an orderly end needs beside that: the backings of files that the keeper does not hold itself are let
+  /// go of, or nobody could unmount their filesystem as long as it guards others' memory. Grants that are out
+  /// keep theirs.
+  virtual Task<bool> prepare_to_leave(std::chrono::nanoseconds patience) = 0;
 
   /// Who stands behind a uid, for keepers that start from now on: one that serves keeps what it was told.
   virtual void set_accounts(policy::Subordinates /*accounts*/) {}

@@ -157,6 +157,11 @@ class DyingKeeper final : public keeper::Keeper {
     real_->drop(region);
     step("dropped", "");
   }
+  [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const override { return real_->unheld(most); }
+  Task<bool> settle(std::chrono::nanoseconds patience) override { return real_->settle(patience); }
+  Task<bool> prepare_to_leave(std::chrono::nanoseconds patience) override {
+    return real_->prepare_to_leave(patience);
+  }
   void on_release(std::function<void(confine::GrantId)> released) override {
     real_->on_release(std::move(released));
   }
