@@ -34,11 +34,14 @@ bool subject_matches(const Rule& rule, const Subject& subject) {
 
 /// Verbs that are about no region.
 bool nameless(Verb verb) {
-  return verb == Verb::pools || verb == Verb::quota || verb == Verb::quota_set || verb == Verb::clone;
+  return verb == Verb::pools || verb == Verb::quota || verb == Verb::quota_set || verb == Verb::clone ||
+         verb == Verb::shutdown;
 }
 
-bool verb_matches(const Rule& rule, Verb verb) {
+bool verb_matches(const Rule& rule, const Subject& subject, Verb verb) {
   if (rule.verbs.any()) return rule.verbs.test(static_cast<std::size_t>(verb));
+  // A rule that lets somebody do all there is was not written about everybody's memory.
+  if (verb == Verb::shutdown && rule.effect == Effect::allow && !subject.administrator()) return false;
   return !nameless(verb) || (rule.names.empty() && rule.pools.empty());
 }
 
@@ -107,7 +110,7 @@ bool misses(const Rule& rule, Part part, const Subject& subject, const Action& a
     case Part::subject:
       return !subject_matches(rule, subject);
     case Part::verb:
-      return !verb_matches(rule, action.verb);
+      return !verb_matches(rule, subject, action.verb);
     case Part::name:
       return !names_match(rule, subject, action);
     case Part::pool:
@@ -183,6 +186,8 @@ std::string what_it_says(const Rule& rule, Part part) {
     case Part::subject:
       return rule.subject.text;
     case Part::verb:
+      if (rule.verbs.none() && rule.names.empty() && rule.pools.empty())
+        return "it does not list this verb, which is the administrator's";
       if (rule.verbs.none()) return "it lists names or pools, and not this verb";
       return "verbs = " + joined<Verb>(rule.verbs);
     case Part::name:

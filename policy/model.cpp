@@ -8,9 +8,9 @@ namespace mapcap::policy {
 namespace {
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, kVerbs> kVerbWords{"create", "open",  "list",  "show",      "renew",
-                                                          "revoke", "pools", "quota", "quota-set", "clone"};
-static_assert(static_cast<std::size_t>(Verb::clone) + 1 == kVerbs);
+constexpr std::array<std::string_view, kVerbs> kVerbWords{
+    "create", "open", "list", "show", "renew", "revoke", "pools", "quota", "quota-set", "clone", "shutdown"};
+static_assert(static_cast<std::size_t>(Verb::shutdown) + 1 == kVerbs);
 
 }  // namespace
 

@@ -17,9 +17,22 @@
 
 namespace mapcap::policy {
 
-/// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides.
-enum class Verb : std::uint8_t { create, open, list, show, renew, revoke, pools, quota, quota_set, clone };
-inline constexpr std::size_t kVerbs = 10;
+/// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides. `shutdown` is given
+/// to who is no administrator by rules that list it, and by no other.
+enum class Verb : std::uint8_t {
+  create,
+  open,
+  list,
+  show,
+  renew,
+  revoke,
+  pools,
+  quota,
+  quota_set,
+  clone,
+  shutdown
+};
+inline constexpr std::size_t kVerbs = 11;
 
 /// "create", ..., "quota-set".
 std::string_view to_string(Verb);

@@ -4,9 +4,9 @@
 // permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
 // action asks for. What a rule does not list is not restricted, with four refinements:
 //
-//  - A rule that lists names or pools is about regions. It speaks of `pools`, `quota`, `quota-set` and
-//  `clone` only
-//    when it lists that verb, so that allowing everything under a prefix does not allow setting quotas.
+//  - A rule that lists names or pools is about regions. It speaks of `pools`, `quota`, `quota-set`, `clone` and
+//    `shutdown` only when it lists that verb, so that allowing everything under a prefix does not allow setting quotas.
+//  - `shutdown` is the administrator's (Subject::administrator); to others an allow gives it only when it lists it.
 //  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a
 //  deny
 //    only without names. Each region of the answer is then judged by its own name.

@@ -85,7 +85,7 @@ void warn_of_one_rule(Section& section, const Rule& rule) {
   const auto idle = [&](std::string_view key, const std::string& why) {
     if (section.has(key)) section.warning(section.at(key), std::string(key) + " says nothing here: " + why);
   };
-  if (only(rule, {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone})) {
+  if (only(rule, {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone, Verb::shutdown})) {
     for (const std::string_view key :
          {"names", "pools", "cache", "lifetimes", "seals", "max_ttl", "max_size"})
       idle(key, "none of its verbs is about a region");
@@ -124,7 +124,7 @@ bool shadows(const Rule& deny, const Rule& allow) {
   } else if (about_regions && allow.verbs.none() && allow.names.empty() && allow.pools.empty()) {
     return false;
   } else if (about_regions) {
-    for (const Verb verb : {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone}) {
+    for (const Verb verb : {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone, Verb::shutdown}) {
       if (allow.verbs.test(static_cast<std::size_t>(verb))) return false;
     }
   }
@@ -196,7 +196,7 @@ void warn_of_nobody_in_charge(const Policy& policy, Problems& problems) {
     problems.warn(
         policy.rules().front().at,
         "policy: nobody may set quotas, the administrator neither: a [[rule]] with administrator = true and "
-                  "nothing more gives everything");
+        "nothing more gives everything");
   } else if (const auto allowed = policy.authorize(root, sets_quotas);
              !allowed && policy.closest_part(root, sets_quotas) == Part::none) {
     problems.warn(policy.rules().front().at,

@@ -227,6 +227,21 @@ TEST(Authorize, ARuleAboutRegionsDoesNotGiveTheVerbsThatAreAboutNone) {
   EXPECT_FALSE(listed->allows(alice(), only(Verb::quota)));
 }
 
+TEST(Authorize, WhoIsNoAdministratorShutsDownOnlyByARuleThatListsIt) {
+  const auto policy = load_with_pool("[[rule]]\nuser=\"bob\"\nverbs=[\"shutdown\"]\n[[rule]]\nany=true\n");
+  EXPECT_TRUE(policy->allows(root(), only(Verb::shutdown)));
+  EXPECT_TRUE(policy->allows(bob(), only(Verb::shutdown)));
+  EXPECT_FALSE(policy->allows(alice(), only(Verb::shutdown)));
+  EXPECT_TRUE(policy->allows(alice(), only(Verb::quota_set)));
+  const auto refused = policy->authorize(alice(), only(Verb::shutdown));
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().sentence,
+              HasSubstr("it does not list this verb, which is the administrator's"));
+  const auto denied =
+      load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"shutdown\"]\n");
+  EXPECT_FALSE(denied->allows(root(), only(Verb::shutdown)));
+}
+
 TEST(Authorize, ADenyAboutRegionsDoesNotTakeTheVerbsThatAreAboutNone) {
   const auto policy =
       load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nnames=[\"**\"]\n");
