@@ -17,6 +17,7 @@
 #include "broker/confine/sealed.h"
 #include "broker/door/dispatch.h"
 #include "broker/door/listener.h"
+#include "broker/door/service_verbs.h"
 #include "broker/door/user_names.h"
 #include "broker/foreign/examiner_process.h"
 #include "broker/foreign/file_clones.h"
@@ -57,9 +58,16 @@ Result<void> check_pools_of(const std::vector<ledger::RegionRecord>& records, co
   return ok();
 }
 
-/// What process strength left in the page cache becomes durable, so that after a reboot the volatile regions
-/// are told as lost; then the loop ends.
-Task<void> close_and_stop(ledger::Ledger& ledger, Report& report, Loop& loop) {
+/// How long an orderly end waits for a keeper that is being replaced, or has much to take over: less than service
+/// managers wait.
+constexpr std::chrono::seconds kGuardWithin{20};
+
+/// The keeper gets what it is to hold; what process strength left in the page cache becomes durable, so that after a
+/// reboot the volatile regions are told as lost; then the loop ends.
+Task<void> close_and_stop(keeper::Keeper& keeper, ledger::Ledger& ledger, Report& report, Loop& loop) {
+  const bool guarded = co_await keeper.prepare_to_leave(kGuardWithin);
+  const std::uint64_t unheld = keeper.health().unheld;
+  if (!guarded && unheld > 0) report.memory_unguarded(unheld);
   Result<void> closed = co_await ledger.close();
   if (!closed) report.close_failed(closed.error());
   loop.stop();
@@ -175,7 +183,22 @@ Result<void> serve(const Config& config) {
                    report, clock, boot, pools},
                   config.policy);
   regions.set_subordinates(subordinates);
-  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit);
+  bool stopping = false;
+  auto keepers_end = ServiceVerbs::Keeper::stays;
+  const auto stop = [&](const std::string& why) {
+    if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
+    stopping = true;
+    report.stopping(why);
+    sd_notify(0, "STOPPING=1");
+    listener.stop();
+    spawn(close_and_stop(*keeper, *ledger, report, loop));
+  };
+  ServiceVerbs service({regions, directory, *keeper, custody, *ledger, pools, listener, clock},
+                       [&](ServiceVerbs::Keeper becomes) {
+                         keepers_end = becomes;
+                         if (!stopping) stop("shutdown was asked for");
+                       });
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service);
   listener.set_handler(dispatch);
   Releases releases(
       loop, {[&](confine::GrantId grant) -> Meter::Account {
@@ -217,18 +240,9 @@ Result<void> serve(const Config& config) {
     report.lent_uids_unwatched(account_changes.error());
   }
   Reload reload({accounts, regions, listener, report}, config.policy_path);
-  bool stopping = false;
   loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
-    if (number == SIGHUP) {
-      reload.ask();
-      return;
-    }
-    if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
-    stopping = true;
-    report.stopping(number == SIGTERM ? "SIGTERM" : "SIGINT");
-    sd_notify(0, "STOPPING=1");
-    listener.stop();
-    spawn(close_and_stop(*ledger, report, loop));
+    if (number == SIGHUP) return reload.ask();
+    stop(number == SIGTERM ? "SIGTERM" : "SIGINT");
   });
   listener.start();
   sd_notify(0, "READY=1");
@@ -236,11 +250,15 @@ Result<void> serve(const Config& config) {
   loop.run();
   audit.finish();
 
-  // Memory stays with the keeper: no signal destroys data. Coroutines that still wait (a drain, a scrub) are
-  // not finished: the next start resumes them from the ledger.
-  ::unlink(config.socket.c_str());
+  // Memory stays with the keeper, unless all of it was ended by a shutdown: no signal destroys data. Coroutines
+  // that still wait (a drain, a scrub) are not finished: the next start resumes them from the ledger.
   const keeper::KeeperHealth health = keeper->health();
-  if (keeper->leave()) report.memory_stays(health.held, health.pid);
+  if (keepers_end == ServiceVerbs::Keeper::ends) {
+    keeper->shut_down();
+  } else if (keeper->leave()) {
+    report.memory_stays(health.held, health.pid);
+  }
+  ::unlink(config.socket.c_str());  // Last: whoever waits for the end looks at it.
   std::fflush(nullptr);
   ::_exit(0);
 }

@@ -186,6 +186,18 @@ void Client::quota_clear(const QuotaSlot& slot) {
   expect<schema::Done>(implementation_->call({std::move(request), false, nullptr, {}}));
 }
 
+BrokerStatus Client::status() {
+  return from_wire(expect<schema::Status>(implementation_->call({schema::AskStatus{}, false, nullptr, {}})));
+}
+
+ShutdownResult Client::shutdown(const ShutdownOptions& options) {
+  Call call{schema::Shutdown{options.end_regions, options.only_tell}, false, nullptr, {}};
+  // Ending regions takes as long as there are regions.
+  if (options.end_regions) call.extra_time = std::chrono::nanoseconds::max();
+  const auto down = expect<schema::ShuttingDown>(implementation_->call(call));
+  return {down.regions, down.users, down.bytes.value, down.lasting, down.quarantined};
+}
+
 Grant Client::clone(int fd, Access rights) {
   if (::fcntl(fd, F_GETFD) < 0) {
     throw Error(ErrorCode::invalid,

@@ -77,6 +77,27 @@ QuotaInfo from_wire(const schema::QuotaInfo& from) {
   return to;
 }
 
+BrokerStatus from_wire(const schema::Status& from) {
+  BrokerStatus to;
+  to.broker = from.broker;
+  to.pid = from.pid;
+  to.started_unix = std::chrono::nanoseconds(from.started_unix_ns);
+  to.policy = from.policy;
+  to.policy_loaded_unix = std::chrono::nanoseconds(from.policy_loaded_unix_ns);
+  for (const schema::StateCount& one : from.regions) to.regions.push_back({one.state, one.count});
+  to.unguarded = from.unguarded;
+  for (const schema::UnguardedRegion& one : from.unguarded_regions)
+    to.unguarded_regions.push_back({one.id.value, one.name, one.owner});
+  to.keeper = {from.keeper.pid,  from.keeper.serving,  from.keeper.adopted,
+               from.keeper.held, from.keeper.replaced, from.keeper.last_end};
+  to.ledger_trouble = from.ledger_trouble;
+  if (from.store) to.store = StoreUse{from.store->stored, from.store->without_place, from.store->most};
+  to.connections = from.connections;
+  to.max_connections = from.max_connections;
+  for (const schema::PoolConfinement& one : from.pools) to.pools.push_back({one.pool, one.confinement});
+  return to;
+}
+
 std::optional<Notice> from_wire(const schema::Notice& from) {
   if (from.kind == schema::NoticeKind::progress) return std::nullopt;
   Notice to;

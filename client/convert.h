@@ -14,6 +14,7 @@ RegionInfo from_wire(const schema::RegionInfo& region);
 RegionDetails from_wire(const schema::Shown& shown);
 PoolInfo from_wire(const schema::PoolInfo& pool);
 QuotaInfo from_wire(const schema::QuotaInfo& quota);
+BrokerStatus from_wire(const schema::Status& status);
 /// Progress has no counterpart: it belongs to a call.
 std::optional<Notice> from_wire(const schema::Notice& notice);
 

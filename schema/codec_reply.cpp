@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "schema/codec.h"
+#include "schema/codec_status.h"
 #include "schema/wire.h"
 
 namespace mapcap::schema {
@@ -306,6 +307,18 @@ Result<QuotaList> read(wire::QuotaList::Reader reader) {
   return list;
 }
 
+ShuttingDown read(wire::ShuttingDown::Reader reader) {
+  return {reader.getRegions(), reader.getUsers(), ByteCount{reader.getBytes()}, reader.getLasting(),
+          reader.getQuarantined()};
+}
+void write(const ShuttingDown& down, wire::ShuttingDown::Builder builder) {
+  builder.setRegions(down.regions);
+  builder.setUsers(down.users);
+  builder.setBytes(down.bytes.value);
+  builder.setLasting(down.lasting);
+  builder.setQuarantined(down.quarantined);
+}
+
 template <typename Value>
 Result<void> put(ReplyBody& body, Result<Value> value) {
   MAPCAP_TRY(body, std::move(value));
@@ -344,6 +357,11 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
     case Wire::CLONE_PORT:
       body = ClonePort{reader.getClonePort().getTicket()};
       return ok();
+    case Wire::SHUTTING_DOWN:
+      body = read(reader.getShuttingDown());
+      return ok();
+    case Wire::STATUS:
+      return put(body, read_status(reader.getStatus()));
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -372,6 +390,8 @@ struct BodyWriter {
   }
   void operator()(const Done&) { body.setDone(); }
   void operator()(const ClonePort& value) { body.initClonePort().setTicket(value.ticket); }
+  void operator()(const ShuttingDown& value) { write(value, body.initShuttingDown()); }
+  void operator()(const Status& value) { write_status(value, body.initStatus()); }
 };
 
 // ---- what the broker sends

@@ -240,6 +240,12 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return RequestBody(AskClonePort{});
     case Wire::GOODBYE:
       return RequestBody(Goodbye{});
+    case Wire::SHUTDOWN: {
+      const auto shutdown = reader.getShutdown();
+      return RequestBody(Shutdown{shutdown.getEndRegions(), shutdown.getOnlyTell()});
+    }
+    case Wire::STATUS:
+      return RequestBody(AskStatus{});
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -261,6 +267,12 @@ struct BodyWriter {
   void operator()(const CloneFd& value) { write(value, body.initCloneFd()); }
   void operator()(const AskClonePort&) { body.setClonePort(); }
   void operator()(const Goodbye&) { body.setGoodbye(); }
+  void operator()(const Shutdown& value) {
+    auto builder = body.initShutdown();
+    builder.setEndRegions(value.end_regions);
+    builder.setOnlyTell(value.only_tell);
+  }
+  void operator()(const AskStatus&) { body.setStatus(); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

@@ -90,6 +90,8 @@ struct Request {
     cloneFd @12 :CloneFd;
     clonePort @13 :Void;       # a socket of its own for the file that is to be cloned
     goodbye @14 :Void;         # the connection's regions of lifetime connection end now
+    shutdown @15 :Shutdown;
+    status @16 :Void;
   }
 }
 
@@ -182,6 +184,11 @@ struct CloneFd {
   ticket @1 :UInt64;           # the port that the file was sent to; 0 from clients before ports
 }
 
+struct Shutdown {
+  endRegions @0 :Bool;         # those of volatile memory, and the keeper
+  onlyTell @1 :Bool;           # nothing ends: the reply says what would
+}
+
 # ---- replies and notices ----
 
 struct FromBroker {
@@ -205,6 +212,8 @@ struct Reply {
     quotas @9 :QuotaList;
     done @10 :Void;
     clonePort @11 :ClonePort;  # one descriptor rides on the packet: the client's end of the port
+    shuttingDown @12 :ShuttingDown;
+    status @13 :Status;
   }
 }
 
@@ -287,6 +296,61 @@ struct QuotaInfo {
   grants @4 :UInt64;
   connections @5 :UInt64;
   overridden @6 :Bool;
+}
+
+struct ShuttingDown {
+  regions @0 :UInt64;          # of volatile memory: those that stay, or that ended
+  users @1 :UInt64;            # who own them
+  bytes @2 :UInt64;
+  lasting @3 :UInt64;          # regions of non-volatile memory, which stay as they are
+  quarantined @4 :UInt64;      # of `regions`: devices that somebody still has
+}
+
+struct Status {
+  broker @0 :Text;
+  pid @1 :UInt32;
+  startedUnixNs @2 :Int64;
+  policy @3 :Text;
+  policyLoadedUnixNs @4 :Int64;
+  regions @5 :List(StateCount);
+  unguarded @6 :UInt64;        # regions whose memory ends with the broker, at the moment
+  unguardedRegions @7 :List(Unguarded);  # some of them, to administrators
+  keeper @8 :Keeper;
+  ledgerTrouble @9 :Text;      # empty: it takes changes
+  store :union {
+    none @10 :Void;            # no service manager keeps descriptors
+    use @11 :StoreUse;
+  }
+  connections @12 :UInt32;
+  maxConnections @13 :UInt32;
+  pools @14 :List(Confined);
+
+  struct StateCount {
+    state @0 :RegionState;
+    count @1 :UInt64;
+  }
+  struct Unguarded {
+    id @0 :UInt64;
+    name @1 :Text;
+    owner @2 :UInt32;
+  }
+  struct Keeper {
+    pid @0 :UInt32;            # 0: there is none at the moment
+    serving @1 :Bool;
+    adopted @2 :Bool;          # an earlier broker started it
+    held @3 :UInt64;
+    replaced @4 :UInt64;
+    lastEnd @5 :Text;
+  }
+  struct StoreUse {
+    stored @0 :UInt64;
+    withoutPlace @1 :UInt64;
+    most @2 :Limit;
+  }
+  struct Confined {
+    pool @0 :Text;
+    confinement @1 :Confinement;
+  }
 }
 
 struct Notice {

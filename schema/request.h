@@ -165,8 +165,20 @@ struct Goodbye {
   bool operator==(const Goodbye&) const = default;
 };
 
+/// For administrators: the broker ends in order. Memory stays with the keeper, unless its regions are to end.
+struct Shutdown {
+  bool end_regions = false;  ///< All regions of volatile memory end first, and the keeper ends too.
+  bool only_tell = false;    ///< Nothing ends: the reply says what would.
+  bool operator==(const Shutdown&) const = default;
+};
+
+/// How the broker is. For whoever may ask for the pools.
+struct AskStatus {
+  bool operator==(const AskStatus&) const = default;
+};
+
 using RequestBody = std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet,
-                                 QuotaClear, CloneFd, AskClonePort, Goodbye>;
+                                 QuotaClear, CloneFd, AskClonePort, Goodbye, Shutdown, AskStatus>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -274,8 +286,74 @@ struct Done {
   bool operator==(const Done&) const = default;
 };
 
+/// The broker ends after this reply. With end_regions promise 5 holds of all regions that it counts.
+struct ShuttingDown {
+  std::uint64_t regions = 0;  ///< Of volatile memory: those that stay with the keeper, or that ended.
+  std::uint64_t users = 0;    ///< Who own them.
+  ByteCount bytes;            ///< Their sizes together.
+  std::uint64_t lasting = 0;  ///< Regions of non-volatile memory, which stay as they are.
+  /// Of `regions`: devices that somebody still has, which nobody can take away. They end when he lets go.
+  std::uint64_t quarantined = 0;
+  bool operator==(const ShuttingDown&) const = default;
+};
+
+struct StateCount {
+  RegionState state = RegionState::live;
+  std::uint64_t count = 0;
+  bool operator==(const StateCount&) const = default;
+};
+struct UnguardedRegion {
+  RegionId id;
+  std::string name;
+  std::uint32_t owner = 0;  ///< uid
+  bool operator==(const UnguardedRegion&) const = default;
+};
+struct KeeperStatus {
+  std::uint32_t pid = 0;       ///< 0: there is none at the moment.
+  bool serving = false;        ///< False while it is being replaced.
+  bool adopted = false;        ///< An earlier broker started it.
+  std::uint64_t held = 0;      ///< Regions whose memory it holds.
+  std::uint64_t replaced = 0;  ///< How often since this broker started.
+  std::string last_end;        ///< How the last one ended; empty: none did.
+  bool operator==(const KeeperStatus&) const = default;
+};
+/// Of the service manager's fd store.
+struct StoreUse {
+  std::uint64_t stored = 0;
+  std::uint64_t without_place = 0;    ///< Regions that it had no place for.
+  std::optional<std::uint64_t> most;  ///< Absent: nobody says.
+  bool operator==(const StoreUse&) const = default;
+};
+struct PoolConfinement {
+  std::string pool;
+  Confinement confinement = Confinement::sealed;
+  bool operator==(const PoolConfinement&) const = default;
+};
+
+/// How many unguarded regions a status names.
+inline constexpr std::size_t kMostUnguarded = 100;
+
+struct Status {
+  std::string broker;  ///< "mapcapd 0.1.0"
+  std::uint32_t pid = 0;
+  std::int64_t started_unix_ns = 0;
+  std::string policy;  ///< Where it was read.
+  std::int64_t policy_loaded_unix_ns = 0;
+  std::vector<StateCount> regions;  ///< States that no region has are left out.
+  /// Regions whose memory nobody but the broker and its clients holds at the moment.
+  std::uint64_t unguarded = 0;
+  std::vector<UnguardedRegion> unguarded_regions;  ///< Up to kMostUnguarded of them, to administrators.
+  KeeperStatus keeper;
+  std::string ledger_trouble;     ///< Why changes are refused (a full disk); empty: they are not.
+  std::optional<StoreUse> store;  ///< Absent: no service manager keeps descriptors.
+  std::uint32_t connections = 0;
+  std::uint32_t max_connections = 0;
+  std::vector<PoolConfinement> pools;
+  bool operator==(const Status&) const = default;
+};
+
 using ReplyBody = std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList,
-                               QuotaList, Done, ClonePort>;
+                               QuotaList, Done, ClonePort, ShuttingDown, Status>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

@@ -72,6 +72,7 @@ struct Region {
   std::uint32_t issuing = 0;  ///< Grants on their way; the memory must not go before they have arrived.
   bool hurry = false;         ///< A drain that is under way is to end now.
   bool cut = false;           ///< Promise 5 holds.
+  bool abandoned = false;     ///< Its holders are not waited for: broker and keeper end too.
   /// Somebody may have had a descriptor: from then on holders choose what cutting and freeing cost, whatever
   /// the region's size (a mapping each, tens of thousands of them; pages that were empty before).
   bool touched = false;

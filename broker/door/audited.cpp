@@ -37,6 +37,10 @@ struct Describe {
   Record operator()(const schema::CloneFd&) const { return Audited{"clone", "", true}; }
   Record operator()(const schema::AskClonePort&) const { return Audited{"clone", "", false}; }
   Record operator()(const schema::Goodbye&) const { return std::nullopt; }
+  Record operator()(const schema::Shutdown& ask) const {
+    return Audited{"shutdown", ask.end_regions ? "all regions" : "", !ask.only_tell};
+  }
+  Record operator()(const schema::AskStatus&) const { return Audited{"status", "", false}; }
 };
 
 std::string detail_of(const Failure& refusal, std::string_view key) {

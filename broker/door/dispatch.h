@@ -3,6 +3,7 @@
 
 #include "broker/door/audited.h"
 #include "broker/door/listener.h"
+#include "broker/door/service_verbs.h"
 #include "broker/door/session.h"
 #include "broker/foreign/file_clones.h"
 #include "broker/regions/quota_verbs.h"
@@ -14,14 +15,15 @@ namespace mapcap::broker {
 class Dispatch final : public Handler {
  public:
   Dispatch(Regions& regions, Quotas& quotas, ledger::Ledger& ledger, const ServedPools& pools,
-           FileClones& clones, Listener& listener, Audit& audit)
+           FileClones& clones, Listener& listener, Audit& audit, ServiceVerbs& service)
       : regions_(regions),
         quotas_(quotas),
         pools_(pools),
         quota_(regions, quotas, ledger, pools),
         clones_(clones),
         listener_(listener),
-        audit_(audit) {}
+        audit_(audit),
+        service_(service) {}
 
   Task<Delivery> handle(Session& session, schema::Request request) override;
   void ended(Session& session) override;
@@ -65,6 +67,10 @@ class Dispatch final : public Handler {
   Task<Result<Delivery>> serve(From from, schema::CloneFd ask);
   Task<Result<Delivery>> serve(From from, schema::AskClonePort ask);
   Task<Result<Delivery>> serve(From from, schema::Goodbye) { return regions_.goodbye(from.caller); }
+  Task<Result<Delivery>> serve(From from, schema::Shutdown ask) {
+    return service_.shutdown(from.caller, ask);
+  }
+  Task<Result<Delivery>> serve(From from, schema::AskStatus ask) { return service_.status(from.caller, ask); }
 
   void record(const Session& session, const Audited& what, const Judged& judged, const Failure* refusal);
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
@@ -77,6 +83,7 @@ class Dispatch final : public Handler {
   FileClones& clones_;
   Listener& listener_;
   Audit& audit_;
+  ServiceVerbs& service_;
 };
 
 }  // namespace mapcap::broker

@@ -53,6 +53,9 @@ class Listener final : public Notifier {
   void forget(Session& session);
   [[nodiscard]] Session* find(SessionId id);
   void set_limits(Limits limits) { limits_ = limits; }
+  [[nodiscard]] const Limits& limits() const { return limits_; }
+  /// Sessions that are served.
+  [[nodiscard]] std::size_t connections() const { return sessions_.size() - ending_; }
 
   [[nodiscard]] bool connected(SessionId session) const override { return sessions_.contains(session); }
   void notify(const Region& region, const schema::Notice& notice) override;

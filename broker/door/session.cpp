@@ -96,6 +96,7 @@ Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {
   Packet packet = schema::encode(schema::FromBroker(schema::Reply{request, std::move(delivery.body)}));
   const bool sent = co_await send_packet(std::move(packet), delivery.fd.borrow());
   if (sent) delivery.undo.disarm();
+  if (delivery.afterwards) delivery.afterwards();
   co_return sent;
 }
 

@@ -147,13 +147,13 @@ class KeeperClient final : public Keeper, private KeeperLink {
   }
 
   Task<bool> settle(std::chrono::nanoseconds patience) override {
-    const Time until = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience);
+    const Time until = now() + patience;
     const std::shared_ptr<Waits> waits = waits_;
     for (;;) {
       if (waits->over) co_return false;
       const bool needed = holdings_.size() != 0;
       if ((serving_ || !needed) && unsent_.empty() && holdings_.given() == holdings_.size()) co_return true;
-      if (Clock::now() >= until) co_return false;
+      if (now() >= until) co_return false;
       const bool still = co_await wait(until);
       if (!still) co_return false;
     }

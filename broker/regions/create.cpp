@@ -123,6 +123,9 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
 }
 
 Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
+  if (ending_) co_return failure(ErrorCode::unavailable, "mapcapd is shutting down");
+  ++creating_;
+  const Undo created([this] { --creating_; });
   MAPCAP_CO_TRY(Plan plan, plan_create(caller, ask));
   RegionRecord& record = plan.record;
   pool::Pool& pool = *plan.pool->pool;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -38,8 +39,22 @@ void Custody::drop(RegionId region) {
   keeper_.drop(region);
   std::erase_if(guarded_, [&](const auto& waiting) { return waiting.first == region; });
   const std::optional<std::string> name = store_ != nullptr ? store_->drop(region) : std::nullopt;
-  if (!name) return;
-  worker_.submit([message = "FDSTOREREMOVE=1\nFDNAME=" + *name] { sd_notify(0, message.c_str()); });
+  if (name) remove(*name);
+}
+
+void Custody::remove(std::string name) {
+  spawn([](Worker& worker, std::shared_ptr<std::size_t> removing, std::string message) -> Task<void> {
+    ++*removing;
+    const auto send = [&message] { return sd_notify(0, message.c_str()) >= 0; };
+    (void)co_await worker.run(send);
+    --*removing;
+  }(worker_, removing_, "FDSTOREREMOVE=1\nFDNAME=" + std::move(name)));
+}
+
+Task<void> Custody::flushed() {
+  // Behind what is under way.
+  const auto nothing = [] { return true; };
+  while (storing_ || *removing_ > 0) (void)co_await worker_.run(nothing);
 }
 
 void Custody::guard(RegionId region, BorrowedFd fd) {
@@ -59,10 +74,10 @@ Task<void> Custody::store_guarded() {
     guarded_.pop_front();
     std::optional<std::string> name = memory.valid() ? store_->take(region) : std::nullopt;
     if (!name) continue;
-    const std::string removal = "FDSTOREREMOVE=1\nFDNAME=" + *name;
+    const std::string stored = *name;
     (void)co_await store(std::move(*name), memory.borrow());
     // Dropped meanwhile: its removal may have come before it was stored.
-    if (!store_->has(region)) worker_.submit([removal] { sd_notify(0, removal.c_str()); });
+    if (!store_->has(region)) remove(stored);
   }
   storing_ = false;
 }

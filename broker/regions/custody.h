@@ -2,7 +2,9 @@
 // manager's fd store (fd_store.h), over the death of both.
 #pragma once
 
+#include <cstddef>
 #include <deque>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,12 @@ class Custody {
   /// service empties the store, and what was made while it was full may have a place by now.
   void guard(RegionId region, BorrowedFd fd);
 
+  /// What was dropped has left the service manager's store, too.
+  Task<void> flushed();
+
+  /// Null where no service manager keeps descriptors.
+  [[nodiscard]] const FdStore* store() const { return store_; }
+
   /// Where a service manager listens: what its store has place for goes there too. Before anything is held;
   /// the store outlives this.
   void use(FdStore& store) { store_ = &store; }
@@ -34,6 +42,7 @@ class Custody {
  private:
   Task<bool> store(std::string name, BorrowedFd fd);
   Task<void> store_guarded();
+  void remove(std::string name);
 
   keeper::Keeper& keeper_;
   Worker& worker_;
@@ -41,6 +50,8 @@ class Custody {
   /// What guard() was given and the store has not yet: one after the other, since a start may have thousands.
   std::deque<std::pair<RegionId, BorrowedFd>> guarded_;
   bool storing_ = false;
+  /// Names that are on their way out.
+  std::shared_ptr<std::size_t> removing_ = std::make_shared<std::size_t>(0);
 };
 
 /// What the service manager passed at start ($LISTEN_FDS), by the names that the store gave; once, before

@@ -38,6 +38,7 @@ struct Delivery {
   schema::ReplyBody body;
   Fd fd;
   Undo undo;
+  std::function<void()> afterwards;  ///< Once the reply was sent, or could not be.
 };
 
 }  // namespace mapcap::broker

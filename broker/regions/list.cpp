@@ -6,6 +6,7 @@
 #include "base/glob.h"
 #include "base/text.h"
 #include "broker/regions/regions.h"
+#include "broker/wait/slice.h"
 #include "schema/codec.h"
 #include "schema/name_glob.h"
 
@@ -17,23 +18,6 @@ using policy::Verb;
 namespace {
 
 constexpr std::size_t kShownHolders = 1000;
-
-/// A piece of work for somebody, after which others get their turns.
-class Slice {
- public:
-  static constexpr Meter::Time kLength = std::chrono::microseconds(100);
-  static constexpr std::uint32_t kSteps = 8;  ///< Asking what was worked costs as much as some steps.
-
-  explicit Slice(const TimeSource& time) : time_(time) {}
-
-  /// After each step: whether that was enough.
-  bool over() { return ++steps_ % kSteps == 0 && time_.worked() - began_ >= kLength; }
-
- private:
-  const TimeSource& time_;
-  Meter::Time began_ = time_.worked();
-  std::uint32_t steps_ = 0;
-};
 
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;

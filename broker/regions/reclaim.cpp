@@ -27,6 +27,10 @@ constexpr std::chrono::nanoseconds kKeeperGoesFirst = 20ms;
 /// How often holders are asked for that may yet be ended, and how long the kernel may take to end them.
 constexpr std::chrono::nanoseconds kHolderPause = 100ms;
 constexpr std::chrono::nanoseconds kDying = 5s;
+/// What scrubbing and recording the end of a region may take that is not waited for its holders.
+constexpr std::chrono::nanoseconds kEndWithin = 60s;
+/// Grants that are let go of in one turn of the loop.
+constexpr int kGrantsATurn = 32;
 
 ledger::Strength strength_of(const Region& region) {
   return ledger::strength_of(region.record);
@@ -134,6 +138,32 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
                         static_cast<std::uint32_t>(region->grants.size())};
   spawn(finish(id));
   co_return revoked;
+}
+
+Task<Result<void>> Reclaim::end(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  if (region == nullptr) co_return ok();
+  region->abandoned = true;
+  region->changed->notify();
+  Result<Revoked> revoked = co_await revoke(id, {});
+  bool late = false;
+  Loop::Timer deadline;
+  for (;;) {
+    region = parts_.directory.find(id);
+    if (region == nullptr) co_return ok();
+    if (!revoked || late) break;
+    std::shared_ptr<Event> changed = region->changed;
+    deadline = parts_.loop.after(kEndWithin, [&late, changed] {
+      late = true;
+      changed->notify();
+    });
+    co_await changed->wait();
+  }
+  region->abandoned = false;  // The broker goes on, and so does whoever waits for its holders.
+  if (!revoked) co_return revoked.error();
+  co_return failure(ErrorCode::timed_out, "region " + region->record.name +
+                                              " was taken from its holders, but its memory is still being " +
+                                              "put away after " + format_duration(kEndWithin));
 }
 
 Task<Result<void>> Reclaim::mark(RegionId id, RegionState state) {
@@ -336,16 +366,29 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
   // After the kernel's last FORGET the backing file is put away a moment later: ask again soon, then calmly.
   for (std::chrono::nanoseconds pause = 1ms;; pause = std::min(pause * 2, between_probes())) {
     Region* region = parts_.directory.find(id);
-    while (!region->grants.empty() || region->issuing > 0) {
+    while ((!region->grants.empty() && !region->abandoned) || region->issuing > 0) {
       std::shared_ptr<Event> changed = region->changed;
       co_await changed->wait();
       region = parts_.directory.find(id);
     }
     region->pool->confiner->detach(id);
+    if (region->abandoned) co_return co_await let_go_of_grants(id);
     const Result<bool> still = co_await held(id);
     if (still && !still.value()) co_return;
     if (!still) parts_.report.reclaim_failed(parts_.directory.find(id)->record.name, still.error());
     co_await parts_.loop.sleep(pause);
+  }
+}
+
+Task<void> Reclaim::let_go_of_grants(RegionId id) {
+  for (;;) {
+    const Region* region = parts_.directory.find(id);
+    for (int i = 0; i < kGrantsATurn && !region->grants.empty(); ++i) {
+      const confine::GrantId grant = region->grants.by_id().begin()->first;
+      parts_.directory.release(grant);
+    }
+    if (region->grants.empty()) co_return;
+    co_await parts_.loop.give_way();
   }
 }
 

@@ -59,6 +59,10 @@ class Reclaim {
   /// quarantined instead.
   Task<Result<schema::Revoked>> revoke(RegionId id, Drain drain);
 
+  /// The same, and its record is gone when it returns, whoever still has the memory: for when the broker and the
+  /// keeper end too. Errors: of revoke; `timed_out` when the record does not go.
+  Task<Result<void>> end(RegionId id);
+
   /// The same without anybody to answer: expiry, an abandoned create.
   void revoke_in_background(RegionId id);
 
@@ -79,6 +83,7 @@ class Reclaim {
   Task<Result<void>> outlast_holders(RegionId id);
   Task<void> finish(RegionId id);
   Task<void> wait_until_unheld(RegionId id);
+  Task<void> let_go_of_grants(RegionId id);
   Task<Result<bool>> held(RegionId id);
   [[nodiscard]] std::chrono::nanoseconds between_probes() const;
   Task<bool> free(RegionId id);

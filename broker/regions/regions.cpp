@@ -256,6 +256,7 @@ void Regions::set_subordinates(const policy::Subordinates& subordinates) {
 
 void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   policy_ = std::move(policy);
+  policy_since_ = parts_.clock.unix_ns();
   connections_.set_grace(policy_->broker().grace);
   expiry_.set_warning(policy_->broker().expiring_notice);
   const PolicyLimits limits = limits_of(*policy_, parts_.pools);

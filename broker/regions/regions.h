@@ -50,8 +50,8 @@ struct Caller {
 };
 
 /// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp and list.cpp are
-/// those verbs; recovery.cpp is what a start finds. What is taken back goes through Reclaim (reclaim.cpp), which Expiry
-/// (expiry.cpp), Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
+/// those verbs; recovery.cpp is what a start finds, ending.cpp what a shutdown ends. What is taken back goes through
+/// Reclaim (reclaim.cpp), which Expiry (expiry.cpp), Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
 class Regions {
  public:
   struct Parts {
@@ -78,6 +78,8 @@ class Regions {
   /// that start from now on.
   void set_subordinates(const policy::Subordinates& subordinates);
   [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
+  /// When it was set, in ns since 1970 (UTC).
+  [[nodiscard]] std::int64_t policy_since() const { return policy_since_; }
 
   Task<Result<Delivery>> create(Caller caller, schema::Create ask);
   Task<Result<Delivery>> open(Caller caller, schema::Open ask);
@@ -87,6 +89,16 @@ class Regions {
   Task<Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
   /// Ends what the caller made with the lifetime `connection`, now instead of a grace period after he has gone.
   Task<Result<Delivery>> goodbye(Caller caller);
+
+  /// How many regions lie in volatile memory, whose they are, and how many do not.
+  Task<schema::ShuttingDown> count_volatile();
+  /// All of them end: revoked as by their owners (promise 5), and their records gone, whoever still has the
+  /// memory. Nothing is created meanwhile, nor after it has succeeded. What a broker that dies on the way has not
+  /// ended is there at the next start, and may be asked for again. Errors, after which nothing but what has ended
+  /// is different: of Reclaim::end; `busy` when it is under way already.
+  Task<Result<schema::ShuttingDown>> end_volatile();
+  /// Of the states that there are.
+  Task<std::vector<schema::StateCount>> count_states();
 
   /// Before the first request: what the ledger, the keeper and the fd store brought over.
   struct Inheritance {
@@ -126,6 +138,12 @@ class Regions {
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, Fd memory);
   void end(RegionId id);
+  /// Each region, in pieces: those that are added meanwhile may be left out.
+  template <typename Visit>
+  Task<void> visit_in_pieces(Visit visit);
+  struct Crew;
+  Task<void> end_one(std::shared_ptr<Crew> crew, RegionId id);
+  Task<Result<schema::ShuttingDown>> end_all_volatile();
   bool reattach(Region& region, Fd memory);
 
   /// Found by recover(): volatile regions whose memory is gone.
@@ -142,7 +160,10 @@ class Regions {
 
   Parts parts_;
   LostNow lost_now_;
+  bool ending_ = false;       ///< end_volatile is at work, or has been.
+  std::size_t creating_ = 0;  ///< Creates that are under way.
   std::shared_ptr<const policy::Policy> policy_;
+  std::int64_t policy_since_ = 0;
   Drains drains_;
   Reclaim reclaim_;
   Expiry expiry_;

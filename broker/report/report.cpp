@@ -68,6 +68,12 @@ void LogReport::memory_stays(std::uint64_t regions, int keeper) {
                     " stays with the keeper (process " + std::to_string(keeper) + ") for the next mapcapd");
 }
 
+void LogReport::memory_unguarded(std::uint64_t regions) {
+  line(SD_WARNING, "no keeper took over the memory of " + std::to_string(regions) +
+                       (regions == 1 ? " region" : " regions") +
+                       " in time: it is lost unless clients or the service manager hold it");
+}
+
 void LogReport::regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) {
   line(SD_WARNING, std::to_string(regions) + (regions == 1 ? " region of " : " regions of ") +
                        std::to_string(users) + (users == 1 ? " user" : " users") +

@@ -27,6 +27,8 @@ class Report {
   /// same.
   /// The next broker will find it: with the keeper, which process `keeper` is.
   virtual void memory_stays(std::uint64_t regions, int keeper) = 0;
+  /// The broker ends although no keeper took these over in time.
+  virtual void memory_unguarded(std::uint64_t regions) = 0;
   /// At start, of volatile regions whose memory nobody holds any more; `example`: the name of one.
   virtual void regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) = 0;
   virtual void close_failed(const Failure& error) = 0;
@@ -67,6 +69,7 @@ class LogReport : public Report {
                  std::uint64_t damaged) override;
   void stopping(std::string_view why) override;
   void memory_stays(std::uint64_t regions, int keeper) override;
+  void memory_unguarded(std::uint64_t regions) override;
   void regions_lost(std::uint64_t regions, std::uint64_t users, std::string_view example) override;
   void close_failed(const Failure& error) override;
   void policy_reloaded(std::string_view path) override;

@@ -1,29 +1,14 @@
 // The connection and what is asked over it, from C.
-#include <deque>
-#include <mutex>
-
-#include "client/c/call.h"
+#include "client/c/client.h"
 
 using namespace mapcap;
 using c::call;
 using c::make_grant;
 using c::milliseconds;
 using c::needed;
-
-struct mapcap_client {
-  std::optional<Client> client;
-  bool wants_notices = false;
-  std::string broker;
-  /// Notices wait here between the poll that brings several and the calls that take one each.
-  std::mutex mutex;
-  std::deque<Notice> notices;
-};
+using c::of;
 
 namespace {
-
-Client& of(mapcap_client* client) {
-  return *needed(client, "client")->client;
-}
 
 std::string_view name_of_region(const char* name) {
   return needed(name, "name");

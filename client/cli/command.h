@@ -97,6 +97,11 @@ struct QuotaClearCommand {
 /// In the text format of Prometheus.
 struct MetricsCommand {};
 struct TopCommand {};
+struct StatusCommand {};
+struct ShutdownCommand {
+  bool end_regions = false;
+  bool yes = false;  ///< Nobody is asked.
+};
 
 struct PolicyCheckCommand {
   std::string file;
@@ -127,11 +132,12 @@ struct CompletionCommand {
   CommandTree program;
 };
 
-using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
-                             RenewCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand,
-                             PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
-                             MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
-                             PolicyDefaultCommand, DoctorCommand, AttackCommand, CompletionCommand>;
+using Command =
+    std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand, RenewCommand,
+                 RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand, PoolsCommand,
+                 QuotaListCommand, QuotaSetCommand, QuotaClearCommand, MetricsCommand, TopCommand,
+                 PolicyCheckCommand, PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand,
+                 CompletionCommand, StatusCommand, ShutdownCommand>;
 
 struct Invocation {
   Common common;

@@ -34,6 +34,8 @@ int perform(const Common& common, const QuotaClearCommand& command);
 int perform(const Common& common, const MetricsCommand& command);
 /// Until interrupted on a terminal; once elsewhere.
 int perform(const Common& common, const TopCommand& command);
+int perform(const Common& common, const StatusCommand& command);
+int perform(const Common& common, const ShutdownCommand& command);
 int perform(const Common& common, const PolicyCheckCommand& command);
 int perform(const Common& common, const PolicyExplainCommand& command);
 int perform(const Common& common, const PolicyDefaultCommand& command);

@@ -152,6 +152,58 @@ std::string json(const Revoked& revoked) {
   return line({{"held", revoked.held}, {"grants", revoked.grants}});
 }
 
+std::string json(const BrokerStatus& status) {
+  ordered_json regions = ordered_json::object();
+  for (const StateCount& one : status.regions) regions[std::string(to_string(one.state))] = one.count;
+  ordered_json unguarded = ordered_json::array();
+  for (const UnguardedRegion& region : status.unguarded_regions) {
+    unguarded.push_back({{"id", region.id},
+                         {"name", region.name},
+                         {"owner", region.owner},
+                         {"owner_name", user_name(region.owner)}});
+  }
+  ordered_json pools = ordered_json::object();
+  for (const PoolConfinement& one : status.pools) pools[one.pool] = to_string(one.confinement);
+  ordered_json store = nullptr;
+  if (status.store) {
+    store = {{"stored", status.store->stored},
+             {"without_place", status.store->without_place},
+             {"most", maybe(status.store->most)}};
+  }
+  const KeeperStatus& keeper = status.keeper;
+  return line(
+      {{"broker", status.broker},
+       {"pid", status.pid},
+       {"started_unix_ns", status.started_unix.count()},
+       {"policy", status.policy},
+       {"policy_loaded_unix_ns", status.policy_loaded_unix.count()},
+       {"regions", std::move(regions)},
+       {"unguarded", status.unguarded},
+       {"unguarded_regions", std::move(unguarded)},
+       {"keeper",
+        {{"pid", keeper.pid == 0 ? ordered_json(nullptr) : ordered_json(keeper.pid)},
+         {"serving", keeper.serving},
+         {"adopted", keeper.adopted},
+         {"held", keeper.held},
+         {"replaced", keeper.replaced},
+         {"last_end", keeper.last_end.empty() ? ordered_json(nullptr) : ordered_json(keeper.last_end)}}},
+       {"ledger_trouble",
+        status.ledger_trouble.empty() ? ordered_json(nullptr) : ordered_json(status.ledger_trouble)},
+       {"fd_store", std::move(store)},
+       {"connections", status.connections},
+       {"max_connections", status.max_connections},
+       {"confinement", std::move(pools)}});
+}
+
+std::string json(const ShutdownResult& result, bool ended) {
+  return line({{"ended", ended},
+               {"regions", result.regions},
+               {"users", result.users},
+               {"bytes", result.bytes},
+               {"lasting", result.lasting},
+               {"quarantined", result.quarantined}});
+}
+
 std::string json(const Error& error) {
   ordered_json details = ordered_json::object();
   for (const auto& [key, value] : error.details()) details[key] = value;

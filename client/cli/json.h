@@ -23,6 +23,9 @@ std::string json(const std::vector<PoolInfo>& pools);
 std::string json(const std::vector<QuotaInfo>& quotas);
 std::string json(const Limits& limits);
 std::string json(const Revoked& revoked);
+std::string json(const BrokerStatus& status);
+/// ended: false when the regions stay with the keeper.
+std::string json(const ShutdownResult& result, bool ended);
 std::string json(const Error& error);
 
 /// The outcome of fill and dump. persisted: "none" for volatile memory and for dump.

@@ -10,6 +10,30 @@
 #include "client/cli/text.h"
 
 namespace mapcap::cli {
+namespace {
+
+void add(Exposition& out, const BrokerStatus& status) {
+  const auto one = [&out](const char* name, const char* help, std::uint64_t value) {
+    out.family(name, help);
+    out.sample({}, value);
+  };
+  one("mapcap_unguarded_regions", "Regions that would be lost if the broker died now.", status.unguarded);
+  one("mapcap_keeper_serving", "1, or 0 while the keeper is being replaced.", status.keeper.serving ? 1 : 0);
+  one("mapcap_keeper_held_regions", "Regions whose memory the keeper holds.", status.keeper.held);
+  one("mapcap_keeper_replaced", "How often the keeper was replaced since the broker started.",
+      status.keeper.replaced);
+  one("mapcap_ledger_refuses", "1 while changes are refused, as with a full disk.",
+      status.ledger_trouble.empty() ? 0 : 1);
+  if (status.store) {
+    one("mapcap_fd_store_regions", "Regions that the service manager holds.", status.store->stored);
+    one("mapcap_fd_store_without_place", "Regions that the service manager had no place for.",
+        status.store->without_place);
+  }
+  one("mapcap_connections", "Connections that are served.", status.connections);
+  one("mapcap_connections_limit", "The most connections that are served.", status.max_connections);
+}
+
+}  // namespace
 
 int perform(const Common& common, const MetricsCommand&) {
   Client client = connect(common);
@@ -65,6 +89,7 @@ int perform(const Common& common, const MetricsCommand&) {
   each(
       "mapcap_quota_connections", "Connections of a subject.",
       [](const QuotaInfo& q) { return q.connections; }, [](const Limits& l) { return l.connections; });
+  add(out, client.status());
   std::cout << (common.json ? out.json() : out.text());
   return 0;
 }

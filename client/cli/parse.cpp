@@ -260,6 +260,7 @@ class Parser {
 
     add(app_, "metrics", "Use and limits for Prometheus (text format)", [] { return MetricsCommand{}; });
     add(app_, "top", "Who uses how much now, again each second", [] { return TopCommand{}; });
+    add_service();
 
     auto* policy = app_.add_subcommand("policy", "Check and explain policy files; needs no broker");
     policy->fallthrough();
@@ -311,6 +312,19 @@ class Parser {
     completion->add_option("SHELL", text_.shell, "bash, zsh or fish")
         ->required()
         ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  }
+
+  void add_service() {
+    add(app_, "status", "How the broker is: keeper, ledger, and memory that has no second holder",
+        [] { return StatusCommand{}; });
+    auto* shutdown = add(app_, "shutdown", "End the broker; regions stay, unless they are to end", [this] {
+      if (text_.yes && !text_.end_regions)
+        throw Wrong{"--yes answers the question that --end-regions asks: add --end-regions"};
+      return ShutdownCommand{text_.end_regions, text_.yes};
+    });
+    shutdown->add_flag("--end-regions", text_.end_regions,
+                       "End all regions of volatile memory, after a question, and the keeper");
+    shutdown->add_flag("--yes", text_.yes, "With --end-regions: do not ask");
   }
 
   CLI::App app_;

@@ -19,7 +19,7 @@ struct Text {
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
   std::vector<std::string> paths;
-  bool yes = false;
+  bool yes = false, end_regions = false;
   bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
        all = false, watch = false;
 };

@@ -203,6 +203,11 @@ TEST_F(FdStoreTest, WhatTheStoreHasNoPlaceForIsToldOfAndStaysWithTheKeeper) {
         wanted.lifetime = Lifetime::persistent();
         client.create(wanted);
         EXPECT_TRUE(comes_true([&] { return manager.stored() == 2; })) << "the place that became free";
+        const BrokerStatus status = client.status();
+        ASSERT_TRUE(status.store);
+        EXPECT_EQ(status.store->stored, 2U);
+        EXPECT_EQ(status.store->most, std::optional<std::uint64_t>(2));
+        EXPECT_EQ(status.store->without_place, 1U);
       },
       SIGKILL);
   ::unsetenv("FDSTORE");
@@ -214,6 +219,29 @@ TEST_F(FdStoreTest, WhatTheStoreHasNoPlaceForIsToldOfAndStaysWithTheKeeper) {
         EXPECT_EQ(client.show("root/2").region.state, RegionState::lost);
       },
       SIGKILL);
+}
+
+TEST_F(FdStoreTest, AShutdownThatEndsRegionsEmptiesTheStore) {
+  ServiceManager manager(place_.directory() + "/notify");
+  const pid_t service = manager.start_service({MAPCAPD_PATH, "--policy", place_.directory() + "/policy.toml",
+                                               "--state", place_.state(), "--socket", place_.socket()});
+  ASSERT_TRUE(comes_true([&] { return manager.ready(); })) << "no READY=1 came";
+  constexpr std::size_t kRegions = 40;
+  Client client = place_.connect();
+  for (std::size_t i = 0; i < kRegions; ++i) {
+    RegionSpec wanted;
+    wanted.name = "root/" + std::to_string(i);
+    wanted.size = 4096;
+    wanted.lifetime = Lifetime::persistent();
+    client.create(wanted);
+  }
+  ASSERT_TRUE(comes_true([&] { return manager.stored() == kRegions; }));
+  EXPECT_EQ(client.shutdown({.end_regions = true, .only_tell = false}).regions, kRegions);
+  int status = -1;
+  ::waitpid(service, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(comes_true([&] { return manager.stored() == 0; })) << manager.stored() << " are left";
+  EXPECT_EQ(place_.keeper_pid(), 0);
 }
 
 TEST_F(FdStoreTest, WhatNeitherKeeperNorStoreHoldsIsReportedLostAndItsChargeEnds) {

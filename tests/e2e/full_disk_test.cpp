@@ -2,8 +2,6 @@
 // sentence, what was acknowledged stays, and the broker goes on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,38 +13,12 @@
 
 #include "tests/support/broker_process.h"
 #include "tests/support/patience.h"
+#include "tests/support/tiny_filesystem.h"
 
 namespace mapcap::test {
 namespace {
 
 using testing::HasSubstr;
-
-/// A tmpfs of its own, seen by this process and its children only. Unmounted when it goes.
-class TinyFilesystem {
- public:
-  explicit TinyFilesystem(const std::string& size) {
-    std::string pattern = "/tmp/mapcap-tiny.XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) return;
-    path_ = pattern;
-    const std::string options = "size=" + size + ",mode=0755";
-    mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
-               ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               ::mount("tmpfs", path_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) == 0;
-  }
-  ~TinyFilesystem() {
-    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  TinyFilesystem(const TinyFilesystem&) = delete;
-  TinyFilesystem& operator=(const TinyFilesystem&) = delete;
-  [[nodiscard]] bool mounted() const { return mounted_; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool mounted_ = false;
-};
 
 class FullDiskTest : public testing::Test {
  protected:
@@ -118,6 +90,8 @@ TEST_F(FullDiskTest, ALedgerThatCannotGrowRefusesCreatesAndGoesOn) {
   };
   EXPECT_EQ(times("changes are refused until this is mended"), 1U) << broker.log();
   EXPECT_THAT(broker.log(), HasSubstr("free space on its file system"));
+  EXPECT_THAT(client.status().ledger_trouble, HasSubstr("No space left on device")) << "as long as it is so";
+  EXPECT_THAT(mapcap(broker, {"status"}).out, HasSubstr("refuses changes: "));
 
   for (std::size_t i = 0; i < 100; ++i) {
     client.revoke(name_of(i));
@@ -129,6 +103,8 @@ TEST_F(FullDiskTest, ALedgerThatCannotGrowRefusesCreatesAndGoesOn) {
     acknowledged.insert(name_of(i));
   }
   EXPECT_EQ(times("takes changes again"), 1U) << broker.log();
+  EXPECT_EQ(client.status().ledger_trouble, "");
+  EXPECT_THAT(mapcap(broker, {"status"}).out, HasSubstr("takes changes"));
   broker.kill_broker();
   broker.start();
   EXPECT_EQ(listed(client), acknowledged);

@@ -160,7 +160,24 @@ TEST_F(OutsideLimitsTest, WithoutAProcessLeftTheDeadKeeperIsReplacedAsSoonAsTher
   if (refused) {
     EXPECT_THAT(refused->what(), HasSubstr("keeper"));
   }
-  EXPECT_EQ(client.list().size(), refused ? 1U : 2U) << "the broker goes on";
+  const std::size_t regions = refused ? 1 : 2;
+  EXPECT_EQ(client.list().size(), regions) << "the broker goes on";
+  const BrokerStatus unguarded = client.status();
+  EXPECT_EQ(unguarded.unguarded, regions);
+  ASSERT_EQ(unguarded.unguarded_regions.size(), regions);
+  EXPECT_EQ(unguarded.unguarded_regions.front().name, "root/kept");
+  EXPECT_FALSE(unguarded.keeper.serving);
+  EXPECT_EQ(as_user(65534,
+                    [&] {
+                      const BrokerStatus seen = broker.connect().status();
+                      return seen.unguarded == regions && seen.unguarded_regions.empty() ? 0 : 1;
+                    }),
+            0)
+      << "other people's names are not told";
+  const std::optional<Error> stays = refusal([&] { client.shutdown(); });
+  ASSERT_TRUE(stays) << "the memory would have been lost";
+  EXPECT_EQ(stays->code(), ErrorCode::busy);
+  EXPECT_THAT(stays->what(), HasSubstr("would be lost"));
   group.limit("max");
   pid_t now = 0;
   EXPECT_TRUE(comes_true([&] {
@@ -168,6 +185,13 @@ TEST_F(OutsideLimitsTest, WithoutAProcessLeftTheDeadKeeperIsReplacedAsSoonAsTher
     return now != 0 && now != first;
   }));
   client.create(spec("root/afterwards"));
+  const BrokerStatus guarded = client.status();
+  EXPECT_EQ(guarded.unguarded, 0U);
+  EXPECT_TRUE(guarded.unguarded_regions.empty());
+  EXPECT_TRUE(guarded.keeper.serving);
+  EXPECT_EQ(guarded.keeper.replaced, 1U);
+  EXPECT_THAT(guarded.keeper.last_end, HasSubstr("signal 9"));
+  EXPECT_EQ(guarded.keeper.held, regions + 1);
   broker.kill_broker();
   broker.start();
   EXPECT_EQ(*Mapping(client.open("root/kept", Access::read_only)).at<int>(0), 42);

@@ -152,6 +152,9 @@ static void administration(mapcap_client *client) {
   mapcap_region_info info = MAPCAP_REGION_INFO;
   mapcap_amounts limits;
   mapcap_notice notice = MAPCAP_NOTICE;
+  mapcap_status_info status = MAPCAP_STATUS_INFO;
+  mapcap_shutdown_options end = MAPCAP_SHUTDOWN_OPTIONS;
+  mapcap_shutdown_info ended = MAPCAP_SHUTDOWN_INFO;
   struct pollfd readable;
   char pool[MAPCAP_POOL_ROOM] = "";
   int seen = 0, there = 0, told = 0, turn;
@@ -182,6 +185,13 @@ static void administration(mapcap_client *client) {
   EXPECT(mapcap_quota(client, find_quota, &limit) == MAPCAP_OK && limit == 1 << 20);
   EXPECT(mapcap_quota_clear(client, MAPCAP_USER, 4242, pool) == MAPCAP_OK);
   EXPECT(mapcap_quota_set(client, 9, 4242, pool, &limits) == MAPCAP_ERROR_INVALID);
+  EXPECT(mapcap_status(client, &status, NULL, NULL) == MAPCAP_OK);
+  EXPECT(status.pid != 0 && status.keeper_held >= 2 && status.regions[MAPCAP_STATE_LIVE] >= 2);
+  EXPECT(status.unguarded == 0 && status.ledger_trouble[0] == '\0' && status.policy[0] != '\0');
+  end.end_regions = end.only_tell = 1;
+  EXPECT(mapcap_shutdown(client, &end, &ended) == MAPCAP_OK && ended.regions >= 2 && ended.users == 1);
+  end.size = sizeof end + 1;
+  EXPECT(mapcap_shutdown(client, &end, NULL) == MAPCAP_ERROR_INVALID);
   EXPECT(strlen(mapcap_client_broker(client)) > 0);
   EXPECT(mapcap_client_socket(client)[0] == '/');
 

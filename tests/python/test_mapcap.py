@@ -247,6 +247,20 @@ class LifeTest(BrokerCase):
         self.assertEqual((slot.limits.bytes, slot.overridden), (MIB, True))
         broker.quota_clear("user", 4242)
 
+    def test_the_broker_tells_how_it_is_and_what_a_shutdown_would_end(self) -> None:
+        broker = self.connect()
+        broker.reserve("py/status", size=4096)
+        status = broker.status()
+        self.assertEqual(status.pid, self.broker_process.pid)
+        self.assertGreaterEqual(status.regions["live"], 1)
+        self.assertEqual((status.unguarded, status.unguarded_regions, status.ledger_trouble), (0, (), ""))
+        self.assertTrue(status.keeper.serving)
+        self.assertIsNone(status.store)
+        would = broker.shutdown(end_regions=True, only_tell=True)
+        self.assertGreaterEqual(would.regions, 1)
+        self.assertEqual((would.users, would.lasting), (1, 0))
+        broker.revoke("py/status")
+
     def test_a_grant_is_inherited(self) -> None:
         broker = self.connect()
         with broker.create("py/heir", size=4096, lifetime="persistent") as region:

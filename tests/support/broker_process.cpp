@@ -72,6 +72,9 @@ any = true
 verbs = ["pools", "quota", "clone"]
 [[rule]]
 user = 0
+[[rule]]
+user = 0
+verbs = ["shutdown"]
 )" + extra;
 }
 

@@ -63,6 +63,9 @@ inline std::vector<Request> all_requests() {
       {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write, 18'446'744'073'709'551'615ULL}},
       {19, AskClonePort{}},
       {20, Goodbye{}},
+      {21, Shutdown{true, false}},
+      {22, Shutdown{false, true}},
+      {23, AskStatus{}},
   };
 }
 
@@ -93,6 +96,22 @@ inline std::vector<FromBroker> all_answers() {
       Reply{10, QuotaList{{quota, QuotaInfo{}}, "more"}},
       Reply{11, Done{}},
       Reply{13, ClonePort{9}},
+      Reply{14, ShuttingDown{3, 2, 5_MiB, 4, 1}},
+      Reply{15, Status{"mapcapd 0.1.0",
+                       17,
+                       1'700'000'000'000'000'000,
+                       "/etc/mapcap/policy.toml",
+                       1'700'000'001'000'000'000,
+                       {{RegionState::live, 5}, {RegionState::lost, 2}},
+                       2,
+                       {{RegionId{7}, "alice/a", 1000}, {RegionId{8}, "bob/b", 1001}},
+                       {18, true, true, 3, 4, "was killed by signal 9"},
+                       "no space left on device",
+                       StoreUse{9, 1, 64},
+                       6,
+                       4096,
+                       {{"dram", Confinement::clone}, {"bar", Confinement::native}}}},
+      Reply{16, Status{}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

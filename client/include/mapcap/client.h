@@ -121,6 +121,14 @@ class MAPCAP_API Client {
   void quota_set(const QuotaSlot& slot, const Limits& limits);
   void quota_clear(const QuotaSlot& slot);
 
+  /// How the broker is: whether all memory has a second holder, changes are recorded, and who serves what.
+  BrokerStatus status();
+  /// For administrators: the broker ends, in order. Regions stay, those of volatile memory with the keeper for the
+  /// next broker, unless they are to end: then it returns when nobody can read or write their contents any more.
+  /// The broker itself ends a moment later. Errors: `denied`; `busy` when volatile memory has no second holder at
+  /// the moment and would be lost; `io` when the ledger refuses: then the broker goes on.
+  ShutdownResult shutdown(const ShutdownOptions& options = {});
+
   /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which
   /// stays the caller's. Its size is the file's of that moment: one that grows afterwards can be mapped
   /// beyond it, one that shrinks faults there. Errors: `unsupported` for what cannot be cloned, `denied` for

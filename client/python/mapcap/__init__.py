@@ -43,7 +43,18 @@ from ._errors import (
     VersionMismatch,
 )
 from ._region import Region, adopt, inherited
-from ._values import Amounts, Holder, PoolInfo, QuotaInfo, RegionInfo
+from ._values import (
+    Amounts,
+    Holder,
+    Keeper,
+    PoolInfo,
+    QuotaInfo,
+    RegionInfo,
+    Shutdown,
+    Status,
+    Store,
+    UnguardedRegion,
+)
 
 __all__ = [
     "Amounts",
@@ -58,6 +69,7 @@ __all__ = [
     "Holder",
     "IOFailed",
     "Invalid",
+    "Keeper",
     "Lost",
     "Malformed",
     "NotFound",
@@ -69,8 +81,12 @@ __all__ = [
     "Region",
     "RegionInfo",
     "Revoked",
+    "Shutdown",
+    "Status",
+    "Store",
     "TimedOut",
     "Unavailable",
+    "UnguardedRegion",
     "Unsupported",
     "VersionMismatch",
     "adopt",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from . import _library, _values
 from ._library import check, encoded, library
 from ._region import Region
-from ._values import Amounts, Holder, PoolInfo, QuotaInfo, RegionInfo
+from ._values import Amounts, Holder, PoolInfo, QuotaInfo, RegionInfo, Shutdown, Status, UnguardedRegion
 
 Access = Literal["ro", "rw"]
 Progress = Callable[[int, int], None]
@@ -22,6 +22,7 @@ _Regions = list[RegionInfo]
 _Holders = list[Holder]
 _Pools = list[PoolInfo]
 _Quotas = list[QuotaInfo]
+_Unguarded = list[UnguardedRegion]
 
 _NOTICES = ("expiring", "revoking", "revoked", "reconnected")
 
@@ -260,6 +261,35 @@ class Broker:
         """For administrators: the policy's limits of one slot again. Errors: NotFound."""
         number = _values.number_of(_values.SUBJECTS, subject, "subject")
         check(library.mapcap_quota_clear(self._handle(), number, id, encoded(pool)))
+
+    def status(self) -> Status:
+        """How the broker is: whether all memory has a second holder, and changes are recorded."""
+        unguarded: _Unguarded = []
+
+        def visit(id: int, name: bytes, owner: int, _: Any) -> int:
+            unguarded.append(UnguardedRegion(id, _library.text(name), owner))
+            return 0
+
+        raw = _library.StatusInfo()
+        raw.size = ctypes.sizeof(_library.StatusInfo)
+        visitor = _library.UNGUARDED_VISITOR(visit)
+        check(library.mapcap_status(self._handle(), ctypes.byref(raw), visitor, None))
+        return _values.status_from(raw, tuple(unguarded))
+
+    def shutdown(self, *, end_regions: bool = False, only_tell: bool = False) -> Shutdown:
+        """For administrators: the broker ends, in order, a moment later.
+
+        Regions stay, those of volatile memory with the keeper for the next broker; with end_regions they end, and so
+        does the keeper. only_tell: nothing ends, the answer says what would. Errors: Denied; Busy when memory has no
+        second holder at the moment and would be lost; IOFailed.
+        """
+        options = _library.ShutdownOptions(
+            size=ctypes.sizeof(_library.ShutdownOptions), end_regions=int(end_regions), only_tell=int(only_tell)
+        )
+        raw = _library.ShutdownInfo()
+        raw.size = ctypes.sizeof(_library.ShutdownInfo)
+        check(library.mapcap_shutdown(self._handle(), ctypes.byref(options), ctypes.byref(raw)))
+        return Shutdown(raw.regions, raw.users, raw.bytes, raw.lasting, raw.quarantined)
 
     def fileno(self) -> int:
         """Readable when poll() has something to do: for select and its like. The same number for the broker's life."""

@@ -127,6 +127,47 @@ class QuotaInfo(Structure):
     ]
 
 
+class StatusInfo(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("broker", c_char * 65),
+        ("pid", c_uint32),
+        ("started_unix_ns", c_int64),
+        ("policy", c_char * 256),
+        ("policy_loaded_unix_ns", c_int64),
+        ("regions", c_uint64 * 6),
+        ("unguarded", c_uint64),
+        ("keeper_pid", c_uint32),
+        ("keeper_serving", c_int),
+        ("keeper_adopted", c_int),
+        ("keeper_held", c_uint64),
+        ("keeper_replaced", c_uint64),
+        ("keeper_last_end", c_char * 256),
+        ("ledger_trouble", c_char * 512),
+        ("has_store", c_int),
+        ("store_stored", c_uint64),
+        ("store_without_place", c_uint64),
+        ("store_most", c_uint64),
+        ("connections", c_uint32),
+        ("max_connections", c_uint32),
+    ]
+
+
+class ShutdownOptions(Structure):
+    _fields_ = [("size", c_size_t), ("end_regions", c_int), ("only_tell", c_int)]
+
+
+class ShutdownInfo(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("regions", c_uint64),
+        ("users", c_uint64),
+        ("bytes", c_uint64),
+        ("lasting", c_uint64),
+        ("quarantined", c_uint64),
+    ]
+
+
 class Notice(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -146,6 +187,7 @@ REGION_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(RegionInfo), c_void_p)
 HOLDER_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint32, c_int, c_uint32, c_void_p)
 POOL_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(PoolInfo), c_void_p)
 QUOTA_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(QuotaInfo), c_void_p)
+UNGUARDED_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint64, c_char_p, c_uint32, c_void_p)
 
 # name: (what it returns, what it takes). A handle is a void pointer.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -175,6 +217,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mapcap_quota": (c_int, [c_void_p, QUOTA_VISITOR, c_void_p]),
     "mapcap_quota_set": (c_int, [c_void_p, c_int, c_uint32, c_char_p, POINTER(Amounts)]),
     "mapcap_quota_clear": (c_int, [c_void_p, c_int, c_uint32, c_char_p]),
+    "mapcap_status": (c_int, [c_void_p, POINTER(StatusInfo), UNGUARDED_VISITOR, c_void_p]),
+    "mapcap_shutdown": (c_int, [c_void_p, POINTER(ShutdownOptions), POINTER(ShutdownInfo)]),
     "mapcap_next_notice": (c_int, [c_void_p, POINTER(Notice), POINTER(c_int)]),
     "mapcap_grant_close": (None, [c_void_p]),
     "mapcap_grant_release": (c_int, [c_void_p]),

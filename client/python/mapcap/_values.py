@@ -118,6 +118,104 @@ class QuotaInfo:
     overridden: bool
 
 
+@dataclass(frozen=True)
+class UnguardedRegion:
+    """A region whose memory nobody but the broker and its clients holds at the moment."""
+
+    id: int
+    name: str
+    owner: int
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """The process that holds volatile memory over the broker's death."""
+
+    pid: int
+    """0: there is none at the moment."""
+    serving: bool
+    adopted: bool
+    held: int
+    replaced: int
+    last_end: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """The service manager's fd store."""
+
+    stored: int
+    without_place: int
+    most: int | None
+    """None: nobody says."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the broker is."""
+
+    broker: str
+    pid: int
+    started: float
+    """Seconds since 1970-01-01 UTC."""
+    policy: str
+    policy_loaded: float
+    regions: dict[str, int]
+    """How many, by state; states that no region has are left out."""
+    unguarded: int
+    """Regions that would be lost if the broker died now."""
+    unguarded_regions: tuple[UnguardedRegion, ...]
+    """Some of them; for administrators."""
+    keeper: Keeper
+    ledger_trouble: str
+    """Why changes are refused (a full disk); empty: they are not."""
+    store: Store | None
+    """None: no service manager keeps descriptors."""
+    connections: int
+    max_connections: int
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """What a shutdown ended, or left."""
+
+    regions: int
+    """Of volatile memory: those that stay with the keeper, or that ended."""
+    users: int
+    bytes: int
+    lasting: int
+    """Regions of non-volatile memory, which stay as they are."""
+    quarantined: int
+    """Of `regions`: devices that somebody still has, which end when he lets go."""
+
+
+def status_from(raw: Any, unguarded: tuple[UnguardedRegion, ...]) -> Status:
+    text = _library.text
+    most = None if raw.store_most == _library.UNLIMITED else raw.store_most
+    return Status(
+        broker=text(raw.broker),
+        pid=raw.pid,
+        started=raw.started_unix_ns / 1e9,
+        policy=text(raw.policy),
+        policy_loaded=raw.policy_loaded_unix_ns / 1e9,
+        regions={state: count for state, count in zip(STATES, raw.regions, strict=True) if count},
+        unguarded=raw.unguarded,
+        unguarded_regions=unguarded,
+        keeper=Keeper(
+            raw.keeper_pid,
+            bool(raw.keeper_serving),
+            bool(raw.keeper_adopted),
+            raw.keeper_held,
+            raw.keeper_replaced,
+            text(raw.keeper_last_end),
+        ),
+        ledger_trouble=text(raw.ledger_trouble),
+        store=Store(raw.store_stored, raw.store_without_place, most) if raw.has_store else None,
+        connections=raw.connections,
+        max_connections=raw.max_connections,
+    )
+
+
 def region_from(raw: Any) -> RegionInfo:
     """From the library's structure."""
     return RegionInfo(
