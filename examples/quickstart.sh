@@ -34,10 +34,9 @@ start_broker() {
 clean_up() {
   rm -f "$work/holding"
   for child in "${children[@]:-}"; do [ -n "$child" ] && kill "$child" 2>/dev/null && wait "$child" 2>/dev/null || true; done
-  # A signal alone would leave the regions, and the keeper that holds them, for the next broker.
+  # A signal would leave the regions, and the keeper that holds them, for the next broker.
   if [ -n "$broker" ] && kill -0 "$broker" 2>/dev/null; then
-    mapcap revoke '**' --yes >/dev/null 2>&1 || true
-    kill -TERM "$broker"
+    mapcap shutdown --end-regions --yes >/dev/null || true
     wait "$broker" || true
   fi
   rm -rf "$work"

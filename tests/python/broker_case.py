@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,10 @@ seals = ["revocable", "sealed"]
 
 [[rule]]
 any = true
+
+[[rule]]
+user = 0
+verbs = ["shutdown"]
 """
 
 
@@ -50,24 +53,17 @@ class BrokerCase(unittest.TestCase):
         try:
             mapcap.connect(cls.socket, wait=60.0).close()
         except BaseException:
+            cls.broker_process.kill()
             cls.tearDownClass()
             raise
 
     @classmethod
     def tearDownClass(cls) -> None:
         if cls.broker_process.poll() is None:
-            cls.broker_process.send_signal(signal.SIGTERM)
+            # Regions would live on with their keeper, which is what users want and tests do not.
+            with mapcap.connect(cls.socket) as broker:
+                broker.shutdown(end_regions=True)
         cls.broker_process.wait(timeout=60)
-        # Regions live on with their keeper, which is what users want and tests do not.
-        for process in os.listdir("/proc"):
-            if not process.isdigit():
-                continue
-            try:
-                with open(f"/proc/{process}/cmdline", "rb") as file:
-                    if os.path.join(cls.directory, "state").encode() in file.read().split(b"\0"):
-                        os.kill(int(process), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
         cls.log.close()
         shutil.rmtree(cls.directory)
 

@@ -48,6 +48,8 @@ check_regions() { # PREFIX COUNT
   done
 }
 fresh_service() {
+  # What a case that failed left is not always a service that answers.
+  mapcap shutdown --end-regions --yes >/dev/null 2>&1
   systemctl stop mapcapd
   local pid
   for pid in $(keeper_pids); do kill -9 "$pid"; done
@@ -168,6 +170,23 @@ case_sigterm_to_all_is_a_stop() {
   check_regions root/term 5
 }
 inactive() { [ "$(systemctl is-active mapcapd)" = inactive ]; }
+case_shutdown_stops_the_service_and_keeps_contents() {
+  make_regions root/shutdown 5
+  mapcap shutdown >/dev/null || fail "shutdown"
+  within 20 inactive || fail "the service is $(systemctl is-active mapcapd)"
+  systemctl start mapcapd || fail "start"
+  check_regions root/shutdown 5
+}
+case_shutdown_ends_regions_keeper_and_store() {
+  make_regions root/end 5
+  within 20 stores 5 || fail "the store has $(systemctl show -P NFileDescriptorStore mapcapd) descriptors"
+  mapcap shutdown --end-regions --yes >/dev/null || fail "shutdown"
+  within 20 inactive || fail "the service is $(systemctl is-active mapcapd)"
+  [ -z "$(keeper_pids)" ] || fail "the keeper is still there"
+  [ "$(systemctl show -P NFileDescriptorStore mapcapd)" = 0 ] || fail "something is in the store"
+  systemctl start mapcapd || fail "start"
+  [ "$(mapcap list --json)" = "[]" ] || fail "regions are left: $(mapcap list)"
+}
 case_the_binary_is_exchanged_under_load() {
   make_regions root/exchange 5
   rm -f /root/acknowledged /root/enough
