@@ -142,7 +142,9 @@ Choice take(Confiners& confiners, Confinement wanted) {
 /// whoever has the file itself can stop the machine. A clone's inode is not the file's.
 bool dax_files_endanger_the_kernel() {
   constexpr long kCachestat = 451;
-  return ::syscall(kCachestat, -1, nullptr, nullptr, 0) == 0 || errno != ENOSYS;
+  // Once, when the first pools are opened: the filter that a pool which is added later is opened under has it not.
+  static const bool it_is_there = ::syscall(kCachestat, -1, nullptr, nullptr, 0) == 0 || errno != ENOSYS;
+  return it_is_there;
 }
 
 /// What each backing may be confined by, strongest first.
@@ -210,26 +212,33 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
 
 }  // namespace
 
+Result<std::unique_ptr<ServedPool>> open_pool(const PoolSettings& settings, Confiners& confiners,
+                                              std::uint32_t ledger) {
+  auto served = std::make_unique<ServedPool>();
+  MAPCAP_TRY(Choice choice, choose(settings, confiners));
+  Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind(), ledger);
+  if (!opened) {
+    Failure error = opened.error();
+    error.sentence = settings.where + ": " + error.sentence;
+    return error;
+  }
+  served->pool = std::move(opened.value());
+  if (settings.wt_platform) {
+    served->told = served->pool->facts();
+    served->told->cache_modes = {CacheMode::write_through};
+    served->told->cache_mechanism = CacheMechanism::platform;
+  }
+  served->confiner = choice.confiner;
+  served->confinement_reason = choice.reason;
+  return served;
+}
+
 Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger) {
   ServedPools pools;
+  (void)dax_files_endanger_the_kernel();
   MAPCAP_TRY_VOID(policy::check_machine(policy.pools(), machine::total_memory()));
   for (const PoolSettings& settings : policy.pools()) {
-    auto served = std::make_unique<ServedPool>();
-    MAPCAP_TRY(Choice choice, choose(settings, confiners));
-    Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind(), ledger);
-    if (!opened) {
-      Failure error = opened.error();
-      error.sentence = settings.where + ": " + error.sentence;
-      return error;
-    }
-    served->pool = std::move(opened.value());
-    if (settings.wt_platform) {
-      served->told = served->pool->facts();
-      served->told->cache_modes = {CacheMode::write_through};
-      served->told->cache_mechanism = CacheMechanism::platform;
-    }
-    served->confiner = choice.confiner;
-    served->confinement_reason = choice.reason;
+    MAPCAP_TRY(std::unique_ptr<ServedPool> served, open_pool(settings, confiners, ledger));
     pools.push_back(std::move(served));
   }
   return pools;

@@ -34,4 +34,8 @@ struct Confiners {
 /// `ledger`: Ledger::identity().
 Result<ServedPools> open_pools(const policy::Policy& policy, Confiners& confiners, std::uint32_t ledger);
 
+/// One of them; whether all fit the machine together is the caller's business. Asks filesystems and devices.
+Result<std::unique_ptr<ServedPool>> open_pool(const policy::PoolSettings& settings, Confiners& confiners,
+                                              std::uint32_t ledger);
+
 }  // namespace mapcap::broker

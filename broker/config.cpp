@@ -8,6 +8,20 @@
 
 namespace mapcap::broker {
 
+namespace {
+
+/// Its text becomes the config's.
+Result<std::shared_ptr<const policy::Policy>> load(Config& config) {
+  if (config.policy_path.empty()) {
+    config.policy_text = policy::default_text();
+    return policy::load_default();
+  }
+  MAPCAP_TRY(config.policy_text, policy::read_file(config.policy_path));
+  return policy::load_text(config.policy_text, config.policy_path, policy::system_accounts());
+}
+
+}  // namespace
+
 std::variant<Config, int> parse_command_line(int argc, char** argv) {
   Config config;
   CLI::App app{"mapcapd hands out memory that can be mmapped and nothing else."};
@@ -29,7 +43,7 @@ std::variant<Config, int> parse_command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  auto loaded = config.policy_path.empty() ? policy::load_default() : policy::load_file(config.policy_path);
+  auto loaded = load(config);
   if (!loaded) {
     std::fprintf(stderr, "mapcapd: %s\n", loaded.error().sentence.c_str());
     for (const Detail& detail : loaded.error().details) {

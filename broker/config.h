@@ -11,6 +11,7 @@ namespace mapcap::broker {
 
 struct Config {
   std::string policy_path;  ///< Empty: the built-in default.
+  std::string policy_text;
   std::shared_ptr<const policy::Policy> policy;
   std::string socket;
   std::string state;

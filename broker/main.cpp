@@ -198,7 +198,17 @@ Result<void> serve(const Config& config) {
                          keepers_end = becomes;
                          if (!stopping) stop("shutdown was asked for");
                        });
-  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service);
+  const auto open_pool = [&confiners, identity = ledger->identity()](const policy::PoolSettings& settings) {
+    return broker::open_pool(settings, confiners, identity);
+  };
+  const bool may_kill = ends_holders(*config.policy) == sandbox::EndsHolders::yes;
+  const auto limit_connections = [&listener](const policy::BrokerSettings& limits) {
+    listener.set_limits({limits.max_connections, limits.max_connections_per_user});
+  };
+  Reload reload({loop, accounts, worker, scrubber, regions, quotas, *keeper, report, pools, open_pool,
+                 limit_connections, may_kill},
+                config.policy_path, config.policy_text);
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload);
   listener.set_handler(dispatch);
   Releases releases(
       loop, {[&](confine::GrantId grant) -> Meter::Account {
@@ -239,7 +249,6 @@ Result<void> serve(const Config& config) {
   } else {
     report.lent_uids_unwatched(account_changes.error());
   }
-  Reload reload({accounts, regions, listener, report}, config.policy_path);
   loop.on_signal({SIGTERM, SIGINT, SIGHUP}, [&](int number) {
     if (number == SIGHUP) return reload.ask();
     stop(number == SIGTERM ? "SIGTERM" : "SIGINT");

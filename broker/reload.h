@@ -1,54 +1,86 @@
-// SIGHUP: a new policy takes effect as a whole, or not at all.
+// The policy file, read again: by SIGHUP, or by an administrator who is answered. A new policy takes effect as a
+// whole, or not at all. Also who knows which one is in force, and since when.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "broker/door/listener.h"
+#include "broker/books/pools.h"
+#include "broker/keeper/keeper.h"
+#include "broker/pool_changes.h"
+#include "broker/regions/policy_source.h"
 #include "broker/regions/regions.h"
 #include "broker/report/report.h"
+#include "broker/wait/event.h"
 #include "broker/wait/task.h"
 #include "broker/wait/worker.h"
+#include "policy/load/loader.h"
 #include "policy/policy.h"
 #include "policy/subordinates.h"
 
 namespace mapcap::broker {
 
-/// Rules, quotas and timings change; what was opened at start does not: a file whose pools, socket or state
-/// differ is refused, because they take a restart. Reports either way.
-class Reload {
+/// Rules, quotas, timings and limits change; pools are added, get another capacity, or go when nothing is in
+/// them. What takes a restart is refused by its name. Reports either way.
+class Reload final : public PolicySource {
  public:
   struct Parts {
+    Loop& loop;
     Worker& accounts;  ///< Reads the file and asks for its names, for as long as a name service takes.
+    Worker& worker;    ///< Opens pools.
+    Worker& scrubber;  ///< Closes them.
     Regions& regions;
-    Listener& listener;
+    Quotas& quotas;
+    keeper::Keeper& keeper;
     Report& report;
+    ServedPools& pools;
+    PoolChanges::OpenPool open_pool;
+    std::function<void(const policy::BrokerSettings&)> limit_connections;
+    bool may_kill = false;  ///< The broker has kept CAP_KILL.
   };
   struct Loaded {
-    Result<std::shared_ptr<const policy::Policy>> policy;
+    std::string text;
+    policy::Examined examined;
     policy::Subordinates subordinates;
+    std::optional<Failure> unreadable;
   };
-  /// `path`: of the policy file; empty: the built-in default. `load`: on a thread.
-  Reload(Parts parts, std::string path) : Reload(parts, path, [path] { return load(path); }) {}
-  Reload(Parts parts, std::string path, std::function<Loaded()> load)
-      : parts_(parts), path_(std::move(path)), load_(std::move(load)) {}
+  /// `path`: of the policy file; empty: the built-in default. `text`: of the policy that regions were made with.
+  Reload(Parts parts, std::string path, std::string text)
+      : Reload(std::move(parts), path, std::move(text), [path] { return load(path); }) {}
+  /// `load`: on a thread.
+  Reload(Parts parts, std::string path, std::string text, std::function<Loaded()> load);
   Reload(const Reload&) = delete;
   Reload& operator=(const Reload&) = delete;
 
-  /// Returns at once. While one is under way, another follows it: the file may have changed behind its back.
+  /// For SIGHUP: returns at once. While one is under way, another follows it: the file may have changed behind
+  /// its back.
   void ask();
+
+  Task<Result<schema::Reloaded>> reload(std::string by) override;
+  [[nodiscard]] schema::PolicyInForce in_force(std::uint64_t offset) const override;
+  Task<policy::Subject> somebody(std::uint32_t uid) override;
 
  private:
   static Loaded load(const std::string& path);
-  Task<void> run();
-  void take(Loaded loaded);
+  Task<void> answer_signals();
+  Task<Result<schema::Reloaded>> once(std::string by);
+  /// True when there is none to refuse it for.
+  bool judge(schema::Reloaded& outcome, const PoolChanges::Problems& problems) const;
+  void commit(Loaded loaded, PoolChanges& pools, const std::string& by);
+  void note_loaded(std::string text, std::string by);
+  void report(const schema::Reloaded& outcome, const std::string& by);
 
   Parts parts_;
   std::string path_;
   std::function<Loaded()> load_;
+  Event finished_;
   bool running_ = false;
+  bool asked_ = false;
   bool again_ = false;
+  std::string text_;
+  schema::PolicyInForce in_force_;  ///< But for the piece of text.
 };
 
 }  // namespace mapcap::broker

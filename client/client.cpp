@@ -198,6 +198,37 @@ ShutdownResult Client::shutdown(const ShutdownOptions& options) {
   return {down.regions, down.users, down.bytes.value, down.lasting, down.quarantined};
 }
 
+ReloadOutcome Client::reload() {
+  return from_wire(expect<schema::Reloaded>(implementation_->call({schema::Reload{}, false, nullptr, {}})));
+}
+
+PolicyInForce Client::policy() {
+  PolicyInForce policy;
+  for (;;) {
+    auto piece = expect<schema::PolicyInForce>(
+        implementation_->call({schema::PolicyShow{policy.text.size()}, false, nullptr, {}}));
+    if (policy.sha256 != piece.sha256) policy.text.clear();  // Another came into force meanwhile.
+    const bool in_order = piece.offset == policy.text.size();
+    policy.file = std::move(piece.file);
+    policy.sha256 = std::move(piece.sha256);
+    policy.loaded_unix = std::chrono::nanoseconds(piece.loaded_unix_ns);
+    policy.loaded_by = std::move(piece.loaded_by);
+    policy.pools = piece.pools;
+    policy.rules = piece.rules;
+    policy.quotas = piece.quotas;
+    if (!in_order) continue;
+    policy.text += piece.text;
+    if (policy.text.size() >= piece.size) return policy;
+    if (piece.text.empty()) throw Error(ErrorCode::malformed, "the broker's policy has no end: ask again");
+  }
+}
+
+PolicyAnswer Client::explain(const PolicyQuestion& question) {
+  schema::PolicyExplain ask{question.uid, question.verb, to_wire(question.region, question.rights),
+                            question.ttl};
+  return from_wire(expect<schema::Explained>(implementation_->call({std::move(ask), false, nullptr, {}})));
+}
+
 Grant Client::clone(int fd, Access rights) {
   if (::fcntl(fd, F_GETFD) < 0) {
     throw Error(ErrorCode::invalid,

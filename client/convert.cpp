@@ -1,5 +1,7 @@
 #include "client/convert.h"
 
+#include "client/raise.h"
+
 namespace mapcap {
 
 static_assert(static_cast<int>(Notice::Kind::revoked) == static_cast<int>(schema::NoticeKind::revoked));
@@ -38,6 +40,7 @@ RegionInfo from_wire(const schema::RegionInfo& from) {
   to.grants = from.grants;
   to.held = from.held.value;
   to.bad_blocks = from.bad_blocks;
+  to.draining = from.draining;
   return to;
 }
 
@@ -95,6 +98,32 @@ BrokerStatus from_wire(const schema::Status& from) {
   to.connections = from.connections;
   to.max_connections = from.max_connections;
   for (const schema::PoolConfinement& one : from.pools) to.pools.push_back({one.pool, one.confinement});
+  return to;
+}
+
+ReloadOutcome from_wire(schema::Reloaded from) {
+  ReloadOutcome to{std::move(from.file), from.in_force, {}, {}, from.more};
+  for (schema::PolicyProblem& problem : from.problems)
+    to.problems.push_back({problem.line, problem.column, problem.warning, std::move(problem.message)});
+  for (schema::PolicyChange& change : from.changes) {
+    to.changes.push_back(
+        {std::move(change.what), std::move(change.whom), std::move(change.place), std::move(change.detail)});
+  }
+  return to;
+}
+
+PolicyAnswer from_wire(schema::Explained from) {
+  PolicyAnswer to;
+  if (from.refusal) to.refusal.emplace(as_error(*from.refusal));
+  to.policy = std::move(from.policy);
+  to.user = std::move(from.user);
+  to.rule = std::move(from.rule);
+  if (from.judged) to.judged = from_wire(*from.judged);
+  for (schema::RuleSaid& rule : from.rules) {
+    to.rules.push_back(
+        {std::move(rule.place), rule.denies, std::move(rule.subject), rule.applies, std::move(rule.why)});
+  }
+  to.more = from.more;
   return to;
 }
 

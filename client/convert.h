@@ -15,6 +15,8 @@ RegionDetails from_wire(const schema::Shown& shown);
 PoolInfo from_wire(const schema::PoolInfo& pool);
 QuotaInfo from_wire(const schema::QuotaInfo& quota);
 BrokerStatus from_wire(const schema::Status& status);
+ReloadOutcome from_wire(schema::Reloaded reloaded);
+PolicyAnswer from_wire(schema::Explained explained);
 /// Progress has no counterpart: it belongs to a call.
 std::optional<Notice> from_wire(const schema::Notice& notice);
 

@@ -15,11 +15,15 @@ std::string Error::detail(const std::string& key) const {
   return {};
 }
 
-void raise(const Failure& error) {
+Error as_error(const Failure& error) {
   Error::Details details;
   details.reserve(error.details.size());
   for (const Detail& detail : error.details) details.emplace_back(detail.key, detail.value);
-  throw Error(error.code, error.sentence, std::move(details));
+  return {error.code, error.sentence, std::move(details)};
+}
+
+void raise(const Failure& error) {
+  throw as_error(error);
 }
 
 }  // namespace mapcap

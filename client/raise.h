@@ -9,6 +9,7 @@
 
 namespace mapcap {
 
+Error as_error(const Failure& error);
 [[noreturn]] void raise(const Failure& error);
 
 template <typename T>

@@ -38,4 +38,16 @@ Result<void> check_machine(const std::vector<PoolSettings>& pools, ByteCount mem
                   {"memory", std::to_string(memory.value)}});
 }
 
+std::optional<Problem> beyond_machine(const std::vector<PoolSettings>& pools, ByteCount memory) {
+  const Result<void> fits = check_machine(pools, memory);
+  if (fits) return std::nullopt;
+  // Its sentence begins with the place of the pool that is one too many.
+  const std::string& sentence = fits.error().sentence;
+  for (const PoolSettings& pool : pools) {
+    if (sentence.starts_with(pool.where + ": "))
+      return Problem{Severity::error, pool.at.position, sentence.substr(pool.where.size() + 2)};
+  }
+  return Problem{Severity::error, {}, sentence};
+}
+
 }  // namespace mapcap::policy

@@ -32,12 +32,6 @@ bool subject_matches(const Rule& rule, const Subject& subject) {
                      [&](std::uint32_t gid) { return subject.in_group(gid); });
 }
 
-/// Verbs that are about no region.
-bool nameless(Verb verb) {
-  return verb == Verb::pools || verb == Verb::quota || verb == Verb::quota_set || verb == Verb::clone ||
-         verb == Verb::shutdown;
-}
-
 bool verb_matches(const Rule& rule, const Subject& subject, Verb verb) {
   if (rule.verbs.any()) return rule.verbs.test(static_cast<std::size_t>(verb));
   // A rule that lets somebody do all there is was not written about everybody's memory.

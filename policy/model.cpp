@@ -8,11 +8,33 @@ namespace mapcap::policy {
 namespace {
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, kVerbs> kVerbWords{
-    "create", "open", "list", "show", "renew", "revoke", "pools", "quota", "quota-set", "clone", "shutdown"};
-static_assert(static_cast<std::size_t>(Verb::shutdown) + 1 == kVerbs);
+constexpr std::array<std::string_view, kVerbs> kVerbWords{"create",   "open",   "list",  "show",      "renew",
+                                                          "revoke",   "pools",  "quota", "quota-set", "clone",
+                                                          "shutdown", "reload", "policy"};
+static_assert(static_cast<std::size_t>(Verb::policy) + 1 == kVerbs);
 
 }  // namespace
+
+bool nameless(Verb verb) {
+  switch (verb) {
+    case Verb::create:
+    case Verb::open:
+    case Verb::list:
+    case Verb::show:
+    case Verb::renew:
+    case Verb::revoke:
+      return false;
+    case Verb::pools:
+    case Verb::quota:
+    case Verb::quota_set:
+    case Verb::clone:
+    case Verb::shutdown:
+    case Verb::reload:
+    case Verb::policy:
+      return true;
+  }
+  return true;
+}
 
 std::string_view to_string(Verb verb) {
   return kVerbWords.at(static_cast<std::size_t>(verb));

@@ -18,7 +18,8 @@
 namespace mapcap::policy {
 
 /// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides. `shutdown` is given
-/// to who is no administrator by rules that list it, and by no other.
+/// to who is no administrator by rules that list it, and by no other. `reload` reads the policy file again, `policy`
+/// shows the one in force and tells what anybody may do by it.
 enum class Verb : std::uint8_t {
   create,
   open,
@@ -30,14 +31,24 @@ enum class Verb : std::uint8_t {
   quota,
   quota_set,
   clone,
-  shutdown
+  shutdown,
+  reload,
+  policy
 };
-inline constexpr std::size_t kVerbs = 11;
+inline constexpr std::size_t kVerbs = 13;
+/// Not about a region.
+bool nameless(Verb verb);
 
 /// "create", ..., "quota-set".
 std::string_view to_string(Verb);
 /// Errors: `invalid`, listing what is accepted.
 Result<Verb> parse_verb(std::string_view);
+
+/// Moving a table within its file changes nothing.
+struct Place {
+  Position position;
+  bool operator==(const Place&) const { return true; }
+};
 
 // ---- [broker]
 
@@ -49,6 +60,8 @@ struct BrokerSettings {
   std::chrono::nanoseconds keeper_deadline = std::chrono::seconds(2);   ///< Of one open; 10 ms to 1 min.
   std::uint32_t max_connections = 4096;                                 ///< 1 to 100,000.
   std::uint32_t max_connections_per_user = 64;                          ///< 1 to max_connections.
+  Place socket_at;                                                      ///< Or of [broker].
+  Place state_at;
   bool operator==(const BrokerSettings&) const = default;
 };
 
@@ -67,12 +80,6 @@ using Capacity = std::variant<ByteCount, Percent>;
 
 inline constexpr std::size_t kMaxPools = 64;
 inline constexpr std::size_t kMaxPoolNameInPolicy = 23;  ///< What a ledger record has room for.
-
-/// Moving a table within its file changes nothing.
-struct Place {
-  Position position;
-  bool operator==(const Place&) const { return true; }
-};
 
 struct PoolSettings {
   std::string name;

@@ -98,11 +98,13 @@ struct Attempt {
   std::optional<Failure> refused;
   Part came_to = Part::subject;  ///< Of a refusal by the policy.
   bool allowed = false;          ///< The policy would, the pool cannot.
+  Action judged;
 };
 
 Attempt attempt(const Policy& policy, const Subject& subject, const Create& ask, const Offer& offer) {
   Filled filled = fill_in(ask, offer);
   Attempt result;
+  result.judged = filled.action;
   Result<Permit> permit = policy.authorize(subject, filled.action);
   if (!permit) {
     result.came_to = policy.closest_part(subject, filled.action);
@@ -120,7 +122,7 @@ Attempt attempt(const Policy& policy, const Subject& subject, const Create& ask,
 }
 
 Result<Plan> plan_without_advice(const Policy& policy, const Subject& subject, const Create& ask,
-                                 std::span<const Offer> offers) {
+                                 std::span<const Offer> offers, Action* judged) {
   MAPCAP_TRY_VOID(check_sense(ask));
   MAPCAP_TRY(const std::uint32_t group, group_for(subject, ask));
   if (!ask.pool.empty()) {
@@ -131,6 +133,8 @@ Result<Plan> plan_without_advice(const Policy& policy, const Subject& subject, c
   for (std::size_t i = 0; i < offers.size(); ++i) {
     if (!ask.pool.empty() && offers[i].name != ask.pool) continue;
     Attempt one = attempt(policy, subject, ask, offers[i]);
+    const bool decides = one.plan || one.allowed || !closest || one.came_to > came_to;
+    if (judged != nullptr && decides) *judged = one.judged;
     if (one.plan) {
       one.plan->offer = i;
       one.plan->group = group;
@@ -226,7 +230,7 @@ std::string remedy_for_create(const Policy& policy, const Subject& subject, cons
       const auto changed = as_the_rule_wants(*rule, mismatches(*rule, subject, filled.action), ask);
       if (!changed || changed->words.empty()) continue;
       if (!best.empty() && changed->words.size() >= best.size()) continue;
-      if (plan_without_advice(policy, subject, changed->ask, offers)) best = changed->words;
+      if (plan_without_advice(policy, subject, changed->ask, offers, nullptr)) best = changed->words;
     }
   }
   return best;
@@ -241,8 +245,8 @@ void advise(Failure& refusal, const std::string& remedy) {
 }  // namespace
 
 Result<Plan> plan_create(const Policy& policy, const Subject& subject, const Create& ask,
-                         std::span<const Offer> offers) {
-  Result<Plan> plan = plan_without_advice(policy, subject, ask, offers);
+                         std::span<const Offer> offers, Action* judged) {
+  Result<Plan> plan = plan_without_advice(policy, subject, ask, offers, judged);
   if (!plan && plan.error().code == ErrorCode::denied && check_sense(ask))
     advise(plan.error(), remedy_for_create(policy, subject, ask, offers));
   return plan;

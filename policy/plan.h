@@ -41,8 +41,10 @@ struct Plan {
 /// `invalid` for what no region can be; `not_found`: no such pool; `denied`: of the pool that came closest,
 /// with what would have to be asked for instead where that helps (detail "remedy"); `unsupported`,
 /// `cache_mode`, `pool_full`: it is allowed, and cannot be made there.
+/// `judged`, where not null, becomes what was held against the rules: of that pool, or of the one that came
+/// closest; as it was where nothing was. It refers to `ask` and `offers`.
 Result<Plan> plan_create(const Policy& policy, const Subject& subject, const schema::Create& ask,
-                         std::span<const Offer> offers);
+                         std::span<const Offer> offers, Action* judged = nullptr);
 
 /// "--lifetime ttl:24h": what to add to a renew or an open that was refused, or nothing that helps.
 std::string remedy_for(const Policy& policy, const Subject& subject, const Action& action);

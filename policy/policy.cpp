@@ -138,29 +138,13 @@ std::vector<const Rule*> Policy::closest_rules(const Subject& subject, const Act
   return rules;
 }
 
-Explanation Policy::explain(const Subject& subject, const Action& action) const {
-  const Verdict verdict = judge(subject, action);
-  Explanation result;
-  result.allowed = verdict.deny == nullptr && verdict.allow != nullptr;
-  const Rule* decides = verdict.deny != nullptr ? verdict.deny : verdict.allow;
-  result.text =
-      describe(action) + " by " + subject.describe() + " (uid " + std::to_string(subject.uid()) + "): ";
-  if (decides == nullptr) {
-    result.text += "denied, because no rule allows it\n";
-  } else {
-    result.text += (result.allowed ? "allowed by " : "denied by ") + decides->where + "\n";
+std::vector<const Rule*> Policy::rules_for(const Subject& subject) const {
+  std::vector<const Rule*> rules;
+  for (const std::uint32_t index : rules_about(subject)) {
+    const Rule* rule = &settings_.rules[index];
+    if (rules.empty() || rules.back() != rule) rules.push_back(rule);
   }
-  const std::vector<std::uint32_t> rules = rules_about(subject);
-  for (const std::uint32_t index : rules) {
-    const Rule& rule = settings_.rules[index];
-    const Part part = first_mismatch(rule, subject, action);
-    result.text +=
-        "  " + rule.where + (rule.effect == Effect::deny ? " deny  " : " allow ") + rule.subject.text;
-    result.text +=
-        part == Part::none ? ": applies\n" : ": does not apply, " + what_it_says(rule, part) + "\n";
-  }
-  if (rules.empty()) result.text += "  no rule in " + settings_.source + " is about this user\n";
-  return result;
+  return rules;
 }
 
 const QuotaRule* Policy::quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const {

@@ -4,8 +4,9 @@
 // permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
 // action asks for. What a rule does not list is not restricted, with four refinements:
 //
-//  - A rule that lists names or pools is about regions. It speaks of `pools`, `quota`, `quota-set`, `clone` and
-//    `shutdown` only when it lists that verb, so that allowing everything under a prefix does not allow setting quotas.
+//  - A rule that lists names or pools is about regions. It speaks of verbs that are about none (`pools`,
+//    `quota`, `quota-set`, `clone`, `shutdown`, `reload`, `policy`) only when it lists that verb, so that allowing
+//    everything under a prefix does not allow setting quotas.
 //  - `shutdown` is the administrator's (Subject::administrator); to others an allow gives it only when it lists it.
 //  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a
 //  deny
@@ -17,8 +18,7 @@
 // Nothing is open that is or will be: a create is judged by all that it leaves open as well (plan.h), a
 // region that exists by what it is. max_ttl and max_size bound what create and renew make, and say nothing of
 // a region that exists. What makes no sense with a verb (the rights of a create without a grant) restricts no
-// allow, and no deny that lists it applies. A region's mode is not judged here: the broker checks it after
-// the policy.
+// allow, and no deny that lists it applies. A region's mode is not judged here, but with it in judge.h.
 //
 // Cost: rules are found by uid, by gid and for any, so rules about others cost nothing.
 #pragma once
@@ -61,11 +61,6 @@ struct Permit {
   std::optional<ByteCount> max_size;
 };
 
-struct Explanation {
-  bool allowed = false;
-  std::string text;  ///< Several lines: the verdict, then every rule about the subject and what decided it.
-};
-
 /// One slot that a reservation must fit. For `any` the id is the user's, because the limit is each single
 /// user's.
 struct QuotaSlot {
@@ -105,7 +100,8 @@ class Policy {
   /// The allows that came so far, at most three, in the file's order. Empty when a deny is in the way.
   [[nodiscard]] std::vector<const Rule*> closest_rules(const Subject& subject, const Action& action) const;
 
-  [[nodiscard]] Explanation explain(const Subject& subject, const Action& action) const;
+  /// Every rule about somebody, in the file's order.
+  [[nodiscard]] std::vector<const Rule*> rules_for(const Subject& subject) const;
 
   /// The slots that have a limit in this file for a region of user `uid` with group `gid` in `pool` (empty:
   /// what belongs to no pool). In this order: user, group, any; within each the pool's before the one over

@@ -10,16 +10,12 @@ namespace codec {
 namespace {
 
 using codec::read;
+using codec::read_into;
 using codec::write;
 
 constexpr std::size_t kMaxDetails = 32;
 constexpr std::size_t kMaxDetailKey = 64;
 constexpr std::size_t kMaxDetailValue = 512;
-constexpr std::size_t kMaxBackingText = 32;
-
-unsigned count_of(const auto& values) {
-  return static_cast<unsigned>(values.size());
-}
 
 // ---- a region
 
@@ -40,6 +36,8 @@ void write(const CacheStatus& cache, wire::CacheStatus::Builder builder) {
   builder.setVerified(cache.verified);
 }
 
+}  // namespace
+
 Result<Durability> read(wire::Durability::Reader reader) {
   Durability durability;
   MAPCAP_TRY(durability.granularity,
@@ -55,6 +53,8 @@ void write(const Durability& durability, wire::Durability::Builder builder) {
   builder.setMapSync(durability.map_sync);
 }
 
+namespace {
+
 Result<std::int64_t> read(wire::RegionInfo::Remaining::Reader reader) {
   switch (reader.which()) {
     case wire::RegionInfo::Remaining::UNLIMITED:
@@ -66,6 +66,8 @@ Result<std::int64_t> read(wire::RegionInfo::Remaining::Reader reader) {
   }
   return malformed("region.remaining", "unknown kind");
 }
+
+}  // namespace
 
 Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
   RegionInfo region;
@@ -87,6 +89,7 @@ Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
   region.grants = reader.getGrants();
   region.held = ByteCount{reader.getHeld()};
   region.bad_blocks = reader.getBadBlocks();
+  region.draining = reader.getDraining();
   return region;
 }
 void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
@@ -112,7 +115,10 @@ void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
   builder.setGrants(region.grants);
   builder.setHeld(region.held.value);
   builder.setBadBlocks(region.bad_blocks);
+  builder.setDraining(region.draining);
 }
+
+namespace {
 
 // ---- what else comes in lists
 
@@ -137,85 +143,9 @@ void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
   builder.setCount(holder.count);
 }
 
-Result<PoolInfo> read(wire::PoolInfo::Reader reader) {
-  PoolInfo pool;
-  MAPCAP_TRY(pool.name, read_text(reader.getName(), "pool.name", kMaxPoolName));
-  MAPCAP_TRY(pool.backing, read_text(reader.getBacking(), "pool.backing", kMaxBackingText));
-  pool.capacity = ByteCount{reader.getCapacity()};
-  pool.used = ByteCount{reader.getUsed()};
-  pool.regions = reader.getRegions();
-  pool.granule = ByteCount{reader.getGranule()};
-  MAPCAP_TRY(pool.confinement, read_enum(reader.getConfinement(), Confinement::lsm, "pool.confinement"));
-  MAPCAP_TRY(pool.confinement_reason, read_text(reader.getConfinementReason(), "pool.reason", kMaxReason));
-  for (const wire::SealKind kind : reader.getSeals()) {
-    MAPCAP_TRY(const SealKind seal, read_seal(kind, "pool.seals"));
-    pool.seals.push_back(seal);
-  }
-  for (const wire::CacheMode mode : reader.getCacheModes()) {
-    MAPCAP_TRY(const CacheMode cache, read_cache_mode(mode, "pool.cache"));
-    pool.cache_modes.push_back(cache);
-  }
-  pool.cache_verified = reader.getCacheVerified();
-  MAPCAP_TRY(pool.durability, read(reader.getDurability()));
-  return pool;
-}
-void write(const PoolInfo& pool, wire::PoolInfo::Builder builder) {
-  builder.setName(as_text(pool.name));
-  builder.setBacking(as_text(pool.backing));
-  builder.setCapacity(pool.capacity.value);
-  builder.setUsed(pool.used.value);
-  builder.setRegions(pool.regions);
-  builder.setGranule(pool.granule.value);
-  builder.setConfinement(as_wire<wire::Confinement>(pool.confinement));
-  builder.setConfinementReason(as_text(presentable(pool.confinement_reason, kMaxReason)));
-  auto seals = builder.initSeals(count_of(pool.seals));
-  for (unsigned i = 0; i < seals.size(); ++i) seals.set(i, as_wire<wire::SealKind>(pool.seals[i]));
-  auto modes = builder.initCacheModes(count_of(pool.cache_modes));
-  for (unsigned i = 0; i < modes.size(); ++i) modes.set(i, as_wire<wire::CacheMode>(pool.cache_modes[i]));
-  builder.setCacheVerified(pool.cache_verified);
-  write(pool.durability, builder.initDurability());
-}
-
-Result<QuotaInfo> read(wire::QuotaInfo::Reader reader) {
-  QuotaInfo quota;
-  MAPCAP_TRY(Slot slot, read(reader.getSlot()));
-  quota.subject = slot.subject;
-  quota.id = slot.id;
-  quota.pool = std::move(slot.pool);
-  MAPCAP_TRY(quota.limits, read(reader.getLimits()));
-  quota.bytes = reader.getBytes();
-  quota.regions = reader.getRegions();
-  quota.grants = reader.getGrants();
-  quota.connections = reader.getConnections();
-  quota.overridden = reader.getOverridden();
-  return quota;
-}
-void write(const QuotaInfo& quota, wire::QuotaInfo::Builder builder) {
-  write(Slot{quota.subject, quota.id, quota.pool}, builder.initSlot());
-  write(quota.limits, builder.initLimits());
-  builder.setBytes(quota.bytes);
-  builder.setRegions(quota.regions);
-  builder.setGrants(quota.grants);
-  builder.setConnections(quota.connections);
-  builder.setOverridden(quota.overridden);
-}
-
-template <typename Value, typename WireList>
-Result<std::vector<Value>> read_list(WireList list) {
-  std::vector<Value> values;
-  values.reserve(list.size());
-  for (auto element : list) {
-    MAPCAP_TRY(Value value, read(element));
-    values.push_back(std::move(value));
-  }
-  return values;
-}
-template <typename Value, typename WireList>
-void write_list(const std::vector<Value>& values, WireList list) {
-  for (std::size_t i = 0; i < values.size(); ++i) write(values[i], list[static_cast<unsigned>(i)]);
-}
-
 // ---- replies
+
+}  // namespace
 
 /// Out-parameters, because Result<Error> and Result<ReplyBody> could not say which of the two they hold.
 Result<void> read_into(Failure& result, wire::Error::Reader reader) {
@@ -230,7 +160,7 @@ Result<void> read_into(Failure& result, wire::Error::Reader reader) {
   if (details.size() > kMaxDetails) {
     return malformed("error.details", std::to_string(details.size()) + ", at most 32 are allowed");
   }
-  MAPCAP_TRY(result.details, read_list<Detail>(details));
+  MAPCAP_TRY(result.details, read_list<Detail>(details, [](auto one) { return read(one); }));
   return ok();
 }
 /// A sentence may quote a path or a device: whatever is in it, the client can read the reply.
@@ -241,6 +171,8 @@ void write(const Failure& value, wire::Error::Builder builder) {
   auto details = builder.initDetails(static_cast<unsigned>(count));
   for (std::size_t i = 0; i < count; ++i) write(value.details[i], details[static_cast<unsigned>(i)]);
 }
+
+namespace {
 
 Result<Welcome> read(wire::Welcome::Reader reader) {
   Welcome welcome;
@@ -276,33 +208,36 @@ void write(const Granted& granted, wire::Granted::Builder builder) {
 
 Result<Listing> read(wire::Listing::Reader reader) {
   Listing listing;
-  MAPCAP_TRY(listing.regions, read_list<RegionInfo>(reader.getRegions()));
+  MAPCAP_TRY(listing.regions, read_list<RegionInfo>(reader.getRegions(), [](auto one) { return read(one); }));
   MAPCAP_TRY(listing.next, read_text(reader.getNext(), "listing.next", kMaxNameText));
   return listing;
 }
 void write(const Listing& listing, wire::Listing::Builder builder) {
-  write_list(listing.regions, builder.initRegions(count_of(listing.regions)));
+  write_list(listing.regions, builder.initRegions(count_of(listing.regions)),
+             [](const auto& one, auto to) { write(one, to); });
   builder.setNext(as_text(listing.next));
 }
 
 Result<Shown> read(wire::Shown::Reader reader) {
   Shown shown;
   MAPCAP_TRY(shown.region, read(reader.getRegion()));
-  MAPCAP_TRY(shown.holders, read_list<Holder>(reader.getHolders()));
+  MAPCAP_TRY(shown.holders, read_list<Holder>(reader.getHolders(), [](auto one) { return read(one); }));
   return shown;
 }
 void write(const Shown& shown, wire::Shown::Builder builder) {
   write(shown.region, builder.initRegion());
-  write_list(shown.holders, builder.initHolders(count_of(shown.holders)));
+  write_list(shown.holders, builder.initHolders(count_of(shown.holders)),
+             [](const auto& one, auto to) { write(one, to); });
 }
 
 Result<PoolList> read(wire::PoolList::Reader reader) {
-  MAPCAP_TRY(std::vector<PoolInfo> pools, read_list<PoolInfo>(reader.getPools()));
+  MAPCAP_TRY(std::vector<PoolInfo> pools,
+             read_list<PoolInfo>(reader.getPools(), [](auto one) { return read(one); }));
   return PoolList{std::move(pools)};
 }
 Result<QuotaList> read(wire::QuotaList::Reader reader) {
   QuotaList list;
-  MAPCAP_TRY(list.quotas, read_list<QuotaInfo>(reader.getQuotas()));
+  MAPCAP_TRY(list.quotas, read_list<QuotaInfo>(reader.getQuotas(), [](auto one) { return read(one); }));
   MAPCAP_TRY(list.next, read_text(reader.getNext(), "quotas.next", kMaxNameText));
   return list;
 }
@@ -362,6 +297,12 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
       return ok();
     case Wire::STATUS:
       return put(body, read_status(reader.getStatus()));
+    case Wire::RELOADED:
+      return put(body, read(reader.getReloaded()));
+    case Wire::POLICY:
+      return put(body, read(reader.getPolicy()));
+    case Wire::EXPLAINED:
+      return put(body, read(reader.getExplained()));
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -381,17 +322,22 @@ struct BodyWriter {
     builder.setGrants(value.grants);
   }
   void operator()(const PoolList& value) {
-    write_list(value.pools, body.initPools().initPools(count_of(value.pools)));
+    write_list(value.pools, body.initPools().initPools(count_of(value.pools)),
+               [](const auto& one, auto to) { write(one, to); });
   }
   void operator()(const QuotaList& value) {
     auto builder = body.initQuotas();
-    write_list(value.quotas, builder.initQuotas(count_of(value.quotas)));
+    write_list(value.quotas, builder.initQuotas(count_of(value.quotas)),
+               [](const auto& one, auto to) { write(one, to); });
     builder.setNext(as_text(value.next));
   }
   void operator()(const Done&) { body.setDone(); }
   void operator()(const ClonePort& value) { body.initClonePort().setTicket(value.ticket); }
   void operator()(const ShuttingDown& value) { write(value, body.initShuttingDown()); }
   void operator()(const Status& value) { write_status(value, body.initStatus()); }
+  void operator()(const Reloaded& value) { write(value, body.initReloaded()); }
+  void operator()(const PolicyInForce& value) { write(value, body.initPolicy()); }
+  void operator()(const Explained& value) { write(value, body.initExplained()); }
 };
 
 // ---- what the broker sends

@@ -61,6 +61,8 @@ Result<std::optional<Access>> read(wire::Create::Grant::Reader reader) {
   return malformed("create.grant", "unknown kind");
 }
 
+}  // namespace
+
 Result<Create> read(wire::Create::Reader reader) {
   Create create;
   MAPCAP_TRY(create.name, read_name(reader.getName(), "create.name"));
@@ -99,6 +101,8 @@ void write(const Create& create, wire::Create::Builder builder) {
     builder.getGrant().setNone();
   }
 }
+
+namespace {
 
 Result<Open> read(wire::Open::Reader reader) {
   Open open;
@@ -202,6 +206,37 @@ void write(const CloneFd& clone, wire::CloneFd::Builder builder) {
   builder.setTicket(clone.ticket);
 }
 
+Result<std::optional<std::chrono::nanoseconds>> read(wire::PolicyExplain::Ttl::Reader reader) {
+  switch (reader.which()) {
+    case wire::PolicyExplain::Ttl::NONE:
+      return std::optional<std::chrono::nanoseconds>();
+    case wire::PolicyExplain::Ttl::NS: {
+      MAPCAP_TRY(const auto ttl, read_duration(reader.getNs(), "explain.ttl"));
+      return std::optional<std::chrono::nanoseconds>(ttl);
+    }
+  }
+  return malformed("explain.ttl", "unknown kind");
+}
+
+Result<PolicyExplain> read(wire::PolicyExplain::Reader reader) {
+  PolicyExplain explain;
+  explain.uid = reader.getUid();
+  MAPCAP_TRY(explain.verb, read_text(reader.getVerb(), "explain.verb", kMaxVerbText));
+  MAPCAP_TRY(explain.ask, read(reader.getAsk()));
+  MAPCAP_TRY(explain.ttl, read(reader.getTtl()));
+  return explain;
+}
+void write(const PolicyExplain& explain, wire::PolicyExplain::Builder builder) {
+  builder.setUid(explain.uid);
+  builder.setVerb(as_text(explain.verb));
+  write(explain.ask, builder.initAsk());
+  if (explain.ttl) {
+    builder.getTtl().setNs(explain.ttl->count());
+  } else {
+    builder.getTtl().setNone();
+  }
+}
+
 /// A struct's result as the union's.
 template <typename Value>
 Result<RequestBody> as_body(Result<Value> value) {
@@ -246,6 +281,12 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
     }
     case Wire::STATUS:
       return RequestBody(AskStatus{});
+    case Wire::RELOAD:
+      return RequestBody(Reload{});
+    case Wire::POLICY_SHOW:
+      return RequestBody(PolicyShow{reader.getPolicyShow().getOffset()});
+    case Wire::POLICY_EXPLAIN:
+      return as_body(read(reader.getPolicyExplain()));
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -273,6 +314,9 @@ struct BodyWriter {
     builder.setOnlyTell(value.only_tell);
   }
   void operator()(const AskStatus&) { body.setStatus(); }
+  void operator()(const Reload&) { body.setReload(); }
+  void operator()(const PolicyShow& value) { body.initPolicyShow().setOffset(value.offset); }
+  void operator()(const PolicyExplain& value) { write(value, body.initPolicyExplain()); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

@@ -3,10 +3,6 @@
 namespace mapcap::schema::codec {
 namespace {
 
-unsigned count_of(const auto& values) {
-  return static_cast<unsigned>(values.size());
-}
-
 Result<KeeperStatus> read(wire::Status::Keeper::Reader reader) {
   KeeperStatus keeper;
   keeper.pid = reader.getPid();

@@ -69,6 +69,7 @@ struct RegionInfo {
   grants @16 :UInt32;
   held @17 :UInt64;
   badBlocks @18 :UInt32;
+  draining @19 :Bool;          # of one that is revoking: its holders may finish first
 }
 
 # ---- requests ----
@@ -92,6 +93,9 @@ struct Request {
     goodbye @14 :Void;         # the connection's regions of lifetime connection end now
     shutdown @15 :Shutdown;
     status @16 :Void;
+    reload @17 :Void;          # the policy file is read again
+    policyShow @18 :PolicyShow;
+    policyExplain @19 :PolicyExplain;
   }
 }
 
@@ -189,6 +193,19 @@ struct Shutdown {
   onlyTell @1 :Bool;           # nothing ends: the reply says what would
 }
 
+struct PolicyShow { offset @0 :UInt64; } # of the text
+
+# What would be answered to whom; nothing is done.
+struct PolicyExplain {
+  uid @0 :UInt32;              # who would ask: oneself, or for an administrator anybody
+  verb @1 :Text;               # as rules say it: "create", "quota-set"
+  ask @2 :Create;              # of verbs but create only the name, and the rights in grant
+  ttl :union {
+    none @3 :Void;
+    ns @4 :Int64;              # of a renew
+  }
+}
+
 # ---- replies and notices ----
 
 struct FromBroker {
@@ -214,6 +231,9 @@ struct Reply {
     clonePort @11 :ClonePort;  # one descriptor rides on the packet: the client's end of the port
     shuttingDown @12 :ShuttingDown;
     status @13 :Status;
+    reloaded @14 :Reloaded;
+    policy @15 :PolicyInForce;
+    explained @16 :Explained;
   }
 }
 
@@ -350,6 +370,66 @@ struct Status {
   struct Confined {
     pool @0 :Text;
     confinement @1 :Confinement;
+  }
+}
+
+# What came of a reload. Every problem of the file, or every change, as far as a packet holds them.
+struct Reloaded {
+  file @0 :Text;
+  inForce @1 :Bool;            # else the policy from before is, all of it
+  problems @2 :List(Problem);
+  changes @3 :List(Change);
+  more @4 :UInt32;             # problems and changes that are not told
+
+  struct Problem {
+    line @0 :UInt32;
+    column @1 :UInt32;
+    warning @2 :Bool;          # else an error
+    message @3 :Text;
+  }
+  struct Change {
+    what @0 :Text;             # "rule added", "pool grown"
+    whom @1 :Text;             # "group staff", "pool dram"
+    place @2 :Text;            # "policy.toml:12"; empty: none
+    detail @3 :Text;
+  }
+}
+
+# A piece of the text of the policy in force, and whose it is.
+struct PolicyInForce {
+  file @0 :Text;
+  sha256 @1 :Text;             # of the whole text, in hexadecimal
+  loadedUnixNs @2 :Int64;
+  loadedBy @3 :Text;           # "start", "SIGHUP", "user alice"
+  pools @4 :UInt32;
+  rules @5 :UInt32;
+  quotas @6 :UInt32;
+  size @7 :UInt64;             # of the whole text, in bytes
+  offset @8 :UInt64;
+  text @9 :Data;               # from there on; empty: that was all
+}
+
+struct Explained {
+  verdict :union {
+    allowed @0 :Void;
+    refused @1 :Error;         # as the broker would answer
+  }
+  policy @2 :Text;             # the file
+  user @3 :Text;               # as whom the policy knows him
+  rule @4 :Text;               # that allows or denies; empty: none does
+  judged :union {
+    nothing @5 :Void;
+    region @6 :RegionInfo;     # what would be made, in the pool that came closest; or what there is
+  }
+  rules @7 :List(RuleSaid);    # about that user: what decides first, then the closest
+  more @8 :UInt32;             # rules that are not told
+
+  struct RuleSaid {
+    place @0 :Text;
+    denies @1 :Bool;
+    subject @2 :Text;
+    applies @3 :Bool;
+    why @4 :Text;              # why not
   }
 }
 

@@ -35,8 +35,12 @@ inline constexpr std::size_t kMaxNameText = 256;  ///< Names, globs and cursors.
 inline constexpr std::size_t kMaxPoolName = 64;
 inline constexpr std::size_t kMaxClientText = 64;  ///< Hello::client and Welcome::broker.
 inline constexpr std::size_t kResumeBytes = 16;
-inline constexpr std::size_t kMaxSentence = 2048;  ///< Longer sentences are cut by the encoder.
-inline constexpr std::size_t kMaxReason = 256;     ///< PoolInfo::confinement_reason; cut by the encoder.
+inline constexpr std::size_t kMaxSentence = 2048;   ///< Longer sentences are cut by the encoder.
+inline constexpr std::size_t kMaxReason = 256;      ///< PoolInfo::confinement_reason; cut by the encoder.
+inline constexpr std::size_t kMaxPolicyLine = 512;  ///< Each text about a policy; cut by the encoder.
+inline constexpr std::size_t kMaxVerbText = 32;
+/// Of a policy's text in one PolicyInForce.
+inline constexpr std::size_t kPolicyPiece = 48U << 10U;
 
 // ---- what a region is
 
@@ -60,6 +64,7 @@ struct RegionInfo {
   std::uint32_t grants = 0;      ///< Descriptors or mappings still alive, as far as the kernel tells.
   ByteCount held;                ///< Bytes still charged to the owner.
   std::uint32_t bad_blocks = 0;  ///< Damaged 512-byte sectors of the backing device within the region.
+  bool draining = false;         ///< Of one that is revoking: its holders may finish first.
   bool operator==(const RegionInfo&) const = default;
 };
 
@@ -177,8 +182,30 @@ struct AskStatus {
   bool operator==(const AskStatus&) const = default;
 };
 
-using RequestBody = std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet,
-                                 QuotaClear, CloneFd, AskClonePort, Goodbye, Shutdown, AskStatus>;
+/// The policy file is read again; for whom the policy allows `reload`.
+struct Reload {
+  bool operator==(const Reload&) const = default;
+};
+
+/// The policy in force, a piece at a time; for whom it allows `policy`.
+struct PolicyShow {
+  std::uint64_t offset = 0;  ///< Of the text, in bytes.
+  bool operator==(const PolicyShow&) const = default;
+};
+
+/// What the broker would answer; nothing is done. Of oneself, and of anybody for whom the policy allows
+/// `policy`.
+struct PolicyExplain {
+  std::uint32_t uid = 0;  ///< Who would ask.
+  std::string verb;       ///< As rules say it.
+  Create ask;             ///< Of verbs but create only the name, and the rights in `grant`.
+  std::optional<std::chrono::nanoseconds> ttl;  ///< Of a renew.
+  bool operator==(const PolicyExplain&) const = default;
+};
+
+using RequestBody =
+    std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet, QuotaClear, CloneFd,
+                 AskClonePort, Goodbye, Shutdown, AskStatus, Reload, PolicyShow, PolicyExplain>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -352,8 +379,75 @@ struct Status {
   bool operator==(const Status&) const = default;
 };
 
-using ReplyBody = std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList,
-                               QuotaList, Done, ClonePort, ShuttingDown, Status>;
+/// What is wrong, or only odd, at a place of a policy file.
+struct PolicyProblem {
+  std::uint32_t line = 1;
+  std::uint32_t column = 1;
+  bool warning = false;  ///< Else an error: no broker takes the file.
+  std::string message;
+  bool operator==(const PolicyProblem&) const = default;
+};
+
+/// One difference between two policies.
+struct PolicyChange {
+  std::string what;   ///< "rule added", "pool grown"
+  std::string whom;   ///< "group staff", "pool dram"
+  std::string place;  ///< "policy.toml:12"; empty: none.
+  std::string detail;
+  bool operator==(const PolicyChange&) const = default;
+};
+
+/// Answer to Reload. All of the new policy is in force, or none of it.
+struct Reloaded {
+  std::string file;
+  bool in_force = false;
+  std::vector<PolicyProblem> problems;  ///< With an error among them: not in force.
+  std::vector<PolicyChange> changes;
+  std::uint32_t more = 0;  ///< Problems and changes that a packet has no room for.
+  bool operator==(const Reloaded&) const = default;
+};
+
+struct PolicyInForce {
+  std::string file;
+  std::string sha256;  ///< Of the whole text, in hexadecimal.
+  std::int64_t loaded_unix_ns = 0;
+  std::string loaded_by;  ///< "start", "SIGHUP", "user alice"
+  std::uint32_t pools = 0;
+  std::uint32_t rules = 0;
+  std::uint32_t quotas = 0;
+  std::uint64_t size = 0;  ///< Of the whole text, in bytes.
+  std::uint64_t offset = 0;
+  std::string text;  ///< From there on, at most kPolicyPiece bytes; empty: that was all.
+  bool operator==(const PolicyInForce&) const = default;
+};
+
+/// A rule about somebody, held against what he wants.
+struct RuleSaid {
+  std::string place;  ///< "policy.toml:12"
+  bool denies = false;
+  std::string subject;  ///< "user alice"
+  bool applies = false;
+  std::string why;  ///< Why not: "names = a/**".
+  bool operator==(const RuleSaid&) const = default;
+};
+
+/// Answer to PolicyExplain.
+struct Explained {
+  std::optional<Failure> refusal;  ///< Absent: allowed. Else what the broker would answer.
+  std::string policy;              ///< The file's name.
+  std::string user;                ///< "user alice", as the policy knows him.
+  std::string rule;                ///< The place of the one that allows or denies; empty: none does.
+  /// What a create would make, in the pool that it would make it in or that came closest; the region that
+  /// there is. Of its fields those that rules and modes speak of.
+  std::optional<RegionInfo> judged;
+  std::vector<RuleSaid> rules;  ///< About the user: the one that decides first, then those that came closest.
+  std::uint32_t more = 0;       ///< Rules about the user that are not told.
+  bool operator==(const Explained&) const = default;
+};
+
+using ReplyBody =
+    std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done,
+                 ClonePort, ShuttingDown, Status, Reloaded, PolicyInForce, Explained>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/text.h"
 #include "mapcap.capnp.h"
@@ -71,6 +72,52 @@ Result<Slot> read(wire::QuotaSlot::Reader);
 void write(const Lifetime&, wire::Lifetime::Builder);
 void write(const Limits&, wire::Limits::Builder);
 void write(const Slot&, wire::QuotaSlot::Builder);
+
+Result<Create> read(wire::Create::Reader);
+void write(const Create&, wire::Create::Builder);
+
+Result<Durability> read(wire::Durability::Reader);
+Result<RegionInfo> read(wire::RegionInfo::Reader);
+Result<PoolInfo> read(wire::PoolInfo::Reader);
+Result<QuotaInfo> read(wire::QuotaInfo::Reader);
+void write(const Durability&, wire::Durability::Builder);
+void write(const RegionInfo&, wire::RegionInfo::Builder);
+void write(const PoolInfo&, wire::PoolInfo::Builder);
+void write(const QuotaInfo&, wire::QuotaInfo::Builder);
+
+/// An out-parameter, because Result<Failure> could not say which of the two it holds.
+Result<void> read_into(Failure& result, wire::Error::Reader);
+/// A sentence may quote a path or a device: whatever is in it, the client can read the reply.
+void write(const Failure&, wire::Error::Builder);
+
+// What is said about policies.
+Result<Reloaded> read(wire::Reloaded::Reader);
+Result<PolicyInForce> read(wire::PolicyInForce::Reader);
+Result<Explained> read(wire::Explained::Reader);
+void write(const Reloaded&, wire::Reloaded::Builder);
+void write(const PolicyInForce&, wire::PolicyInForce::Builder);
+void write(const Explained&, wire::Explained::Builder);
+
+// ---- lists
+
+unsigned count_of(const auto& values) {
+  return static_cast<unsigned>(values.size());
+}
+/// `read_one` and `write_one` as lambdas, since a template finds only what was declared before it.
+template <typename Value, typename WireList, typename ReadOne>
+Result<std::vector<Value>> read_list(WireList list, ReadOne read_one) {
+  std::vector<Value> values;
+  values.reserve(list.size());
+  for (auto element : list) {
+    MAPCAP_TRY(Value value, read_one(element));
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+template <typename Value, typename WireList, typename WriteOne>
+void write_list(const std::vector<Value>& values, WireList list, WriteOne write_one) {
+  for (std::size_t i = 0; i < values.size(); ++i) write_one(values[i], list[static_cast<unsigned>(i)]);
+}
 
 // ---- one packet
 

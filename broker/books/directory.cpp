@@ -33,7 +33,7 @@ bool Region::may_return() const {
          (pool == nullptr || pool->facts().may_return);
 }
 
-Result<Directory::Reservation> Directory::reserve(const std::string& name) {
+Result<void> Directory::check_free(const std::string& name) {
   const Region* holder = find(name);
   if (holder != nullptr && holder->may_return()) {
     return failure(ErrorCode::exists,
@@ -47,6 +47,11 @@ Result<Directory::Reservation> Directory::reserve(const std::string& name) {
                    "a region named " + name + " exists already; revoke it or choose another name",
                    {{"name", name}});
   }
+  return ok();
+}
+
+Result<Directory::Reservation> Directory::reserve(const std::string& name) {
+  MAPCAP_TRY_VOID(check_free(name));
   reserved_.insert(name);
   return Reservation(*this, name);
 }

@@ -70,6 +70,7 @@ struct Region {
   Grants grants;
   bool untracked = false;     ///< Grants may live of which the kernel sends no word: reclaim must probe.
   std::uint32_t issuing = 0;  ///< Grants on their way; the memory must not go before they have arrived.
+  bool draining = false;      ///< While it is revoking: its holders may finish first.
   bool hurry = false;         ///< A drain that is under way is to end now.
   bool cut = false;           ///< Promise 5 holds.
   bool abandoned = false;     ///< Its holders are not waited for: broker and keeper end too.
@@ -107,6 +108,8 @@ class Directory {
     std::string name_;
   };
 
+  /// What reserve() would say.
+  [[nodiscard]] Result<void> check_free(const std::string& name);
   /// Errors: `exists` when a live region, one that may return, or another create has the name.
   Result<Reservation> reserve(const std::string& name);
 

@@ -14,11 +14,12 @@
 namespace mapcap::broker {
 
 struct ServedPool {
-  std::unique_ptr<pool::Pool> pool;
+  std::shared_ptr<pool::Pool> pool;  ///< Shared with what is asked of it on a thread while it may go.
   confine::Confiner* confiner = nullptr;
   std::string confinement_reason;  ///< Why not a stronger confinement; empty for the strongest.
 
-  /// Where the policy knows better than the pool: of memory that the platform makes write-through.
+  /// Where the policy knows better than the pool: of memory that the platform makes write-through, and what a
+  /// reload changed (capacity, seals). Loop only once the pool is in service.
   std::optional<pool::Facts> told;
 
   [[nodiscard]] const pool::Facts& facts() const { return told ? *told : pool->facts(); }
@@ -31,10 +32,13 @@ struct ServedPool {
   }
 
   /// A page attribute that was read back says nothing of what the platform makes of it.
-  [[nodiscard]] bool cache_verified() const { return !told && pool->cache_verified(); }
+  [[nodiscard]] bool cache_verified() const { return !by_platform() && pool->cache_verified(); }
   [[nodiscard]] bool cache_verified(const pool::Extent& extent) const {
-    return !told && pool->cache_verified(extent);
+    return !by_platform() && pool->cache_verified(extent);
   }
+
+ private:
+  [[nodiscard]] bool by_platform() const { return facts().cache_mechanism == CacheMechanism::platform; }
 };
 
 /// In the order of the policy file.

@@ -116,6 +116,13 @@ std::uint64_t Quotas::set_subordinates(policy::Subordinates subordinates) {
   return moved;
 }
 
+void Quotas::remove_pool(const std::string& name) {
+  const auto found = pools_.find(name);
+  MAPCAP_INVARIANT(found != pools_.end() && found->second.used == 0 && found->second.regions == 0,
+                   "a pool is removed while somebody has something of it");
+  pools_.erase(found);
+}
+
 void Quotas::set_policy(const std::vector<ledger::QuotaRecord>& limits,
                         const std::vector<std::string>& rules) {
   policy_.clear();
@@ -223,6 +230,11 @@ std::vector<std::uint32_t> Quotas::counted_groups(const Payer& payer) const {
 }
 
 Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
+  MAPCAP_TRY_VOID(check(payer, amount));
+  return enter(std::move(payer), amount);
+}
+
+Result<void> Quotas::check(Payer payer, const Amount& amount) const {
   const std::uint32_t uid = payer.uid;
   payer.uid = account_of(uid);
   if (payer.uid != uid) {
@@ -249,8 +261,7 @@ Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
                      pool->second.capacity, amount.bytes);
     }
   }
-  payer.uid = uid;
-  return enter(std::move(payer), amount);
+  return ok();
 }
 
 Charge Quotas::take(Payer payer, const Amount& amount) {

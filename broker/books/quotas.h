@@ -106,8 +106,10 @@ class Quotas {
   /// The books must balance: every charge has ended.
   ~Quotas();
 
-  /// A pool and its capacity in bytes. Only pools named here can be charged.
+  /// A pool and its capacity in bytes, or another capacity of one. Only pools named here can be charged.
   void add_pool(const std::string& name, std::uint64_t capacity);
+  /// In which nobody has anything.
+  void remove_pool(const std::string& name);
   /// Counts at once, for what was taken before as well. Returns how many charges another user has by it.
   std::uint64_t set_subordinates(policy::Subordinates subordinates);
   /// The user that `uid` is charged to.
@@ -132,6 +134,8 @@ class Quotas {
   /// Takes `amount` for `payer`, or refuses: `over_quota` or `pool_full`, with details slot, what, used,
   /// limit, asked.
   Result<Charge> reserve(Payer payer, const Amount& amount);
+  /// What reserve() would say.
+  [[nodiscard]] Result<void> check(Payer payer, const Amount& amount) const;
   /// Takes what no limit holds for: never refused.
   Charge take(Payer payer, const Amount& amount);
   /// Takes what a record says was taken before a restart: never refused.

@@ -41,6 +41,9 @@ struct Describe {
     return Audited{"shutdown", ask.end_regions ? "all regions" : "", !ask.only_tell};
   }
   Record operator()(const schema::AskStatus&) const { return Audited{"status", "", false}; }
+  Record operator()(const schema::Reload&) const { return Audited{"reload", "", true}; }
+  Record operator()(const schema::PolicyShow&) const { return Audited{"policy", "", false}; }
+  Record operator()(const schema::PolicyExplain& ask) const { return Audited{"policy", ask.ask.name, false}; }
 };
 
 std::string detail_of(const Failure& refusal, std::string_view key) {

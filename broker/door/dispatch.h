@@ -6,6 +6,7 @@
 #include "broker/door/service_verbs.h"
 #include "broker/door/session.h"
 #include "broker/foreign/file_clones.h"
+#include "broker/regions/policy_verbs.h"
 #include "broker/regions/quota_verbs.h"
 #include "broker/regions/regions.h"
 #include "broker/report/audit.h"
@@ -15,11 +16,13 @@ namespace mapcap::broker {
 class Dispatch final : public Handler {
  public:
   Dispatch(Regions& regions, Quotas& quotas, ledger::Ledger& ledger, const ServedPools& pools,
-           FileClones& clones, Listener& listener, Audit& audit, ServiceVerbs& service)
+           FileClones& clones, Listener& listener, Audit& audit, ServiceVerbs& service,
+           PolicySource& policies)
       : regions_(regions),
         quotas_(quotas),
         pools_(pools),
         quota_(regions, quotas, ledger, pools),
+        policy_(regions, policies),
         clones_(clones),
         listener_(listener),
         audit_(audit),
@@ -64,6 +67,11 @@ class Dispatch final : public Handler {
   Task<Result<Delivery>> serve(From from, schema::QuotaClear ask) {
     return quota_.clear(from.caller, std::move(ask));
   }
+  Task<Result<Delivery>> serve(From from, schema::Reload /*ask*/) { return policy_.reload(from.caller); }
+  Task<Result<Delivery>> serve(From from, schema::PolicyShow ask) { return policy_.show(from.caller, ask); }
+  Task<Result<Delivery>> serve(From from, schema::PolicyExplain ask) {
+    return policy_.explain(from.caller, std::move(ask));
+  }
   Task<Result<Delivery>> serve(From from, schema::CloneFd ask);
   Task<Result<Delivery>> serve(From from, schema::AskClonePort ask);
   Task<Result<Delivery>> serve(From from, schema::Goodbye) { return regions_.goodbye(from.caller); }
@@ -80,6 +88,7 @@ class Dispatch final : public Handler {
   Quotas& quotas_;
   const ServedPools& pools_;
   QuotaVerbs quota_;
+  PolicyVerbs policy_;
   FileClones& clones_;
   Listener& listener_;
   Audit& audit_;

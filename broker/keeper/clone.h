@@ -57,6 +57,10 @@ class CloneConfiner final : public confine::Confiner {
 
   /// Starts the issuing thread.
   void begin_issuing(Loop& loop, std::chrono::nanoseconds deadline);
+  void set_deadline(std::chrono::nanoseconds deadline) {
+    patience_ = deadline;
+    if (issuer_) issuer_->set_deadline(deadline);
+  }
   [[nodiscard]] Issuer& issuer() { return *issuer_; }
   void end_issuing() {
     issuer_.reset();

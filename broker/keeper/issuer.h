@@ -39,6 +39,9 @@ class Issuer {
   Issuer(const Issuer&) = delete;
   Issuer& operator=(const Issuer&) = delete;
 
+  /// Of opens that begin from now on. Loop only.
+  void set_deadline(std::chrono::nanoseconds deadline) { deadline_ = deadline; }
+
   /// Replaces path->root by an O_PATH descriptor of the root, which dissolves the mount; then calls `done` on
   /// the loop with a copy for the keeper.
   void open_root(std::shared_ptr<IssuePath> path, std::function<void(Result<Fd>)> done);

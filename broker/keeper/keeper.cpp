@@ -108,6 +108,11 @@ class KeeperClient final : public Keeper, private KeeperLink {
             replacements_, last_end_};
   }
 
+  void set_issue_deadline(std::chrono::milliseconds deadline) override {
+    options_.issue_deadline = deadline;
+    clone_.set_deadline(deadline);
+  }
+
   Task<Result<void>> hold(RegionId region, BorrowedFd fd) override {
     const Time until = now() + options_.issue_deadline;
     const std::shared_ptr<Waits> waits = waits_;

@@ -95,6 +95,9 @@ class Keeper {
   /// Who stands behind a uid, for keepers that start from now on: one that serves keeps what it was told.
   virtual void set_accounts(policy::Subordinates /*accounts*/) {}
 
+  /// KeeperOptions::issue_deadline of opens that begin from now on.
+  virtual void set_issue_deadline(std::chrono::milliseconds /*deadline*/) {}
+
   /// Called on the loop when the last descriptor and the last mapping of a grant are gone (FUSE FORGET).
   virtual void on_release(std::function<void(confine::GrantId)> released) = 0;
   /// Called on the loop when it is known how a keeper ended: "was killed after 2s of silence".

@@ -37,12 +37,13 @@ Result<Fd> new_memfd() {
   return Fd(fd);
 }
 
-/// A tmpfs that no path leads to. SAFETY of the raw calls: fsopen and friends take and return plain
+/// A tmpfs that no path leads to. The books say how much of it is used: its own limit only keeps it below what
+/// the machine has, since a capacity may grow. SAFETY of the raw calls: fsopen and friends take and return plain
 /// descriptors.
-Result<Fd> detached_huge_tmpfs(ByteCount capacity) {
+Result<Fd> detached_huge_tmpfs() {
   Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
   if (!context.valid()) return io_error("fsopen tmpfs", errno);
-  const std::string size = std::to_string(capacity.value);
+  const std::string size = std::to_string(machine::total_memory().value);
   for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
                                    {"size", size.c_str()},
                                    {"nr_inodes", "0"},
@@ -137,6 +138,17 @@ class MemoryPool final : public Pool {
     return !options_.populate && (options_.secret || !reservation_.strict());
   }
   [[nodiscard]] bool shares_description() const override { return options_.secret; }
+
+  Result<ByteCount> capacity_for(const Wanted& wanted) override {
+    const ByteCount whole = machine::total_memory();
+    const auto* percent = wanted ? std::get_if<std::uint32_t>(&*wanted) : nullptr;
+    const ByteCount asked = percent != nullptr
+                                ? ByteCount{whole.value / 100 * *percent / kPageSize * kPageSize}
+                                : std::get<ByteCount>(wanted.value_or(whole));
+    if (asked <= whole) return asked;
+    return failure(ErrorCode::invalid, "capacity " + format_bytes(asked) +
+                                           " is more than this machine's memory of " + format_bytes(whole));
+  }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     if (options_.secret) return carve_secret(carving);
@@ -313,7 +325,7 @@ Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options) {
   MAPCAP_TRY_VOID(check_options(options));
   Fd huge_mount;
   if (options.huge) {
-    MAPCAP_TRY(huge_mount, detached_huge_tmpfs(options.capacity));
+    MAPCAP_TRY(huge_mount, detached_huge_tmpfs());
     // tmpfs files carry no seals: their size is guarded by the append flag and the confiner alone.
     options.seals = {SealKind::revocable};
   }

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <unordered_set>
+#include <variant>
 #include <vector>
 
 #include "broker/ledger/table/record.h"
@@ -64,7 +65,10 @@ class Extent {
   bool kept_ = false;
 };
 
-/// What does not change while the broker runs.
+/// What a policy says of a pool's size: bytes, or percent of the whole; absent: all of it.
+using Wanted = std::optional<std::variant<ByteCount, std::uint32_t>>;
+
+/// What does not change while the pool is open. (What a reload changes of it, its owner knows: ServedPool.)
 struct Facts {
   std::string name;
   std::string backing;  ///< "memory", "dax-file", "dax-device", "pci-bar"
@@ -123,6 +127,16 @@ class Pool {
     const std::uint64_t granule = facts().granule.value;
     return ByteCount{(asked.value + granule - 1) / granule * granule};
   }
+
+  /// The capacity that the policy's words come to by now, for a pool that is open. Asks filesystems: never on the
+  /// loop, and beside all other calls. Errors: `unsupported` where it is that of its devices, `invalid`, `io`.
+  virtual Result<ByteCount> capacity_for(const Wanted& /*wanted*/) {
+    return failure(ErrorCode::unsupported, "its capacity is that of its devices");
+  }
+
+  /// How long a cut waits for pinned pages, from the next one on. Thread-safe; nothing where no page is waited
+  /// for.
+  virtual void set_cut_deadline(std::chrono::milliseconds /*deadline*/) {}
 
   /// Somebody is about to be given a descriptor, which not every pool can know the end of. Loop only. True
   /// when that had to be noted: never_granted() takes it back when nobody was given one.

@@ -87,8 +87,7 @@ struct Regions::Plan {
   RegionRecord record;
 };
 
-Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::Create& ask) const {
-  const policy::Subject& subject = caller.subject;
+std::vector<policy::Offer> Regions::offers() const {
   std::vector<policy::Offer> offers;
   for (const auto& served : parts_.pools) {
     const pool::Facts& facts = served->facts();
@@ -97,7 +96,12 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
            return size_in(*served, asked, mode, parts_.quotas.pool_used(served->facts().name));
          }});
   }
-  MAPCAP_TRY(const policy::Plan made, policy::plan_create(*policy_, subject, ask, offers));
+  return offers;
+}
+
+Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::Create& ask) const {
+  const policy::Subject& subject = caller.subject;
+  MAPCAP_TRY(const policy::Plan made, policy::plan_create(*policy_, subject, ask, offers()));
 
   caller.allowed_by(made.permit);
   Plan plan;

@@ -74,7 +74,7 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
 }
 
 Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
-  MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::show, ask.name));
+  MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::show}, ask.name));
   schema::Shown shown;
   shown.region = describe(*region);
   for (const auto& [holder, grants] : region->grants.holders()) {
@@ -91,7 +91,7 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
 /// may be about to free it.
 Task<void> Regions::tell_damage(std::span<schema::RegionInfo> regions) const {
   struct Question {
-    pool::Pool* pool = nullptr;
+    std::shared_ptr<pool::Pool> pool;  // A reload may take it out of service meanwhile.
     std::uint64_t word = 0;
     std::uint32_t* answer = nullptr;
   };
@@ -100,7 +100,7 @@ Task<void> Regions::tell_damage(std::span<schema::RegionInfo> regions) const {
     const Region* region = parts_.directory.find(info.id);
     if (region == nullptr || region->pool == nullptr || region->extent.empty()) continue;
     if (!region->pool->pool->wears_out()) continue;
-    questions.push_back({region->pool->pool.get(), region->extent.word(), &info.bad_blocks});
+    questions.push_back({region->pool->pool, region->extent.word(), &info.bad_blocks});
   }
   if (questions.empty()) co_return;
   const auto ask = [&questions] {
@@ -124,6 +124,7 @@ schema::RegionInfo Regions::describe(const Region& region) const {
   info.lifetime = {record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
   info.created_unix_ns = record.created_unix_ns;
   info.state = record.state;
+  info.draining = region.draining;
   info.grants = static_cast<std::uint32_t>(region.grants.size());
   info.held = {region.charge.amount().bytes};
   info.cache = {record.cache.mode, record.cache.required, record.cache_effective,

@@ -112,9 +112,15 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
                           " have finished while it is served: give them a time (--within), or none");
   }
 
-  MAPCAP_CO_TRY_VOID(co_await mark(id, RegionState::revoking));
+  region->draining = drain.wanted;
+  if (Result<void> marked = co_await mark(id, RegionState::revoking); !marked) {
+    parts_.directory.find(id)->draining = false;
+    co_return marked.error();
+  }
   if (drain.wanted) co_await drain_holders(id, drain);
-  parts_.ended(*parts_.directory.find(id));
+  region = parts_.directory.find(id);
+  region->draining = false;
+  parts_.ended(*region);
   Result<void> cut_done = co_await cut(id);
   if (!cut_done) {
     spawn(finish(id));

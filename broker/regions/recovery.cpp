@@ -43,7 +43,8 @@ void Regions::recover(Inheritance inheritance) {
   // Whoever is lost comes after those who are not: its device may be theirs by now.
   std::stable_partition(inheritance.records.begin(), inheritance.records.end(),
                         [](const RegionRecord& record) { return record.state != RegionState::lost; });
-  pool::Recorded recorded{{}, inheritance.damaged == 0};
+  records_complete_ = inheritance.damaged == 0;
+  pool::Recorded recorded{{}, records_complete_};
   for (RegionRecord& record : inheritance.records) {
     if (!record.volatile_memory) recorded.words.insert(record.extent);
     Fd fd;

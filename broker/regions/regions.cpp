@@ -7,7 +7,8 @@
 
 #include "broker/books/quota_limits.h"
 #include "broker/ledger/strength.h"
-#include "policy/plan.h"
+#include "policy/explain.h"
+#include "policy/judge.h"
 #include "schema/region_name.h"
 
 namespace mapcap::broker {
@@ -23,33 +24,25 @@ std::string durability_text(const Durability& durability) {
          (durability.map_sync ? " map-sync" : "");
 }
 
-/// The three permission bits of `mode` that are this subject's: owner, group or others, as for a file.
-std::uint32_t bits_for(const RegionRecord& record, const policy::Subject& subject) {
-  if (subject.uid() == record.owner) return (record.mode >> 6U) & 7U;
-  if (subject.in_group(record.group)) return (record.mode >> 3U) & 7U;
-  return record.mode & 7U;
+/// Why nobody gets a grant of it just now.
+Result<void> check_grantable(const Region& region) {
+  if (region.record.state == RegionState::lost) {
+    const char* remedy = region.may_return()
+                             ? "; bring its device or filesystem back and restart mapcapd, or revoke it"
+                             : "; revoke it and create it again";
+    return failure(ErrorCode::lost, "region " + region.record.name + " was in memory that is gone" + remedy);
+  }
+  if (region.record.state != RegionState::live) {
+    return failure(ErrorCode::busy, "region " + region.record.name + " is being taken away (" +
+                                        std::string(to_string(region.record.state)) + ")");
+  }
+  return ok();
 }
 
-bool may_manage(const RegionRecord& record, const policy::Subject& subject) {
-  return subject.uid() == record.owner || subject.administrator();
-}
-
-Result<void> check_mode(const RegionRecord& record, const policy::Subject& subject, Access rights) {
-  if (subject.administrator()) return ok();
-  const std::uint32_t needed = rights == Access::read_write ? 6U : 4U;
-  if ((bits_for(record, subject) & needed) == needed) return ok();
-  return failure(ErrorCode::denied,
-                 "the mode " + format_mode(record.mode) + " of region " + record.name + " (owner " +
-                     std::to_string(record.owner) + ", group " + std::to_string(record.group) +
-                     ") does not give user " + std::to_string(subject.uid()) + " a " +
-                     std::string(to_string(rights)) +
-                     " grant; its owner can re-create it with another --mode",
-                 {{"rule", "mode"}, {"mode", format_mode(record.mode)}});
-}
-
-Failure no_such(const std::string& name) {
-  return failure(ErrorCode::not_found, "there is no region named " + name + " that you may see",
-                 {{"name", name}});
+Result<void> check_renewable(const Region& region) {
+  if (region.record.state == RegionState::live) return ok();
+  return failure(ErrorCode::busy,
+                 "region " + region.record.name + " is " + std::string(to_string(region.record.state)));
 }
 
 }  // namespace
@@ -57,12 +50,7 @@ Failure no_such(const std::string& name) {
 // ---- open
 
 Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
-  MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::open, ask.name));
-  policy::Action action = action_on(*region, Verb::open);
-  action.rights = ask.rights;
-  MAPCAP_CO_TRY(const policy::Permit permit, policy_->authorize(caller.subject, action));
-  caller.allowed_by(permit);
-  MAPCAP_CO_TRY_VOID(check_mode(region->record, caller.subject, ask.rights));
+  MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::open, ask.rights}, ask.name));
   const RegionId id = region->id();
   MAPCAP_CO_TRY(confine::Issued issued, co_await issue(id, caller.subject, ask.rights));
 
@@ -82,17 +70,7 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
 /// Charges, confines and tracks one grant. While it is under way the region's memory cannot go.
 Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject& holder, Access rights) {
   Region* region = parts_.directory.find(id);
-  if (region->record.state == RegionState::lost) {
-    const char* remedy = region->may_return()
-                             ? "; bring its device or filesystem back and restart mapcapd, or revoke it"
-                             : "; revoke it and create it again";
-    co_return failure(ErrorCode::lost,
-                      "region " + region->record.name + " was in memory that is gone" + remedy);
-  }
-  if (region->record.state != RegionState::live) {
-    co_return failure(ErrorCode::busy, "region " + region->record.name + " is being taken away (" +
-                                           std::string(to_string(region->record.state)) + ")");
-  }
+  MAPCAP_CO_TRY_VOID(check_grantable(*region));
   const std::uint32_t uid = holder.uid();
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve(
@@ -131,27 +109,8 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
 // ---- renew, revoke
 
 Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
-  MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::renew, ask.name));
-  if (region->record.state != RegionState::live) {
-    co_return failure(ErrorCode::busy,
-                      "region " + ask.name + " is " + std::string(to_string(region->record.state)));
-  }
-  if (region->record.lifetime != LifetimeKind::ttl) {
-    co_return failure(ErrorCode::invalid, "region " + ask.name + " has the lifetime " +
-                                              std::string(to_string(region->record.lifetime)) +
-                                              ": only a ttl can be renewed");
-  }
-  if (ask.ttl < 1s) co_return failure(ErrorCode::invalid, "a ttl is at least 1 s");
-  policy::Action action = action_on(*region, Verb::renew);
-  action.lifetime = Lifetime{LifetimeKind::ttl, ask.ttl};
-  if (auto allowed = policy_->authorize(caller.subject, action); allowed) {
-    caller.allowed_by(allowed.value());
-  } else {
-    Failure refusal = allowed.error();
-    const std::string remedy = policy::remedy_for(*policy_, caller.subject, action);
-    if (!remedy.empty()) refusal.sentence += "; ask for " + remedy;
-    co_return refusal;
-  }
+  MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::renew, {}, ask.ttl}, ask.name));
+  MAPCAP_CO_TRY_VOID(check_renewable(*region));
 
   RegionRecord renewed = region->record;
   start_ttl(renewed, ask.ttl, parts_.boot, parts_.clock);
@@ -182,7 +141,7 @@ Result<void> Regions::check_drains(std::uint32_t account) const {
 }
 
 Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
-  MAPCAP_CO_TRY(Region * region, find_for(caller, Verb::revoke, ask.name));
+  MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::revoke}, ask.name));
   std::optional<Drains::Place> place;
   if (ask.drain) {
     const std::uint32_t account = parts_.quotas.account_of(caller.subject.uid());
@@ -267,45 +226,89 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
   }
 }
 
-/// The region of that name, if the caller may see it and the policy allows the verb on it.
-Result<Region*> Regions::find_for(const Caller& caller, Verb verb, const std::string& name) {
+/// The region of that name, if the caller may do that with it.
+Result<Region*> Regions::find_for(const Caller& caller, const policy::Wish& wish, const std::string& name) {
   MAPCAP_TRY(schema::RegionName parsed, schema::RegionName::parse(name));
   Region* region = parts_.directory.find_or_latest(parsed.str());
-  if (region == nullptr || !visible_to(*region, caller.subject)) {
-    if (caller.judged != nullptr) caller.judged->hidden = region != nullptr;
-    return no_such(parsed.str());
+  if (region == nullptr) return policy::no_such_region(parsed.str());
+  const policy::Existing there = as_judged(*region);
+  if (!policy::may_see(*policy_, caller.subject, there)) {
+    if (caller.judged != nullptr) caller.judged->hidden = true;
+    return policy::no_such_region(parsed.str());
   }
-  MAPCAP_TRY(const policy::Permit permit, policy_->authorize(caller.subject, action_on(*region, verb)));
+  MAPCAP_TRY(const policy::Permit permit, policy::judge(*policy_, caller.subject, there, wish));
   caller.allowed_by(permit);
-  const bool manages = verb == Verb::renew || verb == Verb::revoke;
-  if (manages && !may_manage(region->record, caller.subject)) {
-    return failure(ErrorCode::denied,
-                   "only the owner of region " + name + " (user " + std::to_string(region->record.owner) +
-                       ") or an administrator may do that",
-                   {{"rule", "owner"}});
-  }
   return region;
 }
 
 bool Regions::visible_to(const Region& region, const policy::Subject& subject) const {
-  if (may_manage(region.record, subject)) return true;
-  if (bits_for(region.record, subject) == 0) return false;
-  return policy_->allows(subject, action_on(region, Verb::list));
+  return policy::may_see(*policy_, subject, as_judged(region));
 }
 
 /// A region that exists is judged as what it is, so that a rule about revocable regions, say, holds for
 /// opening them.
-policy::Action Regions::action_on(const Region& region, Verb verb) {
+policy::Existing Regions::as_judged(const Region& region) {
   const RegionRecord& record = region.record;
-  policy::Action action;
-  action.verb = verb;
-  action.name = record.name;
-  action.pool = record.pool;
-  action.size = record.size;
-  action.seal = record.seal;
-  action.cache = region.pool != nullptr ? region.pool->cache_of(record) : record.cache_effective;
-  action.lifetime = Lifetime{record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
-  return action;
+  policy::Existing existing;
+  existing.name = record.name;
+  existing.pool = record.pool;
+  existing.owner = record.owner;
+  existing.group = record.group;
+  existing.mode = record.mode;
+  existing.size = record.size;
+  existing.seal = record.seal;
+  existing.cache = region.pool != nullptr ? region.pool->cache_of(record) : record.cache_effective;
+  existing.lifetime = Lifetime{record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
+  return existing;
+}
+
+/// Exactly the steps of the verbs, up to where they would change something.
+Result<schema::Explained> Regions::explain(const policy::Subject& subject, const schema::PolicyExplain& ask) {
+  MAPCAP_TRY(const Verb verb, policy::parse_verb(ask.verb));
+  const std::vector<policy::Offer> offered = offers();
+  policy::Question question{verb, ask.ask, ask.ttl, offered, {}};
+  Region* region = nullptr;
+  Result<void> stands = ok();
+  if (!policy::nameless(verb) && verb != Verb::create) {
+    const Result<schema::RegionName> name = schema::RegionName::parse(ask.ask.name);
+    if (!name) stands = name.error();
+    if (name) region = parts_.directory.find_or_latest(name.value().str());
+    if (region != nullptr) question.existing = as_judged(*region);
+  }
+  schema::Explained told = policy::explain(*policy_, subject, question);
+  if (!stands) told.refusal = stands.error();
+  if (told.refusal) return told;
+  const auto fits = [&](const std::string& pool, const Amount& amount) {
+    return parts_.quotas.check({subject.uid(), subject.shared_groups(), pool, subject.user()}, amount);
+  };
+  constexpr Amount kGrant{0, 0, 1, 0};
+  if (verb == Verb::create) {
+    const std::string& pool = told.judged->pool;
+    stands = parts_.directory.check_free(ask.ask.name);
+    if (stands) stands = fits(pool, {told.judged->size.value, 1, 0, 0});
+    if (stands && ask.ask.grant) stands = fits(pool, kGrant);
+  } else if (verb == Verb::open) {
+    stands = check_grantable(*region);
+    if (stands) stands = fits(region->record.pool, kGrant);
+  } else if (verb == Verb::renew) {
+    stands = check_renewable(*region);
+  }
+  if (!stands) told.refusal = stands.error();
+  return told;
+}
+
+std::uint64_t Regions::regions_in(const std::string& pool) {
+  std::uint64_t count = 0;
+  parts_.directory.visit_all([&](const Region& region) { count += region.record.pool == pool ? 1 : 0; });
+  return count;
+}
+
+pool::Recorded Regions::recorded() {
+  pool::Recorded recorded{{}, records_complete_};
+  parts_.directory.visit_all([&](const Region& region) {
+    if (!region.record.volatile_memory) recorded.words.insert(region.record.extent);
+  });
+  return recorded;
 }
 
 void Regions::begin_lifetime(Region& region, const Caller& caller) {

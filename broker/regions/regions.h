@@ -26,6 +26,8 @@
 #include "broker/regions/reclaim.h"
 #include "broker/wait/task.h"
 #include "broker/wait/worker.h"
+#include "policy/judge.h"
+#include "policy/plan.h"
 #include "policy/policy.h"
 
 namespace mapcap::broker {
@@ -80,6 +82,15 @@ class Regions {
   [[nodiscard]] const policy::Policy& policy() const { return *policy_; }
   /// When it was set, in ns since 1970 (UTC).
   [[nodiscard]] std::int64_t policy_since() const { return policy_since_; }
+  [[nodiscard]] const std::shared_ptr<const policy::Policy>& shared_policy() const { return policy_; }
+
+  /// What a verb would answer just now, up to what only doing it can tell. Errors: `invalid` for a verb that
+  /// there is not.
+  Result<schema::Explained> explain(const policy::Subject& subject, const schema::PolicyExplain& ask);
+  /// Whether they are live, lost or on their way out.
+  [[nodiscard]] std::uint64_t regions_in(const std::string& pool);
+  /// For the sweep of a pool that is added.
+  [[nodiscard]] pool::Recorded recorded();
 
   Task<Result<Delivery>> create(Caller caller, schema::Create ask);
   Task<Result<Delivery>> open(Caller caller, schema::Open ask);
@@ -124,9 +135,12 @@ class Regions {
   struct Plan;
   class Carved;
   Result<Plan> plan_create(const Caller& caller, const schema::Create& ask) const;
-  Result<Region*> find_for(const Caller& caller, policy::Verb verb, const std::string& name);
+  /// As the pools in service make regions.
+  [[nodiscard]] std::vector<policy::Offer> offers() const;
+  Result<Region*> find_for(const Caller& caller, const policy::Wish& wish, const std::string& name);
   Task<Result<confine::Issued>> issue(RegionId id, const policy::Subject& holder, Access rights);
-  static policy::Action action_on(const Region& region, policy::Verb verb);
+  /// Refers to the region.
+  static policy::Existing as_judged(const Region& region);
   Undo undo_create(RegionId id);
   void begin_lifetime(Region& region, const Caller& caller);
   void watch(Region& region, SessionId session);
@@ -164,6 +178,7 @@ class Regions {
   std::size_t creating_ = 0;  ///< Creates that are under way.
   std::shared_ptr<const policy::Policy> policy_;
   std::int64_t policy_since_ = 0;
+  bool records_complete_ = true;  ///< The ledger had no damaged ones.
   Drains drains_;
   Reclaim reclaim_;
   Expiry expiry_;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -108,11 +109,19 @@ struct PolicyCheckCommand {
 };
 struct PolicyExplainCommand {
   std::string user;
-  std::string verb;
-  std::string name;
-  std::string file;  ///< Empty: the installed unit's if there is one, else the shipped default.
-  std::string pool;
+  std::string file;         ///< Empty: the installed unit's if there is one, else the shipped default.
+  bool ask_broker = false;  ///< By the policy in force, not by a file.
+  PolicyQuestion question;  ///< But for the uid.
+  std::optional<std::uint32_t> owner;  ///< Of the region that there is; absent: who asks.
+  std::set<std::string> given;         ///< The options: "--size".
 };
+/// Who gains and loses what.
+struct PolicyDiffCommand {
+  std::string before;
+  std::string after;
+};
+struct PolicyShowCommand {};
+struct ReloadCommand {};
 /// Prints the shipped default.
 struct PolicyDefaultCommand {};
 
@@ -132,12 +141,12 @@ struct CompletionCommand {
   CommandTree program;
 };
 
-using Command =
-    std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand, RenewCommand,
-                 RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand, PoolsCommand,
-                 QuotaListCommand, QuotaSetCommand, QuotaClearCommand, MetricsCommand, TopCommand,
-                 PolicyCheckCommand, PolicyExplainCommand, PolicyDefaultCommand, DoctorCommand, AttackCommand,
-                 CompletionCommand, StatusCommand, ShutdownCommand>;
+using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
+                             RenewCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand,
+                             PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
+                             MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
+                             PolicyDefaultCommand, PolicyShowCommand, PolicyDiffCommand, ReloadCommand,
+                             DoctorCommand, AttackCommand, CompletionCommand, StatusCommand, ShutdownCommand>;
 
 struct Invocation {
   Common common;

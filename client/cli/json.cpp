@@ -55,7 +55,7 @@ ordered_json value_of(const RegionInfo& region) {
       {"ttl_ns", ttl ? ordered_json(region.lifetime.ttl.count()) : ordered_json(nullptr)},
       {"remaining_ns", region.remaining ? ordered_json(region.remaining->count()) : ordered_json(nullptr)},
       {"created_unix_ns", region.created_unix.count()},
-      {"state", to_string(region.state)},
+      {"state", state_text(region)},
       {"grants", region.grants},
       {"held", region.held},
       {"bad_blocks", region.bad_blocks}};

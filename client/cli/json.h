@@ -1,5 +1,5 @@
 // The same values for programs. One line on stdout; sizes are bytes, times nanoseconds, absent values null.
-// nlohmann-json is in json.cpp only.
+// nlohmann-json is in json.cpp and json_policy.cpp only.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,8 @@
 
 namespace mapcap::policy {
 struct Problem;
-}
+struct Difference;
+}  // namespace mapcap::policy
 
 namespace mapcap::cli {
 
@@ -45,5 +46,19 @@ std::string json(const std::vector<Finding>& findings);
 
 /// Of one policy file: {file, line, column, severity, message} each.
 std::string json(const std::string& file, const std::vector<policy::Problem>& problems);
+
+/// Refused: what the same file's check says.
+std::string json(const ReloadOutcome& outcome);
+std::string json(const PolicyInForce& policy);
+std::string json(const std::vector<policy::Difference>& differences);
+
+/// An option that was not given, and what was judged in its place; empty: nothing.
+struct LeftOpen {
+  std::string option;
+  std::string taken;
+  std::string why;
+};
+std::string json(const PolicyQuestion& question, const PolicyAnswer& answer,
+                 const std::vector<LeftOpen>& open);
 
 }  // namespace mapcap::cli

@@ -40,7 +40,7 @@ void print(const Common& common, const std::vector<RegionInfo>& regions) {
   for (const RegionInfo& region : regions) {
     table.add({region.name, user_name(region.owner), region.pool, size_text(region.size),
                std::string(to_string(region.cache.effective)), std::string(to_string(region.confinement)),
-               lifetime_text(region), std::string(to_string(region.state)), size_text(region.held)});
+               lifetime_text(region), std::string(state_text(region)), size_text(region.held)});
   }
   table.print(std::cout);
 }

@@ -54,7 +54,7 @@ int perform(const Common& common, const MetricsCommand&) {
   std::map<std::string, std::uint64_t> grants;
   std::map<std::string, std::uint64_t> bad_blocks;
   for (const RegionInfo& region : regions) {
-    ++states[{region.pool, std::string(to_string(region.state))}];
+    ++states[{region.pool, std::string(state_text(region))}];
     grants[region.pool] += region.grants;
     bad_blocks[region.pool] += region.bad_blocks;
   }

@@ -12,8 +12,10 @@
 #include "base/units.h"
 #include "base/words.h"
 #include "client/cli/command.h"
+#include "client/cli/names.h"
 #include "client/cli/said.h"
 #include "client/cli/terminal.h"
+#include "policy/model.h"
 #include "schema/request.h"
 
 namespace mapcap::cli {
@@ -262,24 +264,9 @@ class Parser {
     add(app_, "top", "Who uses how much now, again each second", [] { return TopCommand{}; });
     add_service();
 
-    auto* policy = app_.add_subcommand("policy", "Check and explain policy files; needs no broker");
-    policy->fallthrough();
-    policy->require_subcommand(1);
-    auto* check =
-        add(*policy, "check", "Check a policy file", [this] { return PolicyCheckCommand{text_.file}; });
-    check->add_option("FILE", text_.file)->required();
-    auto* explain =
-        add(*policy, "explain", "Which rule allows or denies VERB NAME, and on which line", [this] {
-          return PolicyExplainCommand{text_.user, text_.verb, text_.name, text_.policy, text_.pool};
-        });
-    explain->add_option("--as", text_.user, "The user who would ask")->required();
-    explain->add_option("VERB", text_.verb, "create, open, list, show, renew, revoke, ...")->required();
-    name_argument(explain);
-    explain->add_option("--policy", text_.policy, "The policy file [" MAPCAP_POLICY ", else the default]");
-    explain->add_option("--pool", text_.pool, "Ask for this pool");
-
-    add(*policy, "default", "Print the policy that mapcapd uses when it is given none",
-        [] { return PolicyDefaultCommand{}; });
+    add_policy_commands();
+    add(app_, "reload", "Have the broker read its policy file again: all problems, or what has changed",
+        [] { return ReloadCommand{}; });
 
     auto* doctor = app_.add_subcommand("doctor", "What this machine can enforce, and why not");
     doctor->fallthrough();
@@ -325,6 +312,75 @@ class Parser {
     shutdown->add_flag("--end-regions", text_.end_regions,
                        "End all regions of volatile memory, after a question, and the keeper");
     shutdown->add_flag("--yes", text_.yes, "With --end-regions: do not ask");
+  }
+
+  void add_policy_commands() {
+    auto* policy = app_.add_subcommand("policy", "Check, compare and explain policies");
+    policy->fallthrough();
+    policy->require_subcommand(1);
+    auto* check = add(*policy, "check", "Check a policy file; needs no broker",
+                      [this] { return PolicyCheckCommand{text_.file}; });
+    check->add_option("FILE", text_.file)->required();
+    add(*policy, "show", "Print the policy in force; for administrators", [] { return PolicyShowCommand{}; });
+    auto* diff = add(*policy, "diff", "Who gains and who loses what, of this machine's regions", [this] {
+      return PolicyDiffCommand{text_.before, text_.after};
+    });
+    diff->add_option("OLD", text_.before)->required();
+    diff->add_option("NEW", text_.after)->required();
+    add(*policy, "default", "Print the policy that mapcapd uses when it is given none",
+        [] { return PolicyDefaultCommand{}; });
+    add_explain(*policy);
+  }
+
+  void add_explain(CLI::App& policy) {
+    auto* explain =
+        policy.add_subcommand("explain", "What would be answered to whom, which rule decides, and why");
+    explain->fallthrough();
+    explain->add_option("--as", text_.user, "The user who would ask: a name or a uid")->required();
+    explain->add_option("VERB", text_.verb, "create, open, list, show, renew, revoke, pools, quota-set, ...")
+        ->required();
+    explain->add_option("NAME", text_.name, "The region's name");
+    auto* broker = explain->add_flag(
+        "--broker", text_.broker, "Ask the broker: by the policy, the regions and the quotas that there are");
+    explain->add_option("--policy", text_.policy, "The policy file [" MAPCAP_POLICY ", else the default]")
+        ->excludes(broker);
+    explain->add_option("--rights", text_.rights,
+                        "Of an open or a clone, or of a create that opens: ro or rw");
+    explain->add_option("--size", text_.size, "[the smallest region]");
+    explain->add_option("--pool", text_.pool, "[the first that the user may use]");
+    auto* cache = explain->add_option("--cache", text_.cache);
+    explain->add_option("--prefer-cache", text_.prefer_cache)->excludes(cache);
+    explain->add_option("--lifetime", text_.lifetime, "[persistent]");
+    explain->add_option("--mode", text_.mode, "[0600]");
+    explain->add_option("--group", text_.group, "[the user's primary group]");
+    auto* revocable = explain->add_flag("--revocable", text_.revocable);
+    explain->add_flag("--sealed", text_.sealed)->excludes(revocable);
+    explain->add_option("--ttl", text_.ttl, "Of a renew");
+    explain->add_option("--owner", text_.owner, "Of a region that exists [the user]; --broker knows it")
+        ->excludes(broker);
+    explain->footer(
+        "Of a create the options are what it asks for, of every other verb what the region is.\n"
+        "Example: mapcap policy explain --as alice create alice/a --size 1G --lifetime ttl:24h");
+    makers_.emplace(explain, [this, explain]() -> Command {
+      PolicyExplainCommand command;
+      command.user = text_.user;
+      command.file = text_.policy;
+      command.ask_broker = text_.broker;
+      command.question.verb = text_.verb;
+      command.question.region = region_spec(text_);
+      const policy::Verb verb = judge("VERB", policy::parse_verb(text_.verb));
+      if (!policy::nameless(verb) && text_.name.empty())
+        throw Wrong{"which region? write mapcap policy explain --as " + text_.user + " " + text_.verb +
+                    " NAME"};
+      if (explain->count("--rights") > 0)
+        command.question.rights = static_cast<Access>(judge("--rights", parse_access(text_.rights)));
+      if (!text_.ttl.empty()) command.question.ttl = judge("--ttl", parse_duration(text_.ttl));
+      if (!text_.owner.empty()) command.owner = id_of("--owner", uid_named(text_.owner), text_.owner);
+      for (const CLI::Option* option : explain->get_options()) {
+        if (option->count() > 0) command.given.insert(option->get_name());
+      }
+      return command;
+    });
   }
 
   CLI::App app_;

@@ -73,7 +73,7 @@ int perform(const Common& common, const ShowCommand& command) {
   line("revoke", revoke_text(region).sentence);
   line("lifetime", lifetime_text(region));
   line("created", time_text(region.created_unix));
-  line("state", std::string(to_string(region.state)));
+  line("state", std::string(state_text(region)));
   line("held", size_text(region.held) + " charged to " + user_name(region.owner) + ", " +
                    std::to_string(region.grants) + " grants alive");
   if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");

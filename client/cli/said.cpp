@@ -30,7 +30,8 @@ std::uint32_t id_of(const std::string& option, std::optional<std::uint32_t> id, 
 RegionSpec region_spec(const Text& text) {
   RegionSpec spec;
   spec.name = text.name;
-  spec.size = bytes_of("--size", text.size);
+  // Only `policy explain` may leave it out: what is asked for then is the smallest region.
+  spec.size = text.size.empty() ? 1 : bytes_of("--size", text.size);
   if (spec.size == 0) throw Wrong{"--size: a region has at least one byte, for example --size 64M"};
   spec.pool = text.pool;
   if (!text.cache.empty()) {
@@ -96,9 +97,10 @@ RegionFilter region_filter(const Text& text) {
   RegionFilter filter;
   if (!text.user.empty()) filter.owner = id_of("--owner", uid_named(text.user), text.user);
   filter.pool = text.pool;
-  if (!text.state_word.empty()) {
+  // A region that is still held after its revoke (state_text).
+  filter.state = text.state_word;
+  if (!text.state_word.empty() && text.state_word != "revoked")
     filter.state = to_string(judge("--state", parse_region_state(text.state_word)));
-  }
   return filter;
 }
 

@@ -14,14 +14,14 @@ namespace mapcap::cli {
 /// What the command line said, before it is judged. One field an option, shared by the commands that have it.
 struct Text {
   std::string name, glob, size, pool, cache, prefer_cache, lifetime, mode, group, within, ttl, file, bytes,
-      user, verb, policy, attack, except, rights, state_word, sort, over, shell;
+      user, verb, policy, attack, except, rights, state_word, sort, over, shell, owner, before, after;
   std::string regions, grants, connections;
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
   std::vector<std::string> paths;
   bool yes = false, end_regions = false;
   bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
-       all = false, watch = false;
+       all = false, watch = false, broker = false;
 };
 
 /// A usage error: what is wrong, in one sentence.

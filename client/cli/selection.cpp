@@ -6,6 +6,8 @@
 #include <tuple>
 #include <utility>
 
+#include "client/cli/text.h"
+
 namespace mapcap::cli {
 namespace {
 
@@ -22,7 +24,7 @@ constexpr std::array<std::pair<std::string_view, RegionOrder>, 8> kOrders{
 bool passes(const RegionInfo& region, const RegionFilter& filter) {
   return (!filter.owner || region.owner == *filter.owner) &&
          (filter.pool.empty() || region.pool == filter.pool) &&
-         (filter.state.empty() || to_string(region.state) == filter.state);
+         (filter.state.empty() || state_text(region) == filter.state);
 }
 
 /// Smaller comes first.
@@ -45,7 +47,7 @@ Key key_of(const RegionInfo& region, RegionOrder order) {
     case RegionOrder::remaining:
       return {{}, region.remaining ? region.remaining->count() : kNever, region.name};
     case RegionOrder::state:
-      return {to_string(region.state), 0, region.name};
+      return {state_text(region), 0, region.name};
     case RegionOrder::name:
       break;
   }

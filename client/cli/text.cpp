@@ -69,6 +69,12 @@ RevokeText revoke_text(const RegionInfo& region) {
   return {"unmaps", "takes the mappings away; touching them is SIGBUS"};
 }
 
+std::string_view state_text(const RegionInfo& region) {
+  if (region.state == RegionState::revoking && region.draining) return "draining";
+  if (region.state == RegionState::draining) return "revoked";
+  return to_string(region.state);
+}
+
 std::string subject_text(const QuotaSlot& slot) {
   switch (slot.subject) {
     case SubjectKind::user:

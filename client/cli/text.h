@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "mapcap/types.h"
 
@@ -27,6 +28,9 @@ struct RevokeText {
   std::string sentence;
 };
 RevokeText revoke_text(const RegionInfo& region);
+/// "live", "draining" while holders may finish, "revoked" when nobody can read it any more and somebody still has its
+/// pages.
+std::string_view state_text(const RegionInfo& region);
 /// "user alice", "group dev", "any user".
 std::string subject_text(const QuotaSlot& slot);
 /// "80%", rounded down.

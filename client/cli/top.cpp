@@ -67,7 +67,7 @@ void print_regions(std::vector<RegionInfo> regions) {
   for (std::size_t i = 0; i < std::min(regions.size(), kRegions); ++i) {
     const RegionInfo& region = regions[i];
     table.add({region.name, user_name(region.owner), size_text(region.held), std::to_string(region.grants),
-               std::string(to_string(region.state))});
+               std::string(state_text(region))});
   }
   table.print(std::cout);
 }

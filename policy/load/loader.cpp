@@ -104,10 +104,12 @@ BrokerSettings load_broker(const Table& table, Position at, Problems& problems) 
   Section section(table, "[broker]", at, problems);
   BrokerSettings broker;
   read_path(section, "socket", broker.socket);
+  broker.socket_at = {section.at("socket")};
   if (broker.socket.size() > kMaxSocketPath) {
     section.problem(section.at("socket"), "socket is longer than the 107 bytes of a socket's path");
   }
   read_path(section, "state", broker.state);
+  broker.state_at = {section.at("state")};
   broker.grace = section.duration("grace", 0s, 1h).value_or(broker.grace);
   broker.expiring_notice = section.duration("expiring_notice", 0s, 24h).value_or(broker.expiring_notice);
   broker.keeper_deadline = section.duration("keeper_deadline", 10ms, 1min).value_or(broker.keeper_deadline);

@@ -41,6 +41,9 @@ Result<std::shared_ptr<const Policy>> load_file(const std::string& path,
 Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std::string& source,
                                                 const Accounts& accounts);
 
+/// What two pools share ("the directory /mnt/a", "a device"), or nothing.
+std::string shared_backing(const PoolSettings& a, const PoolSettings& b);
+
 /// "FILE:LINE:COLUMN: what"
 std::string told(const Problem& problem, const std::string& source);
 

@@ -4,6 +4,7 @@
 
 #include "base/nearest.h"
 #include "base/words.h"
+#include "policy/load/loader.h"
 #include "policy/load/parts.h"
 
 namespace mapcap::policy {
@@ -274,14 +275,6 @@ bool devices_overlap(const PoolSettings& a, const PoolSettings& b) {
          piece(a, b) || piece(b, a);
 }
 
-/// What two pools share, or nothing.
-std::string shared_backing(const PoolSettings& a, const PoolSettings& b) {
-  if (is_or_contains(a.path, b.path) || is_or_contains(b.path, a.path)) return "the directory " + b.path;
-  if (devices_overlap(a, b)) return "a device";
-  const auto same_bar = [](const std::string& x, const std::string& y) { return bar_of(x) == bar_of(y); };
-  return any_pair(a.resources, b.resources, same_bar) ? "a BAR" : "";
-}
-
 void check_bars_within(const PoolSettings& pool, Position at, Problems& problems) {
   for (std::size_t i = 0; i < pool.resources.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
@@ -307,6 +300,13 @@ void check_shares_of_memory(const std::vector<PoolSettings>& pools, Position at,
 }
 
 }  // namespace
+
+std::string shared_backing(const PoolSettings& a, const PoolSettings& b) {
+  if (is_or_contains(a.path, b.path) || is_or_contains(b.path, a.path)) return "the directory " + b.path;
+  if (devices_overlap(a, b)) return "a device";
+  const auto same_bar = [](const std::string& x, const std::string& y) { return bar_of(x) == bar_of(y); };
+  return any_pair(a.resources, b.resources, same_bar) ? "a BAR" : "";
+}
 
 std::optional<Capacity> read_capacity(Section& section, std::string_view key) {
   const Node* node = section.node(key);

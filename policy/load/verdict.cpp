@@ -37,15 +37,21 @@ std::string counted(std::size_t count, const std::string& what) {
 
 }  // namespace
 
-std::string verdict_on(std::string_view text, const std::string& source, const Examined& examined) {
+std::string in_words(std::string_view text, const std::string& source, const std::vector<Problem>& problems) {
   std::string out;
-  std::size_t errors = 0;
-  for (const Problem& problem : examined.problems) {
-    const bool error = problem.severity == Severity::error;
-    errors += error ? 1 : 0;
+  for (const Problem& problem : problems) {
     out += source + ":" + std::to_string(problem.at.line) + ":" + std::to_string(problem.at.column) +
-           (error ? ": error: " : ": warning: ") + problem.message + "\n" + excerpt(text, problem.at);
+           (problem.severity == Severity::error ? ": error: " : ": warning: ") + problem.message + "\n" +
+           excerpt(text, problem.at);
   }
+  return out;
+}
+
+std::string verdict_on(std::string_view text, const std::string& source, const Examined& examined) {
+  const std::string out = in_words(text, source, examined.problems);
+  const auto errors = static_cast<std::size_t>(
+      std::count_if(examined.problems.begin(), examined.problems.end(),
+                    [](const Problem& problem) { return problem.severity == Severity::error; }));
   const std::size_t warnings = examined.problems.size() - errors;
   const std::string also = warnings == 0 ? "" : counted(warnings, "warning");
   if (errors > 0) {

@@ -21,11 +21,12 @@ bool lists(const Rule& rule, Verb verb) {
   return rule.verbs.none() || rule.verbs.test(static_cast<std::size_t>(verb));
 }
 
-/// Whether the rule speaks of nothing but these verbs.
-bool only(const Rule& rule, std::initializer_list<Verb> verbs) {
-  std::bitset<kVerbs> these;
-  for (const Verb verb : verbs) these.set(static_cast<std::size_t>(verb));
-  return rule.verbs.any() && (rule.verbs & ~these).none();
+/// Whether the rule speaks of nothing but such verbs.
+bool only(const Rule& rule, bool (*such)(Verb)) {
+  for (std::size_t i = 0; i < kVerbs; ++i) {
+    if (rule.verbs.test(i) && !such(static_cast<Verb>(i))) return false;
+  }
+  return rule.verbs.any();
 }
 
 /// One that both matches what the other does and more, or just as much. Not every such pair is found.
@@ -85,7 +86,7 @@ void warn_of_one_rule(Section& section, const Rule& rule) {
   const auto idle = [&](std::string_view key, const std::string& why) {
     if (section.has(key)) section.warning(section.at(key), std::string(key) + " says nothing here: " + why);
   };
-  if (only(rule, {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone, Verb::shutdown})) {
+  if (only(rule, nameless)) {
     for (const std::string_view key :
          {"names", "pools", "cache", "lifetimes", "seals", "max_ttl", "max_size"})
       idle(key, "none of its verbs is about a region");
@@ -124,8 +125,8 @@ bool shadows(const Rule& deny, const Rule& allow) {
   } else if (about_regions && allow.verbs.none() && allow.names.empty() && allow.pools.empty()) {
     return false;
   } else if (about_regions) {
-    for (const Verb verb : {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone, Verb::shutdown}) {
-      if (allow.verbs.test(static_cast<std::size_t>(verb))) return false;
+    for (std::size_t i = 0; i < kVerbs; ++i) {
+      if (nameless(static_cast<Verb>(i)) && allow.verbs.test(i)) return false;
     }
   }
   if (!deny.names.empty()) {

@@ -10,15 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "broker/door/listener.h"
-#include "broker/door/user_names.h"
-#include "broker/foreign/examiner_process.h"
-#include "broker/foreign/file_examiner.h"
 #include "broker/reload.h"
-#include "broker/report/audit_outlets.h"
-#include "broker/turns/fair_gate.h"
 #include "policy/load/loader.h"
-#include "schema/channel.h"
 #include "tests/support/regions_harness.h"
 
 namespace mapcap::test {
@@ -127,40 +120,39 @@ TEST_F(LoopTimeTest, ALongListLeavesOthersTheirTurns) {
 }
 
 TEST_F(LoopTimeTest, NeitherThePolicyFileNorItsNamesAreAskedForOnTheLoop) {
-  broker::FairGate gate(loop());
-  broker::UserNames names(loop(), worker());
-  auto ends = schema::socket_pair();
-  ASSERT_TRUE(ends);
-  {
-    auto started = broker::foreign::start_examiner();
-    ASSERT_TRUE(started);
-    broker::FileExaminer examiner(loop(), worker(), std::move(started.value()));
-    broker::LogAuditOutlet outlet;
-    broker::Audit audit(outlet, [](auto, auto) {}, [] { return broker::Audit::Time{0}; });
-    broker::Listener listener({loop(), gate, report(), audit, quotas(), names, worker(), examiner},
-                              {std::move(ends.value().first), true}, {});
-    std::mutex mutex;
-    std::vector<std::thread::id> threads;
-    broker::Reload reload({worker(), regions(), listener, report()}, "", [&] {
-      const std::lock_guard lock(mutex);
-      threads.push_back(std::this_thread::get_id());
-      const char* lent = threads.size() == 1 ? "1000:100000:65536\n" : "1000:200000:65536\n";
-      broker::Reload::Loaded loaded{policy::load_text(kOtherPolicy, "policy.toml", policy::system_accounts()),
-                                    policy::Subordinates::parse(lent, policy::Accounts{})};
-      return loaded;
-    });
-    loop().post([&] {
-      reload.ask();
-      reload.ask();  // The file may have changed since.
-    });
-    ASSERT_TRUE(until([&] { return quotas().account_of(200'001) == 1000; })) << "the second is in force";
-    EXPECT_EQ(threads.size(), 2U);
-    for (const std::thread::id thread : threads) EXPECT_NE(thread, std::this_thread::get_id());
-    EXPECT_EQ(regions().policy().broker().max_connections_per_user, 7U) << "it is in force";
-  }
-  // What heard the examiner ends in a turn of the loop after the one that told it to.
-  int turns = 0;
-  until([&turns] { return ++turns > 5; });
+  std::mutex mutex;
+  std::vector<std::thread::id> threads;
+  std::uint32_t per_user = 0;
+  broker::Reload reload(
+      {loop(),
+       worker(),
+       worker(),
+       worker(),
+       regions(),
+       quotas(),
+       keeper(),
+       report(),
+       pools(),
+       {},
+       [&](const policy::BrokerSettings& limits) { per_user = limits.max_connections_per_user; }},
+      "", "", [&] {
+        const std::lock_guard lock(mutex);
+        threads.push_back(std::this_thread::get_id());
+        const char* lent = threads.size() == 1 ? "1000:100000:65536\n" : "1000:200000:65536\n";
+        broker::Reload::Loaded loaded;
+        loaded.examined = policy::examine_text(kOtherPolicy, "policy.toml", policy::system_accounts());
+        loaded.subordinates = policy::Subordinates::parse(lent, policy::Accounts{});
+        return loaded;
+      });
+  loop().post([&] {
+    reload.ask();
+    reload.ask();  // The file may have changed since.
+  });
+  ASSERT_TRUE(until([&] { return quotas().account_of(200'001) == 1000; })) << "the second is in force";
+  EXPECT_EQ(threads.size(), 2U);
+  for (const std::thread::id thread : threads) EXPECT_NE(thread, std::this_thread::get_id());
+  EXPECT_EQ(regions().policy().broker().max_connections_per_user, 7U) << "it is in force";
+  EXPECT_EQ(per_user, 7U);
 }
 
 TEST_F(LoopTimeTest, ADrainTakesOneOfAsManyPlacesAsAUserMayHaveConnections) {

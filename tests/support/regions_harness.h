@@ -48,8 +48,10 @@ class IdleKeeper final : public broker::keeper::Keeper {
   [[nodiscard]] std::string clone_unavailable() const override { return "a test asks for none"; }
   bool leave() override { return false; }
   void shut_down() override {}
+  void set_issue_deadline(std::chrono::milliseconds given) override { deadline = given; }
 
   bool refuses = false;
+  std::chrono::milliseconds deadline{0};
 
  private:
   std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
@@ -112,6 +114,7 @@ class RegionsTest : public testing::Test {
   broker::Worker& worker() { return harness_.worker; }
   broker::Report& report() { return report_; }
   WatchedPool& pool() { return *pool_; }
+  broker::ServedPools& pools() { return pools_; }
   IdleKeeper& keeper() { return keeper_; }
 
   /// A user on a connection.
@@ -129,6 +132,9 @@ class RegionsTest : public testing::Test {
     ask.size = {4096};
     ask.mode = mode;
     ask.lifetime = lifetime;
+    return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
+  }
+  Result<schema::Granted> create(const Who& who, const schema::Create& ask) {
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
   }
   Result<schema::Granted> open(const Who& who, const std::string& name, Access rights = Access::read_only) {
@@ -156,6 +162,11 @@ class RegionsTest : public testing::Test {
   template <typename Condition>
   bool until(Condition condition) {
     return harness_.run(eventually(loop(), condition));
+  }
+
+  template <typename T>
+  T run(broker::Task<T> task) {
+    return harness_.run(std::move(task));
   }
 
   ToldSessions sessions;

@@ -39,6 +39,10 @@ class WatchedPool final : public broker::pool::Pool {
   }
 
   [[nodiscard]] const broker::pool::Facts& facts() const override { return inner_->facts(); }
+  Result<ByteCount> capacity_for(const broker::pool::Wanted& wanted) override {
+    note("capacity_for");
+    return inner_->capacity_for(wanted);
+  }
   [[nodiscard]] bool quick() const override { return quick_ && inner_->quick(); }
   [[nodiscard]] bool shares_description() const override { return inner_->shares_description(); }
   Result<Extent> carve(const broker::pool::Carving& carving, const Progress& progress) override {

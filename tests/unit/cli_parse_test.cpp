@@ -181,5 +181,41 @@ TEST(TableOutput, ColumnsAreAsWideAsTheirWidestCell) {
   EXPECT_EQ(out.str(), "NAME         SIZE\na/long-name    1M\nb            1.5G\n");
 }
 
+TEST(CommandLine, ExplainTakesAllThatARequestMaySayAndKnowsWhatWasSaid) {
+  const auto all = command<PolicyExplainCommand>(
+      {"policy", "explain", "--as", "alice", "--broker", "create", "alice/x", "--size", "64K", "--pool",
+       "dram", "--rights", "rw", "--lifetime", "ttl:1h", "--mode", "0640", "--revocable"});
+  EXPECT_EQ(all.user, "alice");
+  EXPECT_TRUE(all.ask_broker);
+  EXPECT_EQ(all.question.verb, "create");
+  EXPECT_EQ(all.question.region.size, 65536U);
+  EXPECT_EQ(all.question.rights, Access::read_write);
+  EXPECT_EQ(all.question.region.seal, SealKind::revocable);
+  EXPECT_TRUE(all.given.contains("--size"));
+  EXPECT_FALSE(all.given.contains("--group"));
+  const auto least = command<PolicyExplainCommand>({"policy", "explain", "--as", "alice", "create", "a"});
+  EXPECT_EQ(least.question.region.size, 1U) << "the smallest that there is";
+  EXPECT_EQ(least.question.region.lifetime, Lifetime::persistent());
+  EXPECT_EQ(least.question.rights, std::nullopt);
+  EXPECT_FALSE(least.given.contains("--size"));
+  EXPECT_EQ(command<PolicyExplainCommand>({"policy", "explain", "--as", "0", "reload"}).question.region.name,
+            "");
+  EXPECT_THAT(refused({"policy", "explain", "--as", "a", "open"}), HasSubstr("which region?"));
+  EXPECT_THAT(refused({"policy", "explain", "--as", "a", "opne", "x"}), HasSubstr("did you mean \"open\"?"));
+}
+
+TEST(StateText, SaysWhatPeopleCallIt) {
+  RegionInfo region;
+  region.state = RegionState::revoking;
+  EXPECT_EQ(state_text(region), "revoking");
+  region.draining = true;
+  EXPECT_EQ(state_text(region), "draining") << "its holders may finish";
+  region.draining = false;
+  region.state = RegionState::draining;
+  EXPECT_EQ(state_text(region), "revoked") << "nobody can read it any more, somebody has its pages";
+  region.state = RegionState::live;
+  EXPECT_EQ(state_text(region), "live");
+}
+
 }  // namespace
 }  // namespace mapcap::cli

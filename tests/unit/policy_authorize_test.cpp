@@ -264,22 +264,6 @@ TEST(Authorize, AListIsAllowedWhenAnyNameMayBeListed) {
   EXPECT_FALSE(policy->allows(alice(), one));
 }
 
-TEST(Explain, ShowsTheVerdictAndEveryRuleAboutTheSubject) {
-  const auto policy = load_with_pool(
-      "[[rule]]\nany=true\nnames=[\"{user}/**\"]\n[[rule]]\nuser=\"bob\"\n"
-      "[[rule]]\neffect=\"deny\"\ngroup=\"staff\"\nnames=[\"alice/x\"]\n");
-  const Explanation denied = policy->explain(alice(), create("alice/x"));
-  EXPECT_FALSE(denied.allowed);
-  EXPECT_EQ(denied.text,
-            "create alice/x in pool dram by user alice (uid 1000): denied by p.toml:9\n"
-            "  p.toml:4 allow any user: applies\n"
-            "  p.toml:9 deny  group staff: applies\n");
-  const Explanation allowed = policy->explain(alice(), create("alice/y"));
-  EXPECT_TRUE(allowed.allowed);
-  EXPECT_THAT(allowed.text, HasSubstr("allowed by p.toml:4\n"));
-  EXPECT_THAT(allowed.text, HasSubstr("p.toml:9 deny  group staff: does not apply, names = alice/x\n"));
-}
-
 TEST(QuotaSlots, ComeUserThenGroupThenAnyAndThePoolBeforeTheWhole) {
   const auto policy = load_with_pool(
       "[[quota]]\nany=true\nregions=1\n[[quota]]\nany=true\npool=\"dram\"\nregions=2\n"

@@ -30,6 +30,7 @@ inline RegionInfo full_region() {
   region.grants = 3;
   region.held = 32_MiB;
   region.bad_blocks = 2;
+  region.draining = true;
   return region;
 }
 
@@ -66,6 +67,10 @@ inline std::vector<Request> all_requests() {
       {21, Shutdown{true, false}},
       {22, Shutdown{false, true}},
       {23, AskStatus{}},
+      {27, Reload{}},
+      {24, PolicyShow{4096}},
+      {25, PolicyExplain{1000, "create", full, std::chrono::hours(2)}},
+      {26, PolicyExplain{}},
   };
 }
 
@@ -112,6 +117,22 @@ inline std::vector<FromBroker> all_answers() {
                        4096,
                        {{"dram", Confinement::clone}, {"bar", Confinement::native}}}},
       Reply{16, Status{}},
+      Reply{17, Reloaded{"/etc/p.toml",
+                         true,
+                         {{3, 4, true, "odd"}},
+                         {{"rule added", "user alice", "/etc/p.toml:3", "names = a/**"}},
+                         5}},
+      Reply{18, Reloaded{}},
+      Reply{19, PolicyInForce{"/etc/p.toml", "e3b0", 17, "user alice", 1, 2, 3, 4, 5,
+                              std::string("# \0\n\xff", 5)}},
+      Reply{20, Explained{failure(ErrorCode::denied, "no"),
+                          "/etc/p.toml",
+                          "user alice",
+                          "/etc/p.toml:3",
+                          full_region(),
+                          {{"/etc/p.toml:3", true, "any user", true, "names = a/**"}},
+                          6}},
+      Reply{21, Explained{}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

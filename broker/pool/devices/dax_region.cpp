@@ -27,13 +27,10 @@ constexpr unsigned kAttemptBit = 58;
 class DaxRegionPool final : public Pool {
  public:
   DaxRegionPool(DaxRegionOptions options, std::unique_ptr<Divider> divider, const Durability& durability)
-      : options_(std::move(options)), divider_(std::move(divider)) {
+      : options_(std::move(options)), divider_(std::move(divider)), whole_(divider_->whole()) {
     facts_.name = options_.name;
     facts_.backing = "dax-device";
-    const std::uint64_t whole = divider_->whole().value;
-    const auto* percent = std::get_if<std::uint32_t>(&options_.capacity);
-    facts_.capacity = {percent != nullptr ? whole / 100 * *percent
-                                          : std::min(std::get<ByteCount>(options_.capacity).value, whole)};
+    facts_.capacity = of_the_whole(options_.capacity);
     facts_.granule = divider_->granule();
     facts_.seals = {SealKind::irrevocable};
     facts_.cache_modes = {CacheMode::write_back};
@@ -44,6 +41,11 @@ class DaxRegionPool final : public Pool {
   }
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
+  Result<ByteCount> capacity_for(const Wanted& wanted) override {
+    if (!wanted) return whole_;
+    const auto* percent = std::get_if<std::uint32_t>(&*wanted);
+    return percent != nullptr ? of_the_whole(*percent) : of_the_whole(std::get<ByteCount>(*wanted));
+  }
   [[nodiscard]] bool quick() const override { return false; }
   Result<ByteCount> size_for(ByteCount asked, CacheMode) override { return divider_->size_for(asked); }
 
@@ -181,6 +183,11 @@ class DaxRegionPool final : public Pool {
   }
 
  private:
+  [[nodiscard]] ByteCount of_the_whole(const std::variant<std::uint32_t, ByteCount>& wanted) const {
+    if (const auto* percent = std::get_if<std::uint32_t>(&wanted)) return {whole_.value / 100 * *percent};
+    return std::min(std::get<ByteCount>(wanted), whole_);
+  }
+
   struct Made {
     std::uint64_t word = 0;
     DaxNode node;
@@ -314,6 +321,7 @@ class DaxRegionPool final : public Pool {
   Facts facts_;
   std::mutex divider_mutex_;  ///< Taken before mutex_.
   std::unique_ptr<Divider> divider_;
+  const ByteCount whole_;
   std::optional<std::vector<Piece>> at_start_;  ///< Only while records are reattached.
   std::atomic<bool> verified_ = false;          ///< A device of this region was seen to be mapped as told.
   Recorded

@@ -36,16 +36,26 @@ constexpr std::uint64_t kAttempts = 8;
 /// must not keep the worker from everybody else's regions.
 constexpr std::chrono::milliseconds kShortWait{50};
 
+Result<ByteCount> capacity_of(const DaxFileOptions& options, BorrowedFd directory);
+
 class DaxFilePool final : public Pool {
  public:
   DaxFilePool(DaxFileOptions options, Facts facts, RegionFiles files, const std::filesystem::path& device)
       : options_(std::move(options)),
         facts_(std::move(facts)),
         files_(std::move(files)),
-        bad_blocks_(device) {}
+        bad_blocks_(device),
+        cut_deadline_(options_.cut_deadline) {}
 
   [[nodiscard]] const Facts& facts() const override { return facts_; }
   [[nodiscard]] bool quick() const override { return false; }
+
+  Result<ByteCount> capacity_for(const Wanted& wanted) override {
+    DaxFileOptions options = options_;
+    options.capacity = wanted;
+    return capacity_of(options, files_.directory());
+  }
+  void set_cut_deadline(std::chrono::milliseconds deadline) override { cut_deadline_ = deadline; }
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     MAPCAP_TRY_VOID(free_discarded());
@@ -198,8 +208,8 @@ class DaxFilePool final : public Pool {
     const bool patient = !outlasted(number) && !waiting_.exchange(true);
     const std::chrono::seconds for_size(status.st_size >> 32U);  // 0.2 ms per MiB of touched pages
     const Watched watched = carved_here(number) ? Watched::always : Watched::with_gaps;
-    Result<void> done = truncate_within(writable.borrow(), watched,
-                                        (patient ? options_.cut_deadline : kShortWait) + for_size);
+    Result<void> done =
+        truncate_within(writable.borrow(), watched, (patient ? cut_deadline_.load() : kShortWait) + for_size);
     if (patient) waiting_ = false;
     if (!done && done.error().code == ErrorCode::timed_out) {
       const std::lock_guard lock(mutex_);
@@ -268,6 +278,7 @@ class DaxFilePool final : public Pool {
   Facts facts_;
   RegionFiles files_;
   BadBlocks bad_blocks_;
+  std::atomic<std::chrono::milliseconds> cut_deadline_;
   std::atomic<bool> waiting_ = false;  ///< A truncation may take its whole deadline.
   std::mutex mutex_;
   std::set<std::uint64_t> recorded_;   ///< Files that records named at start.

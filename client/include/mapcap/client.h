@@ -13,6 +13,7 @@
 #include "mapcap/api.h"
 #include "mapcap/error.h"
 #include "mapcap/grant.h"
+#include "mapcap/policy.h"
 #include "mapcap/types.h"
 
 namespace mapcap {
@@ -62,6 +63,15 @@ struct RegionSpec {
   std::uint32_t mode = 0600;
   std::optional<std::uint32_t> group{};  ///< Absent: the caller's primary group.
   std::optional<SealKind> seal{};        ///< Absent: the pool's default.
+};
+
+/// What somebody could ask for.
+struct PolicyQuestion {
+  std::uint32_t uid = 0;           ///< Who would ask.
+  std::string verb{};              ///< As rules say it: "create", "quota-set".
+  RegionSpec region{};             ///< What a create would ask for; of other verbs its name.
+  std::optional<Access> rights{};  ///< Of an open or a clone, and of a create that opens as well.
+  std::optional<std::chrono::nanoseconds> ttl{};  ///< Of a renew.
 };
 
 /// How to revoke. drain: connected holders are told, and may finish `within` (0: no limit) before it is
@@ -128,6 +138,14 @@ class MAPCAP_API Client {
   /// The broker itself ends a moment later. Errors: `denied`; `busy` when volatile memory has no second holder at
   /// the moment and would be lost; `io` when the ledger refuses: then the broker goes on.
   ShutdownResult shutdown(const ShutdownOptions& options = {});
+  /// For whom the policy allows `reload`: the broker reads its policy file again. A file that is wrong is no
+  /// error: the outcome says how. Errors: `not_found`, `denied`, `io` of a file that cannot be read.
+  ReloadOutcome reload();
+  /// For whom it allows `policy`: the policy in force.
+  PolicyInForce policy();
+  /// What the broker would answer, and why; nothing is done. About oneself, and for whom the policy allows
+  /// `policy` about anybody. Errors: `invalid` for a verb that there is not.
+  PolicyAnswer explain(const PolicyQuestion& question);
 
   /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which
   /// stays the caller's. Its size is the file's of that moment: one that grows afterwards can be mapped

@@ -19,6 +19,7 @@
 #include "mapcap/guard.h"
 #include "mapcap/inherited.h"
 #include "mapcap/mapping.h"
+#include "mapcap/policy.h"
 #include "mapcap/types.h"
 
 #endif

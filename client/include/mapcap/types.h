@@ -34,6 +34,7 @@ struct RegionInfo {
   std::uint32_t grants = 0;      ///< Descriptors or mappings still alive, as far as the kernel tells.
   std::uint64_t held = 0;        ///< Bytes still charged to the owner.
   std::uint32_t bad_blocks = 0;  ///< Damaged 512-byte sectors of the backing device within the region.
+  bool draining = false;         ///< Of one that is revoking: its holders may finish first.
 };
 
 /// Grants of one region that one user holds.

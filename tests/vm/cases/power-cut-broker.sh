@@ -60,7 +60,7 @@ first() {
     mc revoke ext/held > /dev/null
     mc revoke ext/waiting > /dev/null 2>&1 &
     within 4 state_is ext/waiting revoking || fail "ext/waiting is $(shown ext/waiting state)"
-    [ "$(shown ext/pinned state) $(shown ext/held state)" = "quarantined draining" ] ||
+    [ "$(shown ext/pinned state) $(shown ext/held state)" = "quarantined revoked" ] ||
         fail "ext/pinned is $(shown ext/pinned state), ext/held is $(shown ext/held state)"
     # And one on its way in, whose zeros take a while.
     local before

@@ -1,0 +1,93 @@
+#include "base/sha256.h"
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+namespace mapcap {
+
+namespace {
+
+using Block = std::array<std::uint32_t, 16>;
+
+// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
+constexpr std::array<std::uint32_t, 64> kRoots{
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+class Hash {
+ public:
+  void take(const Block& block) {
+    std::array<std::uint32_t, 64> w{};
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      if (i < block.size()) {
+        w.at(i) = block.at(i);
+        continue;
+      }
+      const std::uint32_t a = w.at(i - 15);
+      const std::uint32_t b = w.at(i - 2);
+      w.at(i) = w.at(i - 16) + w.at(i - 7) + (std::rotr(a, 7) ^ std::rotr(a, 18) ^ (a >> 3U)) +
+                (std::rotr(b, 17) ^ std::rotr(b, 19) ^ (b >> 10U));
+    }
+    auto [a, b, c, d, e, f, g, h] = state_;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const std::uint32_t one = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
+                                ((e & f) ^ (~e & g)) + kRoots.at(i) + w.at(i);
+      const std::uint32_t two =
+          (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      h = g;
+      g = f;
+      f = e;
+      e = d + one;
+      d = c;
+      c = b;
+      b = a;
+      a = one + two;
+    }
+    const std::array<std::uint32_t, 8> mixed{a, b, c, d, e, f, g, h};
+    for (std::size_t i = 0; i < mixed.size(); ++i) state_.at(i) += mixed.at(i);
+  }
+  [[nodiscard]] const std::array<std::uint32_t, 8>& state() const { return state_; }
+
+ private:
+  // Of the square roots of the first 8 primes.
+  std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+};
+
+/// The byte at `at` of the padded text: one bit, zeros, and the text's length in bits as 64 of them.
+std::uint32_t padded(std::string_view text, std::size_t at, std::size_t whole) {
+  if (at < text.size()) return static_cast<unsigned char>(text[at]);
+  if (at == text.size()) return 0x80;
+  const std::size_t left = whole - at;
+  if (left > 8) return 0;
+  return static_cast<std::uint32_t>((std::uint64_t{text.size()} * 8) >> ((left - 1) * 8)) & 0xFFU;
+}
+
+}  // namespace
+
+std::string sha256(std::string_view text) {
+  const std::size_t whole = (text.size() + 9 + 63) / 64 * 64;
+  Hash hash;
+  for (std::size_t at = 0; at < whole; at += 64) {
+    Block block{};
+    for (std::size_t i = 0; i < 64; ++i)
+      block.at(i / 4) = block.at(i / 4) << 8U | padded(text, at + i, whole);
+    hash.take(block);
+  }
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string digits;
+  for (const std::uint32_t word : hash.state()) {
+    for (int shift = 28; shift >= 0; shift -= 4)
+      digits += kDigits[(word >> static_cast<unsigned>(shift)) & 15U];
+  }
+  return digits;
+}
+
+}  // namespace mapcap

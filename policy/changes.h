@@ -1,0 +1,22 @@
+// What is different between two policies, entry by entry, in words.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+#include "schema/request.h"
+
+namespace mapcap::policy {
+
+/// "allow user alice: names = a/**; verbs = create": the same for rules that say the same.
+std::string in_words(const Rule& rule);
+/// "bytes = 4G; regions = 16", and nothing of what is not limited.
+std::string in_words(const QuotaRule& quota);
+/// "25%", "4G"; "all" for nothing.
+std::string in_words(const std::optional<Capacity>& capacity);
+
+/// Rules, quotas, pools and [broker], in this order. Moving an entry within its file is no change.
+std::vector<schema::PolicyChange> changes_between(const Policy& before, const Policy& after);
+
+}  // namespace mapcap::policy
