@@ -43,7 +43,7 @@ class DyingConfiner final : public confine::Confiner {
 
 class DyingPool final : public pool::Pool {
  public:
-  explicit DyingPool(std::unique_ptr<pool::Pool> real) : real_(std::move(real)) {}
+  explicit DyingPool(std::shared_ptr<pool::Pool> real) : real_(std::move(real)) {}
   [[nodiscard]] const pool::Facts& facts() const override { return real_->facts(); }
   [[nodiscard]] bool quick() const override { return real_->quick(); }
   Result<ByteCount> size_for(ByteCount asked, CacheMode mode) override {
@@ -93,7 +93,7 @@ class DyingPool final : public pool::Pool {
  private:
   [[nodiscard]] const std::string& name() const { return real_->facts().name; }
 
-  std::unique_ptr<pool::Pool> real_;
+  std::shared_ptr<pool::Pool> real_;
 };
 
 class DyingLedger final : public ledger::Ledger {
@@ -192,7 +192,7 @@ Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, st
   static std::list<DyingConfiner> wrapped;  // As long as the program: served pools only point to them.
   MAPCAP_TRY(ServedPools served, open_pools(policy, confiners, ledger));
   for (const auto& one : served) {
-    one->pool = std::make_unique<DyingPool>(std::move(one->pool));
+    one->pool = std::make_shared<DyingPool>(std::move(one->pool));
     one->confiner = &wrapped.emplace_back(*one->confiner, one->facts().name);
   }
   return served;

@@ -71,7 +71,8 @@ confinement = "native"
   const Policy& policy = *loaded.value();
   EXPECT_EQ(policy.broker(),
             (BrokerSettings{"/tmp/s", "/srv/mapcap", std::chrono::seconds(7), std::chrono::minutes(1),
-                            std::chrono::milliseconds(500), 10, 3}));
+                            std::chrono::milliseconds(500), 10, 3, policy.broker().socket_at,
+                            policy.broker().state_at}));
   std::vector<std::string> names;
   for (const PoolSettings& pool : policy.pools()) names.push_back(pool.name);
   EXPECT_THAT(names,
