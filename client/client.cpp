@@ -159,6 +159,13 @@ Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
   return {revoked.held.value, revoked.grants};
 }
 
+RegionInfo Client::publish(std::string_view name, std::chrono::nanoseconds within) {
+  Call call{schema::Publish{std::string(name), within}, false, nullptr, within, schema::kFeaturePublish};
+  bool repeated = false;
+  auto answer = implementation_->session.call(call, repeated);
+  return from_wire(expect<schema::Published>(value_or_raise(std::move(answer))).region);
+}
+
 std::vector<PoolInfo> Client::pools() {
   auto list = expect<schema::PoolList>(implementation_->call({schema::Pools{}, false, nullptr, {}}));
   std::vector<PoolInfo> pools;

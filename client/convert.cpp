@@ -41,6 +41,7 @@ RegionInfo from_wire(const schema::RegionInfo& from) {
   to.held = from.held.value;
   to.bad_blocks = from.bad_blocks;
   to.draining = from.draining;
+  if (from.published_unix_ns) to.published_unix = std::chrono::nanoseconds(*from.published_unix_ns);
   return to;
 }
 

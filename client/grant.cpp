@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 
@@ -91,6 +92,18 @@ Durability parse_durability(const std::optional<std::string>& text) {
                           .value_or(PersistenceDomain::volatile_memory);
   for (const std::string& word : said) durability.map_sync |= word == "map-sync";
   return durability;
+}
+
+// "no", or nanoseconds since 1970. Keepers of before there was publishing have no such attribute.
+std::optional<std::chrono::nanoseconds> parse_published(const std::optional<std::string>& text) {
+  if (!text || *text == "no") return std::nullopt;
+  std::int64_t since = 0;
+  const char* const end = text->data() + text->size();
+  const auto [stop, failed] = std::from_chars(text->data(), end, since);
+  if (failed != std::errc{} || stop != end)
+    throw Error(ErrorCode::malformed,
+                "the grant's attribute system.mapcap.published is neither \"no\" nor a time");
+  return std::chrono::nanoseconds(since);
 }
 
 std::uint64_t device_size(dev_t device) {
@@ -180,6 +193,7 @@ std::optional<Description> describe(int fd) {
   told.confinement =
       required("confinement", attribute(fd, "confinement"),
                {Confinement::sealed, Confinement::clone, Confinement::native, Confinement::lsm});
+  told.published_unix = parse_published(attribute(fd, "published"));
   const auto size = attribute(fd, "size");
   char* end = nullptr;
   if (size) told.size = std::strtoull(size->c_str(), &end, 10);
@@ -210,6 +224,7 @@ Grant Grant::adopt(Fd fd) {
     info.cache.mechanism = told->cache_mechanism;
     info.durability = told->durability;
     info.confinement = told->confinement;
+    info.published_unix = told->published_unix;
   } else {
     inspect(fd.get(), rights, info);
   }

@@ -115,7 +115,8 @@ Result<void> Session::connect() {
 Result<void> Session::try_connect(Deadline deadline) {
   schema::Hello hello;
   // Progress of a call comes as a notice too, so they are wanted also where nobody listens to the others.
-  hello.features = schema::kFeatureClonePorts | schema::kFeatureNotices | schema::kFeatureGoodbye;
+  hello.features = schema::kFeatureClonePorts | schema::kFeatureNotices | schema::kFeatureGoodbye |
+                   schema::kFeaturePublish;
   hello.client = options_.program;
   hello.resume = resume_;
   MAPCAP_TRY(auto connection, Connection::open(options_.socket, hello, deadline));
@@ -234,9 +235,8 @@ Result<Answer> Session::call(const Call& call, bool& repeated) {
     }
     repeated = sent;
     if ((call.needs & ~connection_->welcome().features) != 0) {
-      return failure(ErrorCode::unsupported, "the broker (" + broker_ +
-                                                 ") is too old for this libmapcap, which clones files in a "
-                                                 "way that it does not know; update mapcapd");
+      return failure(ErrorCode::unsupported,
+                     "the broker (" + broker_ + ") is too old to know what is asked of it; update mapcapd");
     }
     const std::uint64_t id = ++last_id_;
     auto answer = [&]() -> Result<Answer> {

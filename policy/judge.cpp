@@ -66,6 +66,7 @@ Action action_on(const Existing& region, const Wish& wish) {
       wish.verb == Verb::renew && wish.ttl ? Lifetime{LifetimeKind::ttl, *wish.ttl} : region.lifetime;
   action.size = region.size;
   action.seal = region.seal;
+  action.published = region.published;
   return action;
 }
 
@@ -90,7 +91,8 @@ Result<Permit> judge(const Policy& policy, const Subject& subject, const Existin
   }
   if (wish.verb == Verb::renew) action.lifetime.reset();  // Judged below.
   MAPCAP_TRY(Permit permit, policy.authorize(subject, action));
-  if ((wish.verb == Verb::renew || wish.verb == Verb::revoke) && !may_manage(region, subject)) {
+  const bool manages = wish.verb == Verb::renew || wish.verb == Verb::revoke || wish.verb == Verb::publish;
+  if (manages && !may_manage(region, subject)) {
     return failure(ErrorCode::denied,
                    "only the owner of region " + std::string(region.name) + " (user " +
                        std::to_string(region.owner) + ") or an administrator may do that",

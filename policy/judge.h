@@ -28,6 +28,7 @@ struct Existing {
   std::optional<SealKind> seal{};
   std::optional<CacheMode> cache{};  ///< The effective one.
   std::optional<Lifetime> lifetime{};
+  bool published = false;
 };
 
 struct Wish {

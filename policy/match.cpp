@@ -128,14 +128,16 @@ bool misses(const Rule& rule, Part part, const Subject& subject, const Action& a
     case Part::seal:
       return says_no(rule.seals.any(), action.seal,
                      [&](auto asked) { return set_matches(rule.seals, asked); });
+    case Part::published:
+      return rule.published_only && action.verb == Verb::open && !action.published;
     case Part::none:
       break;
   }
   return false;
 }
 
-constexpr std::array kParts{Part::subject, Part::verb,     Part::name, Part::pool, Part::rights,
-                            Part::cache,   Part::lifetime, Part::ttl,  Part::size, Part::seal};
+constexpr std::array kParts{Part::subject,  Part::verb, Part::name, Part::pool, Part::rights,   Part::cache,
+                            Part::lifetime, Part::ttl,  Part::size, Part::seal, Part::published};
 
 }  // namespace
 
@@ -201,6 +203,8 @@ std::string what_it_says(const Rule& rule, Part part) {
       return "max_size = " + format_bytes(rule.max_size.value_or(ByteCount{}));
     case Part::seal:
       return "seals = " + joined<SealKind>(rule.seals);
+    case Part::published:
+      return "published = required";
     case Part::none:
       return "all of it";
   }
@@ -212,6 +216,7 @@ std::string why_not(const Rule& rule, Part part, const Action& action) {
   if (part == Part::size && action.size) text += ", and this takes " + format_bytes(*action.size);
   if (part == Part::cache && action.cache) text += ", and this is " + std::string(to_string(*action.cache));
   if (part == Part::seal && action.seal) text += ", and this is " + std::string(to_string(*action.seal));
+  if (part == Part::published) text += ", and this is not published";
   return text;
 }
 

@@ -8,10 +8,10 @@ namespace mapcap::policy {
 namespace {
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, kVerbs> kVerbWords{"create",   "open",   "list",  "show",      "renew",
-                                                          "revoke",   "pools",  "quota", "quota-set", "clone",
-                                                          "shutdown", "reload", "policy"};
-static_assert(static_cast<std::size_t>(Verb::policy) + 1 == kVerbs);
+constexpr std::array<std::string_view, kVerbs> kVerbWords{
+    "create", "open",      "list",  "show",     "renew",  "revoke", "pools",
+    "quota",  "quota-set", "clone", "shutdown", "reload", "policy", "publish"};
+static_assert(static_cast<std::size_t>(Verb::publish) + 1 == kVerbs);
 
 }  // namespace
 
@@ -23,6 +23,7 @@ bool nameless(Verb verb) {
     case Verb::show:
     case Verb::renew:
     case Verb::revoke:
+    case Verb::publish:
       return false;
     case Verb::pools:
     case Verb::quota:

@@ -33,9 +33,10 @@ enum class Verb : std::uint8_t {
   clone,
   shutdown,
   reload,
-  policy
+  policy,
+  publish
 };
-inline constexpr std::size_t kVerbs = 13;
+inline constexpr std::size_t kVerbs = 14;
 /// Not about a region.
 bool nameless(Verb verb);
 
@@ -138,6 +139,7 @@ struct Rule {
   std::bitset<3> seals;          ///< By SealKind.
   std::optional<std::chrono::nanoseconds> max_ttl;
   std::optional<ByteCount> max_size;
+  bool published_only = false;  ///< allow: of regions that exist, it opens published ones alone.
 };
 
 // ---- [[quota]]

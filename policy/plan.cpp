@@ -212,6 +212,7 @@ std::optional<Changed<Create>> as_the_rule_wants(const Rule& rule, const std::ve
       case Part::subject:
       case Part::verb:
       case Part::name:
+      case Part::published:
       case Part::none:
         return std::nullopt;
     }

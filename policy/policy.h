@@ -2,7 +2,7 @@
 //
 // Default deny; an explicit deny wins over every allow; among allows the first in the file's order gives the
 // permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
-// action asks for. What a rule does not list is not restricted, with four refinements:
+// action asks for. What a rule does not list is not restricted, with five refinements:
 //
 //  - A rule that lists names or pools is about regions. It speaks of verbs that are about none (`pools`,
 //    `quota`, `quota-set`, `clone`, `shutdown`, `reload`, `policy`) only when it lists that verb, so that allowing
@@ -14,6 +14,9 @@
 //  - A deny about a user or a group is about the uids as well that /etc/subuid lends to him or its members.
 //  - max_ttl without lifetimes excludes `persistent`: a maximum that a region which never ends would pass is
 //  none.
+//
+//  - published = "required" bounds what open opens, and says nothing of the other verbs: whoever makes and fills a
+//    region has it before it is published.
 //
 // Nothing is open that is or will be: a create is judged by all that it leaves open as well (plan.h), a
 // region that exists by what it is. max_ttl and max_size bound what create and renew make, and say nothing of
@@ -48,11 +51,25 @@ struct Action {
   std::optional<Lifetime> lifetime;
   std::optional<ByteCount> size;
   std::optional<SealKind> seal;
+  bool published = false;  ///< The region is. What is not known to be counts as not.
 };
 
 /// The properties of an action in the order in which a rule is held against them. A later one is a closer
 /// miss.
-enum class Part : std::uint8_t { subject, verb, name, pool, rights, cache, lifetime, ttl, size, seal, none };
+enum class Part : std::uint8_t {
+  subject,
+  verb,
+  name,
+  pool,
+  rights,
+  cache,
+  lifetime,
+  ttl,
+  size,
+  seal,
+  published,
+  none,
+};
 
 /// The rule that allows, and up to where.
 struct Permit {

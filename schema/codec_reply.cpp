@@ -67,6 +67,15 @@ Result<std::int64_t> read(wire::RegionInfo::Remaining::Reader reader) {
   return malformed("region.remaining", "unknown kind");
 }
 
+Result<std::optional<std::int64_t>> read(wire::RegionInfo::Published::Reader reader) {
+  switch (reader.which()) {
+    case wire::RegionInfo::Published::NO:
+      return std::optional<std::int64_t>();
+    case wire::RegionInfo::Published::UNIX_NS:
+      return std::optional<std::int64_t>(reader.getUnixNs());
+  }
+  return malformed("region.published", "unknown kind");
+}
 }  // namespace
 
 Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
@@ -90,6 +99,7 @@ Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
   region.held = ByteCount{reader.getHeld()};
   region.bad_blocks = reader.getBadBlocks();
   region.draining = reader.getDraining();
+  MAPCAP_TRY(region.published_unix_ns, read(reader.getPublished()));
   return region;
 }
 void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
@@ -116,6 +126,11 @@ void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
   builder.setHeld(region.held.value);
   builder.setBadBlocks(region.bad_blocks);
   builder.setDraining(region.draining);
+  if (region.published_unix_ns) {
+    builder.getPublished().setUnixNs(*region.published_unix_ns);
+  } else {
+    builder.getPublished().setNo();
+  }
 }
 
 namespace {
@@ -303,6 +318,10 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
       return put(body, read(reader.getPolicy()));
     case Wire::EXPLAINED:
       return put(body, read(reader.getExplained()));
+    case Wire::PUBLISHED: {
+      MAPCAP_TRY(body.emplace<Published>().region, read(reader.getPublished()));
+      return ok();
+    }
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -338,6 +357,7 @@ struct BodyWriter {
   void operator()(const Reloaded& value) { write(value, body.initReloaded()); }
   void operator()(const PolicyInForce& value) { write(value, body.initPolicy()); }
   void operator()(const Explained& value) { write(value, body.initExplained()); }
+  void operator()(const Published& value) { write(value.region, body.initPublished()); }
 };
 
 // ---- what the broker sends

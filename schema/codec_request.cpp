@@ -171,6 +171,17 @@ void write(const Revoke& revoke, wire::Revoke::Builder builder) {
   }
 }
 
+Result<Publish> read(wire::Publish::Reader reader) {
+  Publish publish;
+  MAPCAP_TRY(publish.name, read_name(reader.getName(), "publish.name"));
+  MAPCAP_TRY(publish.within, read_duration(reader.getWithinNs(), "publish.within"));
+  return publish;
+}
+void write(const Publish& publish, wire::Publish::Builder builder) {
+  builder.setName(as_text(publish.name));
+  builder.setWithinNs(publish.within.count());
+}
+
 Result<Quota> read(wire::Quota::Reader reader) {
   MAPCAP_TRY(std::string cursor, read_text(reader.getCursor(), "quota.cursor", kMaxNameText));
   return Quota{std::move(cursor)};
@@ -287,6 +298,8 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return RequestBody(PolicyShow{reader.getPolicyShow().getOffset()});
     case Wire::POLICY_EXPLAIN:
       return as_body(read(reader.getPolicyExplain()));
+    case Wire::PUBLISH:
+      return as_body(read(reader.getPublish()));
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -317,6 +330,7 @@ struct BodyWriter {
   void operator()(const Reload&) { body.setReload(); }
   void operator()(const PolicyShow& value) { body.initPolicyShow().setOffset(value.offset); }
   void operator()(const PolicyExplain& value) { write(value, body.initPolicyExplain()); }
+  void operator()(const Publish& value) { write(value, body.initPublish()); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

@@ -70,6 +70,10 @@ struct RegionInfo {
   held @17 :UInt64;
   badBlocks @18 :UInt32;
   draining @19 :Bool;          # of one that is revoking: its holders may finish first
+  published :union {
+    no @20 :Void;
+    unixNs @21 :Int64;         # since when nobody can write it
+  }
 }
 
 # ---- requests ----
@@ -96,6 +100,7 @@ struct Request {
     reload @17 :Void;          # the policy file is read again
     policyShow @18 :PolicyShow;
     policyExplain @19 :PolicyExplain;
+    publish @20 :Publish;
   }
 }
 
@@ -152,6 +157,11 @@ struct Revoke {
     now @1 :Void;
     drainWithinNs @2 :Int64;   # 0: without limit
   }
+}
+
+struct Publish {
+  name @0 :Text;
+  withinNs @1 :Int64;          # how long to wait for writers
 }
 
 struct Quota { cursor @0 :Text; }
@@ -234,6 +244,7 @@ struct Reply {
     reloaded @14 :Reloaded;
     policy @15 :PolicyInForce;
     explained @16 :Explained;
+    published @17 :RegionInfo;
   }
 }
 

@@ -28,6 +28,8 @@ inline constexpr std::uint64_t kFeatureSendsFds = 2;
 inline constexpr std::uint64_t kFeatureClonePorts = 4;
 /// The broker knows Goodbye.
 inline constexpr std::uint64_t kFeatureGoodbye = 8;
+/// The broker knows Publish.
+inline constexpr std::uint64_t kFeaturePublish = 16;
 
 // Limits of text on the wire, in bytes; more is malformed. A name is decoded up to kMaxNameText, so that
 // RegionName can say what is wrong with it.
@@ -65,6 +67,8 @@ struct RegionInfo {
   ByteCount held;                ///< Bytes still charged to the owner.
   std::uint32_t bad_blocks = 0;  ///< Damaged 512-byte sectors of the backing device within the region.
   bool draining = false;         ///< Of one that is revoking: its holders may finish first.
+  /// Since when nobody can write it; absent: it is not published.
+  std::optional<std::int64_t> published_unix_ns;
   bool operator==(const RegionInfo&) const = default;
 };
 
@@ -123,6 +127,13 @@ struct Revoke {
   bool drain = false;                  ///< Let holders finish first.
   std::chrono::nanoseconds within{0};  ///< Only with drain: then revoke hard. 0: wait without limit.
   bool operator==(const Revoke&) const = default;
+};
+
+/// Nobody is to write the region any more. `within`: how long to wait for those who still can.
+struct Publish {
+  std::string name;
+  std::chrono::nanoseconds within{0};
+  bool operator==(const Publish&) const = default;
 };
 
 struct Pools {
@@ -205,7 +216,7 @@ struct PolicyExplain {
 
 using RequestBody =
     std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet, QuotaClear, CloneFd,
-                 AskClonePort, Goodbye, Shutdown, AskStatus, Reload, PolicyShow, PolicyExplain>;
+                 AskClonePort, Goodbye, Shutdown, AskStatus, Reload, PolicyShow, PolicyExplain, Publish>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -261,6 +272,12 @@ struct Shown {
 struct Renewed {
   RegionInfo region;
   bool operator==(const Renewed&) const = default;
+};
+
+/// Promise 15 holds.
+struct Published {
+  RegionInfo region;
+  bool operator==(const Published&) const = default;
 };
 
 /// Promise 5 holds. `held`: bytes that stay charged until the last holder lets go.
@@ -447,7 +464,7 @@ struct Explained {
 
 using ReplyBody =
     std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done,
-                 ClonePort, ShuttingDown, Status, Reloaded, PolicyInForce, Explained>;
+                 ClonePort, ShuttingDown, Status, Reloaded, PolicyInForce, Explained, Published>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

@@ -9,6 +9,7 @@ namespace mapcap::broker {
 void Grants::add(Grant grant) {
   const confine::GrantId id = grant.id;
   holders_[{grant.holder, grant.rights}].insert(id);
+  if (grant.rights == Access::read_write) ++writable_;
   by_id_.insert_or_assign(id, std::move(grant));
 }
 
@@ -25,6 +26,7 @@ void Grants::remove(confine::GrantId id) {
   const auto holder = holders_.find({found->second.holder, found->second.rights});
   holder->second.erase(id);
   if (holder->second.empty()) holders_.erase(holder);
+  if (found->second.rights == Access::read_write) --writable_;
   by_id_.erase(found);
 }
 
@@ -117,7 +119,7 @@ Region* Directory::release(confine::GrantId grant) {
   grants_.erase(found);
   MAPCAP_INVARIANT(region != nullptr, "a grant outlived its region");
   region->grants.remove(grant);
-  if (region->grants.empty()) region->changed->notify();  // Nobody waits for less.
+  if (region->grants.empty() || region->publishing > 0) region->changed->notify();  // Nobody waits for less.
   return region;
 }
 

@@ -42,6 +42,8 @@ class Grants {
 
   [[nodiscard]] bool empty() const { return by_id_.empty(); }
   [[nodiscard]] std::size_t size() const { return by_id_.size(); }
+  /// How many of them are writable.
+  [[nodiscard]] std::size_t writable() const { return writable_; }
   /// The grants of each holder.
   [[nodiscard]] const std::map<Holder, std::unordered_set<confine::GrantId>>& holders() const {
     return holders_;
@@ -58,6 +60,7 @@ class Grants {
  private:
   std::unordered_map<confine::GrantId, Grant> by_id_;
   std::map<Holder, std::unordered_set<confine::GrantId>> holders_;
+  std::size_t writable_ = 0;
 };
 
 struct Region {
@@ -74,14 +77,26 @@ struct Region {
   bool hurry = false;         ///< A drain that is under way is to end now.
   bool cut = false;           ///< Promise 5 holds.
   bool abandoned = false;     ///< Its holders are not waited for: broker and keeper end too.
+  std::uint32_t issuing_writable = 0;  ///< Of the grants that are being issued, the writable ones.
   /// Somebody may have had a descriptor: from then on holders choose what cutting and freeing cost, whatever
   /// the region's size (a mapping each, tens of thousands of them; pages that were empty before).
   bool touched = false;
+  std::uint32_t publishing =
+      0;  ///< Publishes that are under way: no writable grant is made meanwhile, or ever after.
+  bool publish_over = false;  ///< One of them has run out of patience: all end.
+  /// Pool::forbid_writing has succeeded, whatever the ledger says yet: no writable grant is ever made again.
+  bool unwritable = false;
+  /// Since when it is published; what may be told, since the record is durable. The record has it a moment earlier.
+  std::optional<std::int64_t> published;
   std::vector<SessionId> watchers;  ///< Sessions to be told of expiry and revocation.
-  /// The state changed, or the last grant is gone. Shared: waiters may outlive the region.
+  /// The state changed, or the last grant is gone, or any while it is being published. Shared: waiters may outlive the region.
   std::shared_ptr<Event> changed;
 
   [[nodiscard]] RegionId id() const { return record.id; }
+  /// Nobody is given a writable grant, now or ever again.
+  [[nodiscard]] bool closed_to_writers() const {
+    return publishing > 0 || unwritable || record.published_unix_ns != 0;
+  }
   /// Lost, but its device, its filesystem or its pool may only be missing.
   [[nodiscard]] bool may_return() const;
   [[nodiscard]] bool holds_name() const {

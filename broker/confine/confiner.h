@@ -32,6 +32,7 @@ struct Label {
   std::string durability;
   std::string confinement;
   Holder holder;
+  std::int64_t published_unix_ns = 0;  ///< 0: the region is not published.
 };
 
 struct Issued {
@@ -81,6 +82,11 @@ class Confiner {
   /// opened now), `unsupported` (rights, or a backing, that cannot be issued), `invalid` (not attached).
   virtual Task<Result<Issued>> issue(RegionId region, Label label, BorrowedFd memory = {},
                                      Backing backing = Backing::carved) = 0;
+
+  /// Grants of the region that are out, where they describe themselves, say from now on that nobody can write it: when
+  /// it returns, unless whoever answers for them is late. Those that are to come bring it along (Label). Only after that
+  /// is so, and recorded.
+  virtual Task<void> tell_published(RegionId /*region*/, std::int64_t /*unix_ns*/) { co_return; }
 
   /// Undoes attach. Grants that are out stay what they are; they hold the memory, not the region.
   virtual void detach(RegionId region) = 0;

@@ -1,5 +1,6 @@
 #include "broker/confine/sealed.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,10 @@ class SealedConfiner final : public UntrackedConfiner {
     if ((status.st_mode & 0777U) != 0600U && ::fchmod(fd.get(), 0600) != 0) {
       return io_error("fchmod of a region's memory", errno);
     }
+    // Its holders could add seals that make a revoke impossible. What is no memfd, or has been closed, stays so.
+    const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+    if (seals >= 0 && (seals & F_SEAL_SEAL) == 0 && ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL) != 0)
+      return io_error("closing the seals of a memfd", errno);
     return ok();
   }
 

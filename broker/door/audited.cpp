@@ -26,6 +26,7 @@ struct Describe {
   Record operator()(const schema::Show& ask) const { return Audited{"show", ask.name, false}; }
   Record operator()(const schema::Renew& ask) const { return Audited{"renew", ask.name, true}; }
   Record operator()(const schema::Revoke& ask) const { return Audited{"revoke", ask.name, true}; }
+  Record operator()(const schema::Publish& ask) const { return Audited{"publish", ask.name, true}; }
   Record operator()(const schema::Pools&) const { return Audited{"pools", "", false}; }
   Record operator()(const schema::Quota&) const { return Audited{"quota", "", false}; }
   Record operator()(const schema::QuotaSet& ask) const {

@@ -12,7 +12,7 @@ using policy::Verb;
 namespace {
 
 constexpr std::uint64_t kFeatures =
-    schema::kFeatureNotices | schema::kFeatureClonePorts | schema::kFeatureGoodbye;
+    schema::kFeatureNotices | schema::kFeatureClonePorts | schema::kFeatureGoodbye | schema::kFeaturePublish;
 
 }  // namespace
 

@@ -57,6 +57,9 @@ class Dispatch final : public Handler {
   Task<Result<Delivery>> serve(From from, schema::Revoke ask) {
     return regions_.revoke(from.caller, std::move(ask));
   }
+  Task<Result<Delivery>> serve(From from, schema::Publish ask) {
+    return regions_.publish(from.caller, std::move(ask));
+  }
   Task<Result<Delivery>> serve(From from, schema::Pools ask);
   Task<Result<Delivery>> serve(From from, schema::Quota ask) {
     return quota_.list(from.caller, std::move(ask));

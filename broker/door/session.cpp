@@ -80,9 +80,10 @@ Task<bool> Session::answer_next() {
   Result<schema::Request> request = schema::decode_request(packet.bytes);
   if (!request) co_return co_await misbehaved(request.error());
   const std::uint64_t id = request.value().id;
-  // A drain lasts for as long as the holders please: they must not take their owner's turns by it.
+  // A drain, and a publish, last for as long as the holders please: they must not take their owner's turns by it.
   const auto* revoke = std::get_if<schema::Revoke>(&request.value().body);
-  draining_ = revoke != nullptr && revoke->drain;
+  draining_ =
+      (revoke != nullptr && revoke->drain) || std::holds_alternative<schema::Publish>(request.value().body);
   if (draining_) turn.end();
   Delivery delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   turn.end();

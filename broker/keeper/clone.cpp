@@ -148,8 +148,8 @@ Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Lab
       if (const auto known = attached_.find(region.value); known != attached_.end() && attached) {
         const confine::GrantId grant = next_grant_++;
         // A named value: g++ 12 destroys aggregate temporaries of a co_await expression twice.
-        Opening opening{grant,        region,      known->second.backing_id, label.size, label.rights,
-                        label.holder, blob.value()};
+        Opening opening{grant,        region,       known->second.backing_id, label.size,
+                        label.rights, label.holder, label.published_unix_ns,  blob.value()};
         Result<Fd> opened = co_await issuer_->open(path, std::move(opening));
         if (life.expired()) co_return failure(ErrorCode::unavailable, "mapcapd is shutting down");
         if (opened && path == path_) {
@@ -176,6 +176,13 @@ Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Lab
     const bool still = co_await keeper.wait(until);
     if (!still) co_return failed;
   }
+}
+
+/// A keeper that is replaced meanwhile has none of the grants that it would be about: nobody answers for those any more.
+Task<void> CloneConfiner::tell_published(RegionId region, std::int64_t unix_ns) {
+  if (!keeper_.tell({wire::Kind::published, 0, region.value, static_cast<std::uint64_t>(unix_ns)})) co_return;
+  // It reads what it is told in order.
+  (void)co_await keeper_.answers(keeper_.now() + patience_);
 }
 
 void CloneConfiner::detach(RegionId region) {

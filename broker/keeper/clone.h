@@ -92,6 +92,7 @@ class CloneConfiner final : public confine::Confiner {
   [[nodiscard]] bool guards_holes(RegionId region) const override;
   Task<Result<confine::Issued>> issue(RegionId region, confine::Label label, BorrowedFd memory = {},
                                       confine::Backing backing = confine::Backing::carved) override;
+  Task<void> tell_published(RegionId region, std::int64_t unix_ns) override;
   void detach(RegionId region) override;
 
  private:

@@ -29,7 +29,8 @@ struct Opening {
   ByteCount size;
   Access rights = Access::read_only;
   confine::Holder holder;
-  std::string label;  ///< encode_label
+  std::int64_t published_unix_ns = 0;  ///< 0: the region is not published.
+  std::string label;                   ///< encode_label
 };
 
 /// Owns the page's memfd and its mapping. Movable; one writer, one reader.
@@ -74,6 +75,8 @@ class IssuingPage {
     std::atomic<std::uint32_t> holder_gid;
     std::atomic<std::uint32_t> label_bytes;
     std::array<std::atomic<std::uint64_t>, kLabelWords> label;
+    // Behind what older builds know: theirs leave it zero, and do not look at it.
+    std::atomic<std::int64_t> published_unix_ns;
   };
   static_assert(sizeof(Slot) <= kPageSize);
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

@@ -246,6 +246,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
     connect(std::move(handle));
     max_held_ = told.max_held;
     holds_many_ = told.holds_many;
+    tells_published_ = told.tells_published;
   }
 
   void connect(KeeperHandle handle) {
@@ -398,6 +399,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   void replaced() {
     max_held_ = starting_.max_held;
     holds_many_ = starting_.holds_many;
+    tells_published_ = starting_.tells_published;
     starting_ = Inventory();
     serving_ = true;
     adopted_ = false;
@@ -450,6 +452,8 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   bool tell(const wire::Head& head) override {
     if (line_ == nullptr) return false;
+    // One of an earlier version would take it for nonsense; its grants say nothing of publishing at all.
+    if (head.kind == Kind::published && !tells_published_) return false;
     // What undoes something must get there in the end; what does something may be refused.
     if (head.kind == Kind::backed) {
       if (!serving_ || !unsent_.empty()) return false;
@@ -544,6 +548,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   std::chrono::milliseconds pause_ = kBetweenStarts;  ///< Between one start and the next.
   std::uint64_t max_held_ = 0;
   bool holds_many_ = true;
+  bool tells_published_ = true;
   Holdings holdings_;
   std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();
   std::deque<wire::Head> unsent_;

@@ -55,16 +55,19 @@ bool valid_label(std::string_view blob) {
 std::string_view attribute_names() {
   static constexpr std::string_view names(
       "system.mapcap.name\0system.mapcap.size\0system.mapcap.rights\0system.mapcap.cache.requested\0"
-      "system.mapcap.cache.effective\0system.mapcap.durability\0system.mapcap.confinement",
+      "system.mapcap.cache.effective\0system.mapcap.durability\0system.mapcap.confinement\0"
+      "system.mapcap.published",
       sizeof("system.mapcap.name\0system.mapcap.size\0system.mapcap.rights\0system.mapcap.cache.requested\0"
-             "system.mapcap.cache.effective\0system.mapcap.durability\0system.mapcap.confinement"));
+             "system.mapcap.cache.effective\0system.mapcap.durability\0system.mapcap.confinement\0"
+             "system.mapcap.published"));
   return names;
 }
 
-std::optional<std::string> attribute(std::string_view name, std::string_view blob, ByteCount size,
-                                     Access rights) {
-  if (name == "system.mapcap.size") return std::to_string(size.value);
-  if (name == "system.mapcap.rights") return std::string(to_string(rights));
+std::optional<std::string> attribute(std::string_view name, std::string_view blob, const Particulars& of) {
+  if (name == "system.mapcap.size") return std::to_string(of.size.value);
+  if (name == "system.mapcap.rights") return std::string(to_string(of.rights));
+  if (name == "system.mapcap.published")
+    return of.published_unix_ns == 0 ? "no" : std::to_string(of.published_unix_ns);
   for (std::size_t i = 0; i < kTexts.size(); ++i) {
     if (name != kTexts[i]) continue;
     if (auto text = text_at(blob, i)) return std::string(*text);

@@ -192,6 +192,9 @@ class KeeperProcess {
       case Kind::unbacked:
         forget_memory(head.region, &Memory::backing_id);
         return true;
+      case Kind::published:
+        fuse_.published(RegionId{head.region}, static_cast<std::int64_t>(head.value));
+        return true;
       case Kind::root:
         if (device_.valid()) root_ = std::move(fd);
         return true;
@@ -223,7 +226,8 @@ class KeeperProcess {
       // descriptor is of no use, which it finds out at the first backing.
       ::ioctl(fresh_device->get(), fuse::kClone, &from);
     }
-    wire::Bytes welcome = wire::packet({Kind::welcome, wire::kHoldsMany, wire::kVersion, 0});
+    wire::Bytes welcome =
+        wire::packet({Kind::welcome, wire::kHoldsMany | wire::kTellsPublished, wire::kVersion, 0});
     wire::append(welcome, wire::Welcome{std::max(fuse_.last_grant() + 1, first_grant_), max_held_,
                                         last_backing_, device_.valid() ? 1U : 0U});
     std::vector<BorrowedFd> fds = {page_.fd()};

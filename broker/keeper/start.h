@@ -30,7 +30,8 @@ struct KeeperHandle {
 /// What a keeper tells a broker that connects.
 struct Inventory {
   std::uint64_t max_held = 0;
-  bool holds_many = false;  ///< It understands wire::Kind::hold_many.
+  bool holds_many = false;       ///< It understands wire::Kind::hold_many.
+  bool tells_published = false;  ///< And wire::Kind::published.
   std::int32_t last_backing = 0;
   bool fuse_alive = false;
   std::vector<HeldMemory> memory;

@@ -26,15 +26,16 @@ inline constexpr std::size_t kEntriesPerPacket = 2000;  ///< 32 bytes each at mo
 
 enum class Kind : std::uint32_t {
   // broker to keeper
-  adopt = 1,      ///< [+ a fresh /dev/fuse to clone the connection onto] value: kVersion.
-  hold = 2,       ///< + the memory. region.
-  drop = 3,       ///< region.
-  backed = 4,     ///< region; value: its backing id.
-  unbacked = 5,   ///< region.
-  root = 6,       ///< + an O_PATH fd of the filesystem's root.
-  ping = 7,       ///< value comes back in pong.
-  end = 8,        ///< Let go of everything and exit.
-  hold_many = 9,  ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
+  adopt = 1,       ///< [+ a fresh /dev/fuse to clone the connection onto] value: kVersion.
+  hold = 2,        ///< + the memory. region.
+  drop = 3,        ///< region.
+  backed = 4,      ///< region; value: its backing id.
+  unbacked = 5,    ///< region.
+  root = 6,        ///< + an O_PATH fd of the filesystem's root.
+  ping = 7,        ///< value comes back in pong.
+  end = 8,         ///< Let go of everything and exit.
+  hold_many = 9,   ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
+  published = 10,  ///< region; value: since when, ns since 1970. Where kTellsPublished was told.
   // keeper to broker
   welcome = 100,   ///< + issuing page [+ root]. region: kVersion; abilities: its own; Welcome follows.
   busy = 101,      ///< value: the pid of the broker that is connected.
@@ -48,6 +49,7 @@ enum class Kind : std::uint32_t {
 
 /// What a keeper can do that an older one of the same version cannot: bits in its welcome's Head::abilities.
 inline constexpr std::uint32_t kHoldsMany = 1;
+inline constexpr std::uint32_t kTellsPublished = 2;
 
 struct Head {
   Kind kind = Kind::ping;

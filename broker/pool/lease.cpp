@@ -76,6 +76,16 @@ Result<bool> open_elsewhere(BorrowedFd fd) {
   return io_error("the lease probe on a region's memory", errno);
 }
 
+Result<bool> open_for_writing(BorrowedFd fd) {
+  ::fcntl(fd.get(), F_SETSIG, SIGURG);
+  if (::fcntl(fd.get(), F_SETLEASE, F_RDLCK) == 0) {
+    ::fcntl(fd.get(), F_SETLEASE, F_UNLCK);
+    return false;
+  }
+  if (errno == EAGAIN || errno == EBUSY) return true;
+  return io_error("the lease probe on a region's memory", errno);
+}
+
 Result<std::uint64_t> mark_with_lease(BorrowedFd fd) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);

@@ -20,6 +20,12 @@ namespace mapcap::broker::pool {
 /// of a file of the caller's uid. Exact. Errors: `io`.
 Result<bool> open_elsewhere(BorrowedFd fd);
 
+/// Whether the file is open for writing, or mapped through a description that is, by anybody: the kernel grants a read
+/// lease only where nobody has it so (inode_is_open_for_write). Exact, with the exception of descriptions that were
+/// created with the file and never opened, such as a memfd's first: they are the broker's and the keeper's. Pinned
+/// pages are not seen. `fd` as for open_elsewhere. Errors: `io`.
+Result<bool> open_for_writing(BorrowedFd fd);
+
 /// Marks `fd`'s description with a read lease, which only the file's owner and holders of CAP_LEASE can
 /// remove; returns what Leases need to find it again: the inode's number. For files that cannot be
 /// opened a second time. Errors: `unsupported` when the kernel leases no such file.

@@ -168,8 +168,9 @@ class MemoryPool final : public Pool {
       MAPCAP_TRY_VOID(reservation_.make_huge(fd.borrow(), carving.size));
     }
     if (!options_.huge) {
-      // revocable regions must shrink at revoke; no region may ever grow.
-      const int seals = F_SEAL_GROW | F_SEAL_SEAL | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
+      // revocable regions must shrink at revoke; no region may ever grow. Against holders who get the memfd itself
+      // their confiner closes the seals (confine/sealed.cpp); else publishing adds another.
+      const int seals = F_SEAL_GROW | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
       if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return io_error("sealing a memfd", errno);
     }
     // Unlike a memfd, a file of the tmpfs was opened: with the one description that broker and keeper share
@@ -207,6 +208,7 @@ class MemoryPool final : public Pool {
     MAPCAP_TRY_VOID(clear_append_flag(extent.fd()));
     const auto size = static_cast<off_t>(extent.size().value);
     if (seal == SealKind::sealed) {
+      if (unwritable(extent)) return cut_unwritable(extent);
       // Who still has it and touches what was punched out would need new pages, which may be refused by now.
       if (reservation_.strict() && Reservation::complete(extent.fd(), extent.size()))
         return Reservation::zero_in_place(extent.fd(), extent.size());
@@ -232,6 +234,61 @@ class MemoryPool final : public Pool {
     return open_elsewhere(probe.borrow());
   }
 
+  /// The kernel's own test before it seals a memfd against writing: no writable mapping, no pinned page. It knows
+  /// nothing of writable descriptors that may still be mapped, and clones' mappings do not heed the seal, so first
+  /// nobody may have any of those. The append flag is no obstacle.
+  Result<void> forbid_writing(const Extent& extent) override {
+    if (options_.secret || options_.huge) return unpublishable();
+    if (unwritable(extent)) return ok();
+    MAPCAP_TRY(const Fd probe, reopen(extent.fd(), O_RDONLY));
+    MAPCAP_TRY(const bool writers, open_for_writing(probe.borrow()));
+    if (writers) {
+      return failure(ErrorCode::busy,
+                     "somebody of whom mapcapd does not know has its memory open or mapped "
+                     "for writing",
+                     {{"by", "writers"}});
+    }
+    if (::fcntl(extent.fd().get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return ok();
+    if (errno == EBUSY) {
+      return failure(ErrorCode::busy, "pages of its memory are pinned (io_uring, direct I/O, vmsplice)",
+                     {{"by", "pins"}});
+    }
+    if (errno == EPERM) {
+      return failure(
+          ErrorCode::unsupported,
+          "the region was made by an earlier mapcapd, which closed its seals, or was granted without a "
+          "confinement: create it again to publish it");
+    }
+    return io_error("sealing a memfd against writing", errno);
+  }
+
+  [[nodiscard]] bool unwritable(const Extent& extent) const override {
+    const int seals = extent.fd().valid() ? ::fcntl(extent.fd().get(), F_GET_SEALS) : -1;
+    return seals > 0 && (seals & F_SEAL_WRITE) != 0;
+  }
+
+  Result<void> zero_through(const Extent& extent, BorrowedFd grant) override {
+    const auto size = static_cast<off_t>(extent.size().value);
+    // SAFETY: a fresh mapping of bytes of a file that never shrinks; nothing else refers to it.
+    void* mapped = ::mmap(nullptr, extent.size().value, PROT_READ | PROT_WRITE, MAP_SHARED, grant.get(), 0);
+    if (mapped == MAP_FAILED) {
+      return failure(ErrorCode::unsupported, "this kernel maps no memory for writing that was published",
+                     {{"errno", std::to_string(errno)}});
+    }
+    // Pages that nobody has touched stay unallocated.
+    for (off_t from = 0; from < size;) {
+      from = ::lseek(extent.fd().get(), from, SEEK_DATA);
+      if (from < 0 || from >= size) break;
+      off_t to = ::lseek(extent.fd().get(), from, SEEK_HOLE);
+      if (to <= from || to > size) to = size;
+      // SAFETY: within the mapping.
+      std::memset(static_cast<char*>(mapped) + from, 0, static_cast<std::size_t>(to - from));
+      from = to;
+    }
+    ::munmap(mapped, extent.size().value);
+    return ok();
+  }
+
   Result<void> free(Extent& extent, const Progress& progress) override {
     // The kernel zeroes pages before anybody gets them. A sealed region's holders may have touched it after
     // the punch: nothing of that reaches anybody else.
@@ -242,6 +299,25 @@ class MemoryPool final : public Pool {
   void discard(Extent& extent) noexcept override { empty(extent, nullptr); }
 
  private:
+  [[nodiscard]] Failure unpublishable() const {
+    const char* why =
+        options_.secret ? "secret memory is granted rw or not at all, so nobody could read what is published"
+                        : "huge pages carry no seals, so nobody could tell whether some are still "
+                          "pinned for writing (io_uring, direct I/O)";
+    return failure(ErrorCode::unsupported,
+                   "regions of pool " + options_.name + " cannot be published: " + why);
+  }
+
+  /// A seal against writing cannot be taken off, and no hole be punched under it.
+  Result<void> cut_unwritable(Extent& extent) {
+    MAPCAP_TRY(const bool somebody, held(extent));
+    if (!somebody) return ok();
+    return failure(
+        ErrorCode::unsupported,
+        "a sealed region that was published cannot be taken from those who have it on this kernel: it comes "
+        "back when they end");
+  }
+
   /// Frees the pages here and now. Closing the last descriptor would too, but that may be the keeper's, for
   /// whom others wait. Where it does not work (secret memory, which knows no holes) closing has to do.
   void empty(Extent& extent, const Progress& progress) const noexcept {

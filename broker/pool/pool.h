@@ -162,6 +162,25 @@ class Pool {
   /// probe.
   virtual Result<bool> held(const Extent& extent) = 0;
 
+  /// Promise 15: when it returns, nobody can write the memory any more through what he has: no writable descriptor or
+  /// mapping is left, and no page is pinned, which is the one way to store into memory without either. Whoever calls sees
+  /// to it that no writable grant is made meanwhile, nor ever again. May take a fifth of a second; restartable. Errors:
+  /// `busy` (detail by = "writers" or "pins"): somebody still can; `unsupported` where nobody could tell, with the reason;
+  /// `io`.
+  virtual Result<void> forbid_writing(const Extent&) {
+    return failure(ErrorCode::unsupported,
+                   "regions of pool " + facts().name +
+                       " cannot be published: nobody could tell whether pages of a file are "
+                       "still pinned for writing (io_uring, direct I/O)");
+  }
+  /// Whether the memory itself says that forbid_writing() succeeded, for an earlier broker too.
+  [[nodiscard]] virtual bool unwritable(const Extent&) const { return false; }
+  /// Zeroes memory that is unwritable and sealed, through a writable grant that the broker made for that. Errors:
+  /// `unsupported` where the kernel does not let a grant write either.
+  virtual Result<void> zero_through(const Extent&, BorrowedFd /*grant*/) {
+    return failure(ErrorCode::unsupported, "pool " + facts().name + " has no memory that is unwritable");
+  }
+
   /// True for memory that cannot be opened twice: its holders share the broker's and the keeper's one
   /// description, so held() tells the truth only once these two have closed theirs, which they do after cut.
   [[nodiscard]] virtual bool shares_description() const { return false; }

@@ -127,6 +127,7 @@ schema::RegionInfo Regions::describe(const Region& region) const {
   info.draining = region.draining;
   info.grants = static_cast<std::uint32_t>(region.grants.size());
   info.held = {region.charge.amount().bytes};
+  info.published_unix_ns = region.published;
   info.cache = {record.cache.mode, record.cache.required, record.cache_effective,
                 CacheMechanism::page_attribute, false};
   if (region.pool != nullptr) {

@@ -232,7 +232,11 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
     return pool.cut(extent, seal);
   };
   Result<void> done = ok();
-  if (costs_nothing(*region)) {
+  bool zeroed = false;
+  if (region->unwritable && region->record.seal == SealKind::sealed) zeroed = co_await zero_unwritable(id);
+  if (zeroed) {
+    // Nothing is left to take.
+  } else if (costs_nothing(*parts_.directory.find(id))) {
     done = take();
   } else {
     done = co_await parts_.worker.run(take);
@@ -258,6 +262,35 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   }
   region->changed->notify();
   co_return done;
+}
+
+/// Under the seal of a sealed region that was published nothing can be punched out; but clones' mappings do not heed it
+/// (Linux 6.14 and later, mm/memfd.c), and nobody but the broker is given a writable one. False where that is not so:
+/// then the memory comes back when its holders let go.
+Task<bool> Reclaim::zero_unwritable(RegionId id) {
+  Region* region = parts_.directory.find(id);
+  confine::Confiner& confiner = *region->pool->confiner;
+  if (confiner.kind() != Confinement::clone) co_return false;
+  confine::Label label;
+  label.name = region->record.name;
+  label.size = region->record.size;
+  label.rights = Access::read_write;
+  ++region->issuing;  // The memory stays meanwhile.
+  Result<confine::Issued> issued = co_await confiner.issue(id, std::move(label), region->extent.fd());
+  Result<void> zeroed = failure(ErrorCode::unavailable, "no grant was made");
+  if (issued) {
+    region = parts_.directory.find(id);
+    auto zero = [&pool = *region->pool->pool, &extent = region->extent, &grant = issued.value().fd] {
+      Result<void> done = pool.zero_through(extent, grant.borrow());
+      grant.reset();
+      return done;
+    };
+    zeroed = co_await parts_.worker.run(zero);
+  }
+  region = parts_.directory.find(id);
+  --region->issuing;
+  region->changed->notify();
+  co_return zeroed.has_value();
 }
 
 /// What is left of a region that its owner could take away is left by those who hold on to it. As long as the
@@ -411,6 +444,9 @@ Task<Result<bool>> Reclaim::held(RegionId id) {
 Task<bool> Reclaim::free(RegionId id) {
   Region* region = parts_.directory.find(id);
   if (region->record.volatile_memory) parts_.custody.drop(id);
+  // What was published cannot be emptied first: whoever closes last frees its pages.
+  if (region->unwritable) co_await parts_.loop.sleep(kKeeperGoesFirst);
+  region = parts_.directory.find(id);
   pool::Pool& pool = *region->pool->pool;
   // The thread's alone meanwhile: a region without an extent is one that nobody asks for its memory.
   auto extent = std::make_shared<pool::Extent>(std::move(region->extent));

@@ -80,6 +80,7 @@ class Reclaim {
   Task<Result<void>> mark(RegionId id, RegionState state);
   Task<void> drain_holders(RegionId id, Drain drain);
   Task<Result<void>> cut(RegionId id);
+  Task<bool> zero_unwritable(RegionId id);
   Task<Result<void>> outlast_holders(RegionId id);
   Task<void> finish(RegionId id);
   Task<void> wait_until_unheld(RegionId id);

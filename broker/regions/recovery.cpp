@@ -87,6 +87,12 @@ void Regions::recover(Inheritance inheritance) {
       under_way.push_back(region.id());
   });
   for (RegionId id : under_way) reclaim_.resume(id);
+  std::vector<RegionId> published;
+  parts_.directory.visit_all([&](const Region& region) {
+    if (region.record.state != RegionState::live) return;
+    if (region.published ? !region.grants.empty() : region.unwritable) published.push_back(region.id());
+  });
+  for (RegionId id : published) spawn(resume_publish(id));
   if (lost_now_.regions > 0)
     parts_.report.regions_lost(lost_now_.regions, lost_now_.users.size(), lost_now_.example);
   lost_now_ = {};
@@ -133,6 +139,8 @@ void Regions::recover_one(RegionRecord known, Fd memory) {
     spawn(erase_in_background(parts_.ledger, record.id, strength_of(record)));
     return;
   }
+  if (record.published_unix_ns != 0) region->published = record.published_unix_ns;
+  region->unwritable = !region->extent.empty() && region->pool->pool->unwritable(region->extent);
   if (record.volatile_memory && !region->extent.empty()) parts_.custody.guard(record.id, region->extent.fd());
   if (record.state != RegionState::lost && region->pool->confiner->kind() == Confinement::lsm) {
     // The inode's mark may be gone (the programs were unpinned) while descriptors of it are out.

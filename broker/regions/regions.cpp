@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 #include "broker/books/quota_limits.h"
 #include "broker/ledger/strength.h"
@@ -45,6 +46,16 @@ Result<void> check_renewable(const Region& region) {
                  "region " + region.record.name + " is " + std::string(to_string(region.record.state)));
 }
 
+/// What a renewal changes.
+using Ttl = std::tuple<std::uint64_t, std::int64_t, std::int64_t, ledger::BootId>;
+
+Ttl ttl_of(const RegionRecord& record) {
+  return {record.ttl_ns, record.expires_boot_ns, record.expires_unix_ns, record.boot};
+}
+void set_ttl(RegionRecord& record, const Ttl& ttl) {
+  std::tie(record.ttl_ns, record.expires_boot_ns, record.expires_unix_ns, record.boot) = ttl;
+}
+
 }  // namespace
 
 // ---- open
@@ -67,10 +78,29 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   co_return delivery;
 }
 
+/// Errors: `denied` when nobody may write the region any more, `busy` while somebody sees to that.
+Result<void> check_writable(const Region& region) {
+  if (!region.closed_to_writers()) return ok();
+  const std::string& name = region.record.name;
+  if (region.record.published_unix_ns == 0 && !region.unwritable) {
+    return failure(ErrorCode::busy,
+                   "region " + name +
+                       " is being published: nobody gets a writable grant meanwhile; open it ro, or "
+                       "ask again");
+  }
+  return failure(
+      ErrorCode::denied,
+      "region " + name + " is published: nobody can write it any more, its owner neither; open it ro",
+      {{"published", "true"}});
+}
+
 /// Charges, confines and tracks one grant. While it is under way the region's memory cannot go.
 Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject& holder, Access rights) {
   Region* region = parts_.directory.find(id);
   MAPCAP_CO_TRY_VOID(check_grantable(*region));
+  if (rights == Access::read_write) {
+    MAPCAP_CO_TRY_VOID(check_writable(*region));
+  }
   const std::uint32_t uid = holder.uid();
   const Amount one{0, 0, 1, 0};
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve(
@@ -88,12 +118,16 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.durability = durability_text(region->pool->facts().durability);
   label.confinement = to_string(confiner.kind());
   label.holder = {uid, holder.gid()};
+  label.published_unix_ns = region->published.value_or(0);
   region->touched = true;
   const bool first = region->pool->pool->granting(region->extent);
+  const std::uint32_t writable = rights == Access::read_write ? 1 : 0;
   ++region->issuing;
+  region->issuing_writable += writable;
   Result<confine::Issued> issued = co_await confiner.issue(id, std::move(label), region->extent.fd());
   region = parts_.directory.find(id);
   --region->issuing;
+  region->issuing_writable -= writable;
   region->changed->notify();
   // Nobody else may have got one meanwhile.
   if (!issued && first && region->issuing == 0 && region->grants.empty() && !region->untracked)
@@ -112,15 +146,21 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::renew, {}, ask.ttl}, ask.name));
   MAPCAP_CO_TRY_VOID(check_renewable(*region));
 
-  RegionRecord renewed = region->record;
-  start_ttl(renewed, ask.ttl, parts_.boot, parts_.clock);
+  // At once, so that whatever else is recorded meanwhile (a publish) has it too, and it has that.
   const RegionId id = region->id();
-  MAPCAP_CO_TRY_VOID(co_await parts_.ledger.put(renewed, strength_of(renewed)));
+  const Ttl before = ttl_of(region->record);
+  start_ttl(region->record, ask.ttl, parts_.boot, parts_.clock);
+  const Ttl renewed = ttl_of(region->record);
+  const RegionRecord record = region->record;
+  Result<void> written = co_await parts_.ledger.put(record, strength_of(record));
   region = parts_.directory.find(id);
+  if (!written) {
+    if (region != nullptr && ttl_of(region->record) == renewed) set_ttl(region->record, before);
+    co_return written.error();
+  }
   if (region == nullptr || region->record.state != RegionState::live) {
     co_return failure(ErrorCode::busy, "region " + ask.name + " ended meanwhile");
   }
-  region->record = renewed;
   expiry_.schedule(id, ask.ttl);
   Delivery delivery;
   schema::Renewed answer{describe(*region)};
@@ -135,8 +175,8 @@ Result<void> Regions::check_drains(std::uint32_t account) const {
   return failure(
       ErrorCode::over_quota,
       "user " + std::to_string(account) + " has " + std::to_string(most) +
-          " revokes that wait for holders, as many as he may have connections; end some by revoking their "
-          "regions without --drain",
+          " revokes and publishes that wait for holders, as many as he may have connections; end some by "
+          "revoking their regions without --drain, or publishing them without --within",
       {{"limit", std::to_string(most)}, {"used", std::to_string(drains_.of(account))}});
 }
 
@@ -259,6 +299,7 @@ policy::Existing Regions::as_judged(const Region& region) {
   existing.seal = record.seal;
   existing.cache = region.pool != nullptr ? region.pool->cache_of(record) : record.cache_effective;
   existing.lifetime = Lifetime{record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
+  existing.published = region.published.has_value();
   return existing;
 }
 
@@ -289,6 +330,7 @@ Result<schema::Explained> Regions::explain(const policy::Subject& subject, const
     if (stands && ask.ask.grant) stands = fits(pool, kGrant);
   } else if (verb == Verb::open) {
     stands = check_grantable(*region);
+    if (stands && ask.ask.grant == Access::read_write) stands = check_writable(*region);
     if (stands) stands = fits(region->record.pool, kGrant);
   } else if (verb == Verb::renew) {
     stands = check_renewable(*region);

@@ -51,9 +51,10 @@ struct Caller {
   }
 };
 
-/// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp and list.cpp are
-/// those verbs; recovery.cpp is what a start finds, ending.cpp what a shutdown ends. What is taken back goes through
-/// Reclaim (reclaim.cpp), which Expiry (expiry.cpp), Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
+/// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp, list.cpp and
+/// publish.cpp are those verbs; recovery.cpp is what a start finds, ending.cpp what a shutdown ends. What is taken back
+/// goes through Reclaim (reclaim.cpp), which Expiry (expiry.cpp), Connections (../books) and a revoke all come to.
+/// Custody (custody.cpp) knows who else holds memory.
 class Regions {
  public:
   struct Parts {
@@ -100,6 +101,7 @@ class Regions {
   Task<Result<Delivery>> revoke(Caller caller, schema::Revoke ask);
   /// Ends what the caller made with the lifetime `connection`, now instead of a grace period after he has gone.
   Task<Result<Delivery>> goodbye(Caller caller);
+  Task<Result<Delivery>> publish(Caller caller, schema::Publish ask);
 
   /// How many regions lie in volatile memory, whose they are, and how many do not.
   Task<schema::ShuttingDown> count_volatile();
@@ -158,6 +160,11 @@ class Regions {
   struct Crew;
   Task<void> end_one(std::shared_ptr<Crew> crew, RegionId id);
   Task<Result<schema::ShuttingDown>> end_all_volatile();
+  class Publishing;
+  Task<Result<void>> outlast_writers(RegionId id, std::chrono::nanoseconds within);
+  Task<Result<void>> forbid_writing(RegionId id);
+  Task<Result<void>> record_published(RegionId id);
+  Task<void> resume_publish(RegionId id);
   bool reattach(Region& region, Fd memory);
 
   /// Found by recover(): volatile regions whose memory is gone.

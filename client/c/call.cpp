@@ -77,6 +77,7 @@ mapcap_region_info to_c(const RegionInfo& region) {
   told.grants = region.grants;
   told.held = region.held;
   told.bad_blocks = region.bad_blocks;
+  told.published_unix_ns = region.published_unix.value_or(std::chrono::nanoseconds(0)).count();
   return told;
 }
 

@@ -175,6 +175,14 @@ int mapcap_revoke(mapcap_client* client, const char* name, const mapcap_revoke_o
   });
 }
 
+int mapcap_publish(mapcap_client* client, const char* name, int64_t within_ns, mapcap_region_info* info) {
+  return call([&] {
+    const RegionInfo published =
+        of(client).publish(name_of_region(name), std::chrono::nanoseconds(within_ns));
+    c::tell(info, c::to_c(published), "mapcap_region_info");
+  });
+}
+
 int mapcap_clone(mapcap_client* client, int fd, int rights, mapcap_grant** grant) {
   return make_grant(grant, [&] { return of(client).clone(fd, c::rights(rights)); });
 }

@@ -95,6 +95,7 @@ int mapcap_describe(int fd, mapcap_region_info* info, int* rights, int* there) {
     region.cache.mechanism = told->cache_mechanism;
     region.durability = told->durability;
     region.confinement = told->confinement;
+    region.published_unix = told->published_unix;
     if (rights != nullptr) *rights = static_cast<int>(told->rights);
     c::tell(info, c::to_c(region), "mapcap_region_info");
   });

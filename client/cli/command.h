@@ -47,6 +47,11 @@ struct RenewCommand {
   std::chrono::nanoseconds ttl{0};
 };
 
+struct PublishCommand {
+  std::string name;
+  std::chrono::nanoseconds within{0};  ///< How long to wait for writers.
+};
+
 struct WantedGrant {
   std::string name;
   Access rights = Access::read_only;
@@ -76,6 +81,7 @@ struct DevCommand {
 struct FillCommand {
   std::string name;
   std::string file;
+  std::optional<PublishCommand> publish;  ///< Afterwards.
 };
 struct DumpCommand {
   std::string name;
@@ -142,8 +148,8 @@ struct CompletionCommand {
 };
 
 using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
-                             RenewCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand,
-                             PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
+                             RenewCommand, PublishCommand, RunCommand, CloneCommand, DevCommand, FillCommand,
+                             DumpCommand, PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
                              MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
                              PolicyDefaultCommand, PolicyShowCommand, PolicyDiffCommand, ReloadCommand,
                              DoctorCommand, AttackCommand, CompletionCommand, StatusCommand, ShutdownCommand>;

@@ -20,6 +20,7 @@ int perform(const Common& common, const HoldersCommand& command);
 int perform(const Common& common, const ShowCommand& command);
 int perform(const Common& common, const RevokeCommand& command);
 int perform(const Common& common, const RenewCommand& command);
+int perform(const Common& common, const PublishCommand& command);
 /// Does not return when the program was started: it has taken this process's place.
 int perform(const Common& common, const RunCommand& command);
 int perform(const Common& common, const CloneCommand& command);

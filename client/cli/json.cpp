@@ -58,7 +58,9 @@ ordered_json value_of(const RegionInfo& region) {
       {"state", state_text(region)},
       {"grants", region.grants},
       {"held", region.held},
-      {"bad_blocks", region.bad_blocks}};
+      {"bad_blocks", region.bad_blocks},
+      {"published_unix_ns",
+       region.published_unix ? ordered_json(region.published_unix->count()) : ordered_json(nullptr)}};
 }
 
 ordered_json value_of(const PoolInfo& pool) {
@@ -216,7 +218,8 @@ std::string json(const Copied& copied) {
   return line({{"name", copied.name},
                {"bytes", copied.bytes},
                {"size", copied.size},
-               {"persisted", to_string(copied.persisted)}});
+               {"persisted", to_string(copied.persisted)},
+               {"published", copied.published}});
 }
 
 std::string json_object(const std::vector<std::pair<std::string, std::string>>& members) {

@@ -35,6 +35,7 @@ struct Copied {
   std::uint64_t bytes = 0;
   std::uint64_t size = 0;
   Granularity persisted = Granularity::none;
+  bool published = false;
 };
 std::string json(const Copied& copied);
 

@@ -177,6 +177,18 @@ class Parser {
     });
     name_argument(renew);
     renew->add_option("--ttl", text_.ttl, "From now, for example 1h")->required();
+
+    auto* publish =
+        add(app_, "publish", "From now on nobody can write a region, and its readers can see that",
+            [this] { return publish_command(text_); });
+    name_argument(publish);
+    within_option(publish);
+    publish->footer("While it waits nobody gets a writable grant; when it fails, everything is as it was.");
+  }
+
+  void within_option(CLI::App* command) {
+    command->add_option("--within", text_.within,
+                        "Wait so long for those who can still write it [only for what ends at this moment]");
   }
 
   void add_program_commands() {
@@ -215,12 +227,12 @@ class Parser {
   }
 
   void add_copy_commands() {
-    auto* fill =
-        add(app_, "fill", "Copy a file into a region, and make it as durable as the region can be", [this] {
-          return FillCommand{text_.name, text_.file};
-        });
+    auto* fill = add(app_, "fill", "Copy a file into a region, and make it as durable as the region can be",
+                     [this] { return fill_command(text_); });
     name_argument(fill);
     fill->add_option("FILE", text_.file, "What to copy; - is standard input")->required();
+    fill->add_flag("--publish", text_.publish, "Publish it then: nobody can write it any more");
+    within_option(fill);
 
     auto* dump = add(app_, "dump", "Copy a region into a file", [this] {
       DumpCommand command{text_.name, text_.file, {}};

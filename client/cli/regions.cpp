@@ -1,4 +1,4 @@
-// create, show, renew, revoke
+// create, show, renew, publish, revoke
 #include <iostream>
 #include <optional>
 
@@ -74,6 +74,8 @@ int perform(const Common& common, const ShowCommand& command) {
   line("lifetime", lifetime_text(region));
   line("created", time_text(region.created_unix));
   line("state", std::string(state_text(region)));
+  if (region.published_unix)
+    line("published", time_text(*region.published_unix) + ": nobody can write it any more");
   line("held", size_text(region.held) + " charged to " + user_name(region.owner) + ", " +
                    std::to_string(region.grants) + " grants alive");
   if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");
@@ -90,6 +92,24 @@ int perform(const Common& common, const RenewCommand& command) {
     std::cout << json(region) << '\n';
   } else {
     std::cout << "renewed " << region.name << ": " << lifetime_text(region) << '\n';
+  }
+  return 0;
+}
+
+int perform(const Common& common, const PublishCommand& command) {
+  Client client = connect(common);
+  std::optional<WaitingLine> waiting;
+  const ToldOnInterrupt told(command.within.count() > 0
+                                 ? "\nmapcap: the publishing of " + command.name +
+                                       " goes on; end it now with: mapcap publish " + command.name + "\n"
+                                 : std::string());
+  if (command.within.count() > 0) waiting.emplace("waiting for writers of " + command.name, command.within);
+  const RegionInfo region = client.publish(command.name, command.within);
+  waiting.reset();
+  if (common.json) {
+    std::cout << json(region) << '\n';
+  } else {
+    std::cout << "published " << region.name << ": nobody can write it any more\n";
   }
   return 0;
 }

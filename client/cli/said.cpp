@@ -97,9 +97,10 @@ RegionFilter region_filter(const Text& text) {
   RegionFilter filter;
   if (!text.user.empty()) filter.owner = id_of("--owner", uid_named(text.user), text.user);
   filter.pool = text.pool;
-  // A region that is still held after its revoke (state_text).
+  // Beside the states, what the table calls a live one that nobody can write any more, and one that is still held after its
+  // revoke (state_text).
   filter.state = text.state_word;
-  if (!text.state_word.empty() && text.state_word != "revoked")
+  if (!text.state_word.empty() && text.state_word != "revoked" && text.state_word != "published")
     filter.state = to_string(judge("--state", parse_region_state(text.state_word)));
   return filter;
 }
@@ -111,6 +112,20 @@ ListCommand list_command(const Text& text) {
     if (!order) throw Wrong{"--sort: \"" + text.sort + "\" is not one of " + region_orders()};
     command.order = *order;
   }
+  return command;
+}
+
+PublishCommand publish_command(const Text& text) {
+  PublishCommand command{text.name, {}};
+  if (!text.within.empty()) command.within = judge("--within", parse_duration(text.within));
+  return command;
+}
+
+FillCommand fill_command(const Text& text) {
+  if (!text.within.empty() && !text.publish)
+    throw Wrong{"--within says how long --publish waits: add --publish"};
+  FillCommand command{text.name, text.file, {}};
+  if (text.publish) command.publish = publish_command(text);
   return command;
 }
 

@@ -19,7 +19,7 @@ struct Text {
   std::string state = "/var/lib/mapcap";
   std::vector<std::string> names;
   std::vector<std::string> paths;
-  bool yes = false, end_regions = false;
+  bool yes = false, end_regions = false, publish = false;
   bool revocable = false, sealed = false, drain = false, read_only = false, any = false, memfd = false,
        all = false, watch = false, broker = false;
 };
@@ -46,6 +46,9 @@ QuotaSlot quota_slot(const Text& text);
 Limits limits(const Text& text);
 RegionFilter region_filter(const Text& text);
 ListCommand list_command(const Text& text);
+/// Of publish itself, and of fill --publish.
+PublishCommand publish_command(const Text& text);
+FillCommand fill_command(const Text& text);
 QuotaFilter quota_filter(const Text& text);
 AttackCommand attack(const Text& text);
 

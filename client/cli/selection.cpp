@@ -24,7 +24,8 @@ constexpr std::array<std::pair<std::string_view, RegionOrder>, 8> kOrders{
 bool passes(const RegionInfo& region, const RegionFilter& filter) {
   return (!filter.owner || region.owner == *filter.owner) &&
          (filter.pool.empty() || region.pool == filter.pool) &&
-         (filter.state.empty() || state_text(region) == filter.state);
+         (filter.state.empty() || to_string(region.state) == filter.state ||
+          state_text(region) == filter.state);
 }
 
 /// Smaller comes first.

@@ -21,7 +21,7 @@ std::string region_orders();
 struct RegionFilter {
   std::optional<std::uint32_t> owner;
   std::string pool;   ///< Empty: any.
-  std::string state;  ///< As state_text() says it; empty: any.
+  std::string state;  ///< As to_string(RegionState), or state_text(), says it; empty: any.
 };
 
 /// Those that pass. By `order`: names, owners, pools and states ascending, sizes and what is held largest first,

@@ -70,6 +70,7 @@ RevokeText revoke_text(const RegionInfo& region) {
 }
 
 std::string_view state_text(const RegionInfo& region) {
+  if (region.state == RegionState::live && region.published_unix) return "published";
   if (region.state == RegionState::revoking && region.draining) return "draining";
   if (region.state == RegionState::draining) return "revoked";
   return to_string(region.state);

@@ -28,7 +28,7 @@ struct RevokeText {
   std::string sentence;
 };
 RevokeText revoke_text(const RegionInfo& region);
-/// "live", "draining" while holders may finish, "revoked" when nobody can read it any more and somebody still has its
+/// "live", "published", "draining" while holders may finish, "revoked" when nobody can read it any more and somebody still has its
 /// pages.
 std::string_view state_text(const RegionInfo& region);
 /// "user alice", "group dev", "any user".

@@ -95,14 +95,25 @@ std::uint64_t fill(const Common& common, Mapping& mapping, int file, const FillC
 int perform(const Common& common, const FillCommand& command) {
   const Fd file = open_file(command.file, O_RDONLY, STDIN_FILENO);
   const auto file_size = regular_size(file.get());
-  const Grant grant = connect(common).open(command.name, Access::read_write);
-  if (file_size && *file_size > grant.size()) raise_too_large(command, grant.size(), size_phrase(*file_size));
-  Mapping mapping(grant);
-  Copied copied{command.name, 0, grant.size(), mapping.durability().granularity};
+  Client client = connect(common);
+  Copied copied;
   {
+    // Neither grant nor mapping are left when it is published.
+    const Grant grant = client.open(command.name, Access::read_write);
+    if (file_size && *file_size > grant.size())
+      raise_too_large(command, grant.size(), size_phrase(*file_size));
+    Mapping mapping(grant);
+    copied = {command.name, 0, grant.size(), mapping.durability().granularity, false};
     ProgressBar bar("filling " + command.name, file_size);
     copied.bytes = fill(common, mapping, file.get(), command, bar);
     mapping.drain();
+  }
+  if (command.publish) {
+    std::optional<WaitingLine> waiting;
+    if (command.publish->within.count() > 0)
+      waiting.emplace("waiting for writers of " + command.name, command.publish->within);
+    client.publish(command.name, command.publish->within);
+    copied.published = true;
   }
   if (common.json) {
     std::cout << json(copied) << '\n';
@@ -113,7 +124,7 @@ int perform(const Common& common, const FillCommand& command) {
             << (copied.persisted == Granularity::none
                     ? ", in volatile memory"
                     : ", durable (" + std::string(to_string(copied.persisted)) + ")")
-            << '\n';
+            << (copied.published ? ", published: nobody can write it any more" : "") << '\n';
   return 0;
 }
 
@@ -152,7 +163,7 @@ int perform(const Common& common, const DumpCommand& command) {
   file.keep();
   if (command.file == "-") return 0;  // stdout is the data's
   if (common.json) {
-    std::cout << json(Copied{command.name, done, grant.size(), Granularity::none}) << '\n';
+    std::cout << json(Copied{command.name, done, grant.size(), Granularity::none, false}) << '\n';
   } else {
     std::cout << "dumped " << command.name << ": " << size_phrase(done) << " into " << command.file << '\n';
   }

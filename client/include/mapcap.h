@@ -201,9 +201,10 @@ typedef struct mapcap_region_info {
   uint32_t grants; /* descriptors or mappings still alive, as far as the kernel tells */
   uint64_t held;   /* bytes still charged */
   uint32_t bad_blocks;
+  int64_t published_unix_ns; /* since when nobody can write it; 0: it is not published */
 } mapcap_region_info;
 #define MAPCAP_REGION_INFO \
-  {sizeof(mapcap_region_info), 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {sizeof(mapcap_region_info), 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* Reports bytes done of bytes to do. Must not call the client. */
 typedef void (*mapcap_progress)(uint64_t done, uint64_t total, void *context);
@@ -260,6 +261,11 @@ typedef struct mapcap_revoke_options {
  * grants (until so many are let go) may be NULL. */
 MAPCAP_C_API int mapcap_revoke(mapcap_client *client, const char *name, const mapcap_revoke_options *options,
                                uint64_t *held, uint32_t *grants);
+
+/* When it returns, nobody can write the region any more, its owner neither, until it ends. Waits up to within_ns for
+ * writable grants, mappings and pinned pages that are left. info may be NULL. Errors: `busy` while somebody can write it,
+ * naming those that are known; `unsupported`, `denied`, `lost`. */
+MAPCAP_C_API int mapcap_publish(mapcap_client *client, const char *name, int64_t within_ns, mapcap_region_info *info);
 
 /* An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which stays the
  * caller's. Errors: `unsupported`, `denied`, `invalid`. */
@@ -398,8 +404,8 @@ MAPCAP_C_API int mapcap_inherited(const char *name, mapcap_grant **grant);
 /* Passes a copy over a connected Unix socket, and takes one that was passed. Errors: `io`, `unavailable`, `malformed`. */
 MAPCAP_C_API int mapcap_grant_send(const mapcap_grant *grant, int unix_socket);
 MAPCAP_C_API int mapcap_grant_receive(int unix_socket, mapcap_grant **grant);
-/* What a descriptor's own attributes say, without a broker: only name, bytes, cache, durability and confinement of
- * `info` are set, and *rights. *there is 0 for a descriptor that does not describe itself. Errors: `io`, `malformed`. */
+/* What a descriptor's own attributes say, without a broker: only name, bytes, cache, durability, confinement and
+ * published_unix_ns of `info` are set, and *rights. *there is 0 for a descriptor that does not describe itself. Errors: `io`, `malformed`. */
 MAPCAP_C_API int mapcap_describe(int fd, mapcap_region_info *info, int *rights, int *there);
 
 /* ---- memory ---- */

@@ -132,6 +132,21 @@ std::optional<Access> bound_of(const std::vector<Access>& rights, Effect effect)
   return effect == Effect::allow ? *most : *least;
 }
 
+Result<bool> parse_published(std::string_view text) {
+  if (text == "required") return true;
+  return failure(ErrorCode::invalid, not_one_of("published", text, {"required"}));
+}
+
+/// Promise 14: what would restrict nothing, or deny the wrong half, is a mistake.
+void check_published(Section& section, const Rule& rule) {
+  if (!rule.published_only) return;
+  if (rule.effect == Effect::deny) {
+    section.problem(section.at("published"), "published limits what a rule allows, and this one denies");
+  } else if (rule.verbs.any() && !rule.verbs.test(static_cast<std::size_t>(Verb::open))) {
+    section.problem(section.at("published"), "published limits what may be opened, and its verbs lack open");
+  }
+}
+
 void check_maxima(Section& section, const Rule& rule) {
   for (const std::string_view key : {"max_ttl", "max_size"}) {
     if (rule.effect == Effect::deny && section.has(key)) {
@@ -169,7 +184,9 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   if (rule.max_size && rule.max_size->value < kPageSize) {
     section.problem(section.at("max_size"), "max_size is less than one page of 4096 bytes");
   }
+  rule.published_only = section.word("published", parse_published).value_or(false);
   section.finish();
+  check_published(section, rule);
   check_maxima(section, rule);
   warn_of_one_rule(section, rule);
   return rule;

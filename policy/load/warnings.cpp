@@ -161,7 +161,7 @@ void warn_of_shadows(const std::vector<Rule>& rules, Problems& problems) {
 void warn_of_twins(const std::vector<Rule>& rules, Problems& problems) {
   using Sense = std::tuple<Effect, bool, bool, std::vector<std::uint32_t>, std::vector<std::uint32_t>,
                            std::vector<std::string>, std::vector<std::string>, unsigned long, int,
-                           unsigned long, unsigned long, unsigned long, std::int64_t, std::uint64_t>;
+                           unsigned long, unsigned long, unsigned long, std::int64_t, std::uint64_t, bool>;
   std::map<Sense, const Rule*> seen;
   for (const Rule& rule : rules) {
     Sense sense{rule.effect,
@@ -177,7 +177,8 @@ void warn_of_twins(const std::vector<Rule>& rules, Problems& problems) {
                 rule.lifetimes.to_ulong(),
                 rule.seals.to_ulong(),
                 rule.max_ttl.value_or(std::chrono::nanoseconds(-1)).count(),
-                rule.max_size.value_or(ByteCount{}).value};
+                rule.max_size.value_or(ByteCount{}).value,
+                rule.published_only};
     const auto [at, fresh] = seen.emplace(std::move(sense), &rule);
     if (!fresh) problems.warn(rule.at, "[[rule]]: it says what " + at->second->where + " says already");
   }

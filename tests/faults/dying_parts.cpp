@@ -34,6 +34,10 @@ class DyingConfiner final : public confine::Confiner {
     if (stops_at("issued", pool_)) co_await std::suspend_always();
     co_return issued;
   }
+  Task<void> tell_published(RegionId region, std::int64_t unix_ns) override {
+    co_await real_.tell_published(region, unix_ns);
+    if (stops_at("told", pool_)) co_await std::suspend_always();
+  }
   void detach(RegionId region) override { real_.detach(region); }
 
  private:
@@ -71,6 +75,19 @@ class DyingPool final : public pool::Pool {
     return done;
   }
   Result<bool> held(const pool::Extent& extent) override { return real_->held(extent); }
+  Result<void> forbid_writing(const pool::Extent& extent) override {
+    Result<void> done = real_->forbid_writing(extent);
+    if (done) step("unwritable", name());
+    return done;
+  }
+  [[nodiscard]] bool unwritable(const pool::Extent& extent) const override {
+    return real_->unwritable(extent);
+  }
+  Result<void> zero_through(const pool::Extent& extent, BorrowedFd grant) override {
+    Result<void> done = real_->zero_through(extent, grant);
+    step("zeroed", name());
+    return done;
+  }
   [[nodiscard]] bool shares_description() const override { return real_->shares_description(); }
   Result<void> free(pool::Extent& extent, const pool::Progress& progress) override {
     const Acting acting(name());
@@ -108,10 +125,12 @@ class DyingLedger final : public ledger::Ledger {
   RegionId next_id() override { return real_->next_id(); }
   Task<Result<void>> put(ledger::RegionRecord record, ledger::Strength strength) override {
     const RegionState state = record.state;
+    const bool published = record.published_unix_ns != 0;
     const std::string pool = record.pool;
     pools_of_regions()[record.id] = pool;
     Result<void> done = co_await real_->put(std::move(record), strength);
-    if (stops_at(state == RegionState::live ? "recorded" : to_string(state), pool)) {
+    const std::string_view live = published ? "published" : "recorded";
+    if (stops_at(state == RegionState::live ? live : to_string(state), pool)) {
       co_await std::suspend_always();
     }
     co_return done;

@@ -12,7 +12,7 @@
 //         machine had lost
 //                               power; what has to do with other pools goes on. "stop" then becomes "done".
 //
-// filling carved held recorded issued | revoking cut draining scrubbing dropped freed erased | reattached
+// filling carved held recorded issued | unwritable published told | revoking zeroed cut draining scrubbing dropped freed erased | reattached
 // swept In a divided region also: seeded sized claimed enabled, while a device is made; disabled emptied
 // deleted, while one goes.
 #pragma once

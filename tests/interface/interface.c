@@ -195,6 +195,13 @@ static void administration(mapcap_client *client) {
   EXPECT(strlen(mapcap_client_broker(client)) > 0);
   EXPECT(mapcap_client_socket(client)[0] == '/');
 
+  EXPECT(mapcap_publish(client, "c/none", 0, NULL) == MAPCAP_ERROR_NOT_FOUND);
+  info.published_unix_ns = -1;
+  if (mapcap_publish(client, "c/a", 0, &info) == MAPCAP_OK) {
+    EXPECT(info.published_unix_ns > 0);
+  } else { /* no clones: nobody could tell who writes */
+    EXPECT(mapcap_error_code() == MAPCAP_ERROR_UNSUPPORTED && info.published_unix_ns == -1);
+  }
   how.drain = 1;
   how.within_ns = 1;
   EXPECT(mapcap_revoke(client, "c/b", &how, NULL, NULL) == MAPCAP_OK);

@@ -238,6 +238,25 @@ class LifeTest(BrokerCase):
         with self.assertRaises(mapcap.NotFound):
             broker.open("py/listed/a")
 
+    def test_a_published_region_says_so_and_is_written_no_more(self) -> None:
+        broker = self.connect()
+        with broker.create("py/published", size=4096) as region:
+            memoryview(region)[:8] = b"for good"
+            with self.assertRaises((mapcap.Busy, mapcap.Unsupported)):
+                broker.publish("py/published")
+        try:
+            info = broker.publish("py/published", within=60)
+        except mapcap.Unsupported as reason:
+            self.skipTest(str(reason))
+        assert info.published is not None
+        with broker.open("py/published") as region:
+            self.assertEqual(region.read(0, 8), b"for good")
+            told = mapcap.describe(region.fileno())
+            assert told is not None
+            self.assertEqual(told.published, info.published)
+        with self.assertRaises(mapcap.Denied):
+            broker.open("py/published", "rw")
+
     def test_pools_and_quotas_are_told(self) -> None:
         broker = self.connect()
         (pool,) = broker.pools()

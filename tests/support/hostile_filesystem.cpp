@@ -86,6 +86,7 @@ class Server {
       case FUSE_FLUSH:
         if (flushes_-- > 0) reply(request, 0);
         return;
+      case FUSE_READ:  // Never: a direct read keeps the pages pinned that it is to store into.
       case FUSE_FORGET:
       case FUSE_BATCH_FORGET:
       case FUSE_INTERRUPT:

@@ -10,7 +10,7 @@ namespace mapcap::test {
 class HostileFilesystem {
  public:
   /// The server answers so many FLUSHes (one comes with each close of the file) and keeps all later ones
-  /// waiting. `client` runs beside it in a process of user `uid`, with the file open, until the server ends.
+  /// waiting, and every READ. `client` runs beside it in a process of user `uid`, with the file open, until the server ends.
   HostileFilesystem(int flushes, uid_t uid, std::function<void(int fd)> client);
   /// Ends the server, and with it every wait for it.
   ~HostileFilesystem();

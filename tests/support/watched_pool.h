@@ -62,6 +62,11 @@ class WatchedPool final : public broker::pool::Pool {
     note("held");
     return inner_->held(extent);
   }
+  Result<void> forbid_writing(const Extent& extent) override {
+    note("forbid_writing");
+    return inner_->forbid_writing(extent);
+  }
+  [[nodiscard]] bool unwritable(const Extent& extent) const override { return inner_->unwritable(extent); }
   Result<void> free(Extent& extent, const Progress& progress) override {
     note("free");
     return inner_->free(extent, progress);

@@ -39,6 +39,20 @@ std::string refused(std::vector<const char*> arguments) {
   return finished->text;
 }
 
+TEST(CommandLine, PublishAndFillSayHowLongToWait) {
+  EXPECT_EQ(command<PublishCommand>({"publish", "a"}).within.count(), 0);
+  const auto publish = command<PublishCommand>({"publish", "a", "--within", "30s"});
+  EXPECT_EQ(publish.name, "a");
+  EXPECT_EQ(publish.within, std::chrono::seconds(30));
+  EXPECT_FALSE(command<FillCommand>({"fill", "a", "-"}).publish);
+  const auto fill = command<FillCommand>({"fill", "a", "-", "--publish", "--within", "1m"});
+  ASSERT_TRUE(fill.publish);
+  EXPECT_EQ(fill.publish->name, "a");
+  EXPECT_EQ(fill.publish->within, std::chrono::minutes(1));
+  EXPECT_THAT(refused({"fill", "a", "-", "--within", "1m"}), HasSubstr("add --publish"));
+  EXPECT_THAT(refused({"publish", "a", "--within", "soon"}), HasSubstr("--within"));
+}
+
 TEST(CommandLine, CreateTakesEveryOption) {
   const auto spec =
       command<CreateCommand>({"create", "alice/x", "--size", "1.5M", "--pool", "dram", "--cache", "wt",

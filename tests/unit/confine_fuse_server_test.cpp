@@ -45,7 +45,7 @@ class FuseServerTest : public testing::Test {
 
   static Opening opening(confine::GrantId grant = kGrant, Access rights = Access::read_write) {
     confine::Label label{"bob/x", {8192}, rights, "uc", "wb", "page block-device", "clone", 1000};
-    return {grant, RegionId{5}, 9, {8192}, rights, {1000, 100}, encode_label(label).value()};
+    return {grant, RegionId{5}, 9, {8192}, rights, {1000, 100}, 0, encode_label(label).value()};
   }
 
   struct Caller {
@@ -221,6 +221,36 @@ TEST_F(FuseServerTest, AttributeNamesNeedNoNulAndUnknownOnesAreAbsent) {
   EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room, "system.mapcap.nam")).error, ENODATA);
   EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(), body_of(room)).error, ENODATA);
   EXPECT_EQ(ask(FUSE_GETXATTR, kGrant + 7, stranger(), body_of(room, "system.mapcap.size")).error, ENODATA);
+}
+
+// Promise 15
+TEST_F(FuseServerTest, GrantsSayThatTheirRegionIsPublishedFromThenOn) {
+  const fuse_getxattr_in room{.size = 64, .padding = 0};
+  const auto told = [&](confine::GrantId grant) {
+    return ask(FUSE_GETXATTR, grant, stranger(), body_of(room, "system.mapcap.published")).text();
+  };
+  const auto open = [&](confine::GrantId grant, std::int64_t published) {
+    Opening what = opening(grant);
+    what.published_unix_ns = published;
+    page_.let_open(what);
+    EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
+    page_.clear();
+  };
+  server_.published(RegionId{5}, 77);  // Nobody has a grant of it: whoever gets one is told with it.
+  open(kGrant, 0);
+  EXPECT_EQ(told(kGrant), "no");
+  server_.published(RegionId{6}, 77);
+  EXPECT_EQ(told(kGrant), "no") << "another region";
+  server_.published(RegionId{5}, 77);
+  EXPECT_EQ(told(kGrant), "77");
+  open(kGrant + 1, 77);
+  EXPECT_EQ(told(kGrant + 1), "77");
+  open(kGrant + 2, 0);
+  EXPECT_EQ(told(kGrant + 2), "77") << "nothing unpublishes";
+  for (const confine::GrantId grant : {kGrant, kGrant + 1, kGrant + 2})
+    ask(FUSE_FORGET, grant, {}, body_of(fuse_forget_in{1}));
+  open(kGrant + 3, 0);
+  EXPECT_EQ(told(kGrant + 3), "no") << "an id is never another region's, but nothing is kept without grants";
 }
 
 TEST_F(FuseServerTest, FloodersAnswerIsHeldBackAndThenGiven) {

@@ -195,6 +195,26 @@ TEST_F(LedgerFile, ChangesUnderWayAtOnceAllSurvive) {
   EXPECT_THAT(open()->take_recovered().regions, testing::UnorderedElementsAreArray(records));
 }
 
+// Promise 15
+TEST_F(LedgerFile, WhenARegionWasPublishedComesBackWithEachLifetime) {
+  std::vector<RegionRecord> records;
+  {
+    auto ledger = open();
+    for (const LifetimeKind lifetime :
+         {LifetimeKind::connection, LifetimeKind::ttl, LifetimeKind::persistent}) {
+      RegionRecord record = region(ledger->next_id(), "a");
+      record.lifetime = lifetime;
+      record.published_unix_ns = 1'700'000'000'000'000'001;
+      // What a region of that lifetime does not have.
+      if (lifetime == LifetimeKind::connection) record.ttl_ns = 0;
+      if (lifetime != LifetimeKind::connection) record.session = {};
+      put(*ledger, record, Strength::power);
+      records.push_back(record);
+    }
+  }
+  EXPECT_THAT(open()->take_recovered().regions, testing::UnorderedElementsAreArray(records));
+}
+
 TEST_F(LedgerFile, ARecordThatDoesNotFitIsRefused) {
   auto ledger = open();
   RegionRecord record = region(ledger->next_id(), std::string(113, 'x'));

@@ -48,6 +48,21 @@ TEST(Authorize, WithoutRulesEverythingIsDenied) {
             "no rule allows create a in pool dram to user root; no rule in p.toml is about this user");
 }
 
+// Promise 15
+TEST(Authorize, WhatIsToBePublishedIsOpenedOnlyThen) {
+  const auto policy = load_with_pool("[[rule]]\nany=true\nnames=[\"**\"]\npublished=\"required\"\n");
+  Action action = open("models/a", Access::read_only);
+  EXPECT_THAT(refusal(*policy, alice(), action),
+              HasSubstr("(published = required, and this is not published)"));
+  action.published = true;
+  EXPECT_EQ(refusal(*policy, alice(), action), "allowed by p.toml:4");
+  for (const Verb verb : {Verb::create, Verb::show, Verb::list, Verb::publish, Verb::revoke}) {
+    Action other = create("models/a");
+    other.verb = verb;
+    EXPECT_EQ(refusal(*policy, alice(), other), "allowed by p.toml:4") << to_string(verb);
+  }
+}
+
 TEST(Authorize, APermitNamesTheFirstRuleThatAllows) {
   const auto policy =
       load_with_pool("[[rule]]\nuser=\"bob\"\n[[rule]]\nuser=\"alice\"\n[[rule]]\nany=true\n");

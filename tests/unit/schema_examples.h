@@ -31,6 +31,7 @@ inline RegionInfo full_region() {
   region.held = 32_MiB;
   region.bad_blocks = 2;
   region.draining = true;
+  region.published_unix_ns = 1'700'000'001'000'000'000;
   return region;
 }
 
@@ -71,6 +72,7 @@ inline std::vector<Request> all_requests() {
       {24, PolicyShow{4096}},
       {25, PolicyExplain{1000, "create", full, std::chrono::hours(2)}},
       {26, PolicyExplain{}},
+      {28, Publish{"alice/a", std::chrono::seconds(30)}},
   };
 }
 
@@ -133,6 +135,7 @@ inline std::vector<FromBroker> all_answers() {
                           {{"/etc/p.toml:3", true, "any user", true, "names = a/**"}},
                           6}},
       Reply{21, Explained{}},
+      Reply{22, Published{full_region()}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

@@ -126,11 +126,14 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
     reply(header.unique, EPERM);
     return;
   }
-  std::weak_ptr<const std::string>& shared = labels_[opening->region.value];
-  std::shared_ptr<const std::string> label = shared.lock();
+  Shared& shared = shared_[opening->region.value];
+  ++shared.nodes;
+  // Nothing unpublishes: what is known already stays known.
+  if (opening->published_unix_ns != 0) shared.published_unix_ns = opening->published_unix_ns;
+  std::shared_ptr<const std::string> label = shared.label.lock();
   if (!label || *label != opening->label) {
     label = std::make_shared<const std::string>(std::move(opening->label));
-    shared = label;
+    shared.label = label;
   }
   nodes_.emplace(opening->grant, Node{opening->region, opening->size, std::move(label), 1,
                                       opening->backing_id, opening->holder, opening->rights});
@@ -207,8 +210,9 @@ void FuseServer::get_xattr(const fuse_in_header& header, Payload body) {
   }
   // SAFETY: the bytes are looked at as characters, up to the first NUL or the end of the request.
   const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
-  const auto value =
-      attribute(text.substr(0, text.find('\0')), *node->second.label, node->second.size, node->second.rights);
+  const Node& about = node->second;
+  const auto value = attribute(text.substr(0, text.find('\0')), *about.label,
+                               {about.size, about.rights, shared_.at(about.region.value).published_unix_ns});
   if (!value) {
     reply(header.unique, ENODATA);
   } else if (in->size == 0) {
@@ -253,10 +257,14 @@ void FuseServer::forget(std::uint64_t node, std::uint64_t lookups) {
   }
   const std::uint64_t region = found->second.region.value;
   nodes_.erase(found);
-  if (const auto label = labels_.find(region); label != labels_.end() && label->second.expired()) {
-    labels_.erase(label);
-  }
+  if (const auto shared = shared_.find(region); --shared->second.nodes == 0) shared_.erase(shared);
   released_.push_back(node);
+}
+
+void FuseServer::published(RegionId region, std::int64_t unix_ns) {
+  // Without grants there is nobody to tell; those that come bring it along.
+  if (const auto shared = shared_.find(region.value); shared != shared_.end())
+    shared->second.published_unix_ns = unix_ns;
 }
 
 void FuseServer::forget_batch(Payload body) {

@@ -60,6 +60,8 @@ class FuseServer {
   [[nodiscard]] const std::unordered_map<confine::GrantId, Node>& nodes() const { return nodes_; }
   /// The highest grant ever opened.
   [[nodiscard]] confine::GrantId last_grant() const { return last_grant_; }
+  /// Nobody can write that region since then: what its grants say of themselves from now on.
+  void published(RegionId region, std::int64_t unix_ns);
   /// Grants that the kernel forgot since the last call.
   std::vector<confine::GrantId> take_released() { return std::exchange(released_, {}); }
 
@@ -87,7 +89,13 @@ class FuseServer {
   const IssuingPage& page_;
   std::unordered_map<confine::GrantId, Node> nodes_;
   confine::GrantId last_grant_ = 0;
-  std::unordered_map<std::uint64_t, std::weak_ptr<const std::string>> labels_;  ///< By region.
+  /// What the grants of one region have in common; as long as there is one.
+  struct Shared {
+    std::weak_ptr<const std::string> label;  ///< The latest.
+    std::size_t nodes = 0;
+    std::int64_t published_unix_ns = 0;  ///< 0: it is not published.
+  };
+  std::unordered_map<std::uint64_t, Shared> shared_;  ///< By region.
   std::vector<confine::GrantId> released_;
 
   const policy::Subordinates accounts_;

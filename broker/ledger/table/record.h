@@ -40,6 +40,7 @@ struct RegionRecord {
   std::int64_t expires_unix_ns = 0;        ///< Valid across boots; 0: none.
   std::array<std::uint8_t, 16> session{};  ///< The resume token a `connection` region belongs to; zero: none.
   std::uint64_t extent = 0;                ///< The pool's own word: file number, device index.
+  std::int64_t published_unix_ns = 0;      ///< Since when nobody may write it; 0: it is not published.
   bool operator==(const RegionRecord&) const = default;
 };
 

@@ -28,7 +28,7 @@ constexpr std::size_t kCache = 116;  // Bits 0-6: mode asked for; bit 7: require
 constexpr std::size_t kCacheEffective = 117;
 constexpr std::size_t kSealLifetime = 118;  // Bits 0-3: seal kind; bits 4-7: lifetime kind.
 constexpr std::size_t kState = 119;
-constexpr std::size_t kFlags = 120;  // Bit 0: volatile memory.
+constexpr std::size_t kFlags = 120;  // Bit 0: volatile memory; bit 1: published.
 constexpr std::size_t kName = 121;
 constexpr std::size_t kPool = 233;
 static_assert(kPool - kName == schema::RegionName::kMaxLength && kSlotSize - kPool == kPoolNameLength);
@@ -44,6 +44,14 @@ constexpr std::size_t kPool = 64;
 }  // namespace quota
 
 constexpr std::uint8_t kRequired = 0x80;
+constexpr unsigned kVolatile = 1;
+constexpr unsigned kPublished = 2;
+
+/// Every byte of a slot was taken when regions could not yet be published. A lifetime `connection` has no ttl, and the
+/// others have no session: the time of publishing lies where there is nothing.
+std::size_t published_at(LifetimeKind lifetime) {
+  return lifetime == LifetimeKind::connection ? region::kTtl : region::kSession;
+}
 
 void save8(SlotImage& image, std::size_t offset, unsigned value) {
   image[offset] = static_cast<std::byte>(value);
@@ -98,7 +106,7 @@ Result<Record> decode_region(SlotBytes bytes) {
   if (!within(seal_lifetime & 0xFU, SealKind::revocable)) return unfit("seal kind is unknown");
   if (!within(seal_lifetime >> 4U, LifetimeKind::persistent)) return unfit("lifetime is unknown");
   if (!within(state, RegionState::lost)) return unfit("state is unknown");
-  if (flags > 1) return unfit("flags are unknown");
+  if ((flags & ~(kVolatile | kPublished)) != 0) return unfit("flags are unknown");
   if ((load16(bytes, region::kMode) & ~0777U) != 0) return unfit("mode is more than permission bits");
   if (!all_zero(bytes, region::kName + name_length, region::kPool) ||
       !all_zero(bytes, region::kPool + pool_length, kSlotSize)) {
@@ -127,7 +135,17 @@ Result<Record> decode_region(SlotBytes bytes) {
   record.seal = static_cast<SealKind>(seal_lifetime & 0xFU);
   record.lifetime = static_cast<LifetimeKind>(seal_lifetime >> 4U);
   record.state = static_cast<RegionState>(state);
-  record.volatile_memory = (flags & 1U) != 0;
+  record.volatile_memory = (flags & kVolatile) != 0;
+  if ((flags & kPublished) != 0) {
+    record.published_unix_ns = static_cast<std::int64_t>(load64(bytes, published_at(record.lifetime)));
+    if (record.published_unix_ns == 0) return unfit("time of publishing is missing");
+    if (record.lifetime == LifetimeKind::connection) {
+      record.ttl_ns = 0;
+    } else {
+      if (load64(bytes, region::kSession + 8) != 0) return unfit("padding is not zero");
+      record.session = {};
+    }
+  }
   return Record(std::move(record));
 }
 
@@ -188,7 +206,13 @@ Result<void> encode(const RegionRecord& record, SlotImage& image) {
   save8(image, region::kSealLifetime,
         static_cast<unsigned>(seal) | static_cast<unsigned>(record.lifetime) << 4U);
   save8(image, region::kState, static_cast<unsigned>(record.state));
-  save8(image, region::kFlags, record.volatile_memory ? 1U : 0U);
+  save8(image, region::kFlags,
+        (record.volatile_memory ? kVolatile : 0U) | (record.published_unix_ns != 0 ? kPublished : 0U));
+  if (record.published_unix_ns != 0) {
+    // Over what decoding takes for nothing: a ttl, or a session, that this lifetime does not have.
+    save64(image, published_at(record.lifetime), static_cast<std::uint64_t>(record.published_unix_ns));
+    if (record.lifetime != LifetimeKind::connection) save64(image, region::kSession + 8, 0);
+  }
   save_text(image, region::kNameLength, region::kName, record.name);
   save_text(image, region::kPoolLength, region::kPool, record.pool);
   return ok();

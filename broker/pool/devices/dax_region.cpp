@@ -113,6 +113,11 @@ class DaxRegionPool final : public Pool {
     return is_held(*options_.census, known->node, extent.fd());
   }
 
+  Result<void> forbid_writing(const Extent& extent) override {
+    MAPCAP_TRY(const bool somebody, held(extent));
+    return check_unwritten(somebody);
+  }
+
   Result<std::size_t> end_holders(const Extent& extent) override {
     return device_holders::end_processes(*options_.census, extent.fd());
   }

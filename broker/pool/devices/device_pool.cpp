@@ -128,6 +128,17 @@ class DevicePool final : public Pool {
     return parts_.held(parts_.devices[*found], extent.fd());
   }
 
+  Result<void> forbid_writing(const Extent& extent) override {
+    MAPCAP_TRY(const bool somebody, held(extent));
+    if (somebody && !parts_.held) {
+      return failure(ErrorCode::unsupported,
+                     "regions of pool " + parts_.facts.name +
+                         " cannot be published once they were granted: this machine cannot "
+                         "tell who has a device (mapcap doctor says why)");
+    }
+    return check_unwritten(somebody);
+  }
+
   Result<std::size_t> end_holders(const Extent& extent) override {
     return parts_.end_holders ? parts_.end_holders(extent.fd()) : Result<std::size_t>(std::size_t{0});
   }
@@ -253,6 +264,13 @@ void zero(void* at, std::size_t size, Scrub how) {
 }
 
 }  // namespace
+
+Result<void> check_unwritten(bool held) {
+  if (!held) return ok();
+  return failure(ErrorCode::busy,
+                 "somebody has its device open, mapped or pinned, and nobody can tell whether for writing",
+                 {{"by", "writers"}});
+}
 
 std::unique_ptr<Pool> make_device_pool(DevicePoolParts parts) {
   return std::make_unique<DevicePool>(std::move(parts));

@@ -55,6 +55,10 @@ struct DevicePoolParts {
   std::function<Result<void>(const Device& device, const Device::Mode& mode)> check;
 };
 
+/// What Pool::forbid_writing says of a device that somebody has (Pool::held), or nobody: readers cannot be told from
+/// writers, and whoever pins a page has it. Errors: `busy`.
+Result<void> check_unwritten(bool held);
+
 std::unique_ptr<Pool> make_device_pool(DevicePoolParts parts);
 
 /// Stores zeros over all of a mapped device and makes them durable as far as stores can. Errors: `io` when it

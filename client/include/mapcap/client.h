@@ -111,7 +111,8 @@ class MAPCAP_API Client {
   RegionInfo create(const RegionSpec& spec, const Progress& progress = {});
   /// Creates and opens in one round trip.
   Grant create(const RegionSpec& spec, Access rights, const Progress& progress = {});
-  /// Errors: `not_found`, `busy` while it is being revoked, `lost`.
+  /// Errors: `not_found`, `busy` while it is being revoked, `lost`; for writing: `denied` when it is published, `busy`
+  /// while it is being published.
   Grant open(std::string_view name, Access rights);
 
   /// What the caller may see of the regions that match a glob ('*' within a component, '**' across), by name.
@@ -123,6 +124,13 @@ class MAPCAP_API Client {
   RegionInfo renew(std::string_view name, std::chrono::nanoseconds ttl);
   /// When it returns, nobody can read or write the region's contents any more.
   Revoked revoke(std::string_view name, const RevokeOptions& options = {});
+
+  /// When it returns, nobody can write the region any more, its owner neither, until it ends: no writable grant or
+  /// mapping is left, no page is pinned (io_uring, direct I/O), and no writable grant will be made. Waits up to `within`
+  /// for those that are left; meanwhile nobody gets another, afterwards they do where it failed. Repeating it changes
+  /// nothing. Errors: `busy` while somebody can write it, naming those that are known; `unsupported` for memory of which
+  /// nobody can tell; `denied`, `lost`.
+  RegionInfo publish(std::string_view name, std::chrono::nanoseconds within = std::chrono::nanoseconds(0));
 
   std::vector<PoolInfo> pools();
   /// The caller's own slots; every slot for an administrator.

@@ -1,6 +1,7 @@
 // One fd with rights, handed out for one region.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,9 @@ struct Description {
   CacheMechanism cache_mechanism = CacheMechanism::page_attribute;
   Durability durability;
   Confinement confinement = Confinement::sealed;
+  /// Since when nobody can write the region (since 1970-01-01 UTC): true at any time that it is said. Absent: it is not
+  /// published, or the process that answers for the grant is of an earlier version.
+  std::optional<std::chrono::nanoseconds> published_unix;
 };
 
 /// Reads a grant's self-description. Absent when the fd has none: sealed, lsm and native grants are bare

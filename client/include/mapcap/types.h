@@ -35,6 +35,8 @@ struct RegionInfo {
   std::uint64_t held = 0;        ///< Bytes still charged to the owner.
   std::uint32_t bad_blocks = 0;  ///< Damaged 512-byte sectors of the backing device within the region.
   bool draining = false;         ///< Of one that is revoking: its holders may finish first.
+  /// Since when nobody can write it (since 1970-01-01 UTC); absent: it is not published.
+  std::optional<std::chrono::nanoseconds> published_unix;
 };
 
 /// Grants of one region that one user holds.

@@ -223,6 +223,16 @@ class Broker:
         )
         return held.value, grants.value
 
+    def publish(self, name: str, *, within: float = 0.0) -> RegionInfo:
+        """When it returns, nobody can write the region any more, its owner neither, until it ends.
+
+        Waits up to `within` seconds for writable grants, mappings and pinned pages that are left. Errors: Busy while
+        somebody can write it; Unsupported, Denied, NotFound, Lost.
+        """
+        info = _library.region_info()
+        check(library.mapcap_publish(self._handle(), encoded(name), round(within * 1e9), ctypes.byref(info)))
+        return _values.region_from(info)
+
     def pools(self) -> _Pools:
         """The pools that the caller may see."""
         found: _Pools = []

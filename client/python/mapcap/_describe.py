@@ -23,6 +23,9 @@ class Description:
     domain: str
     map_sync: bool
     confinement: str
+    published: float | None
+    """Since when nobody can write it, in seconds since 1970-01-01 UTC; None: it is not published, or the process that
+    answers for the grant is of an earlier version."""
 
 
 def describe(fd: int) -> Description | None:
@@ -47,4 +50,5 @@ def describe(fd: int) -> Description | None:
         domain=told.domain,
         map_sync=told.map_sync,
         confinement=told.confinement,
+        published=told.published,
     )

@@ -60,6 +60,7 @@ class RegionInfo(Structure):
         ("grants", c_uint32),
         ("held", c_uint64),
         ("bad_blocks", c_uint32),
+        ("published_unix_ns", c_int64),
     ]
 
 
@@ -212,6 +213,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         c_int,
         [c_void_p, c_char_p, POINTER(RevokeOptions), POINTER(c_uint64), POINTER(c_uint32)],
     ),
+    "mapcap_publish": (c_int, [c_void_p, c_char_p, c_int64, POINTER(RegionInfo)]),
     "mapcap_clone": (c_int, [c_void_p, c_int, c_int, POINTER(c_void_p)]),
     "mapcap_pools": (c_int, [c_void_p, POOL_VISITOR, c_void_p]),
     "mapcap_quota": (c_int, [c_void_p, QUOTA_VISITOR, c_void_p]),

@@ -65,6 +65,8 @@ class RegionInfo:
     grants: int
     held: int
     bad_blocks: int
+    published: float | None
+    """Since when nobody can write it, in seconds since 1970-01-01 UTC; None: it is not published."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ def region_from(raw: Any) -> RegionInfo:
         grants=raw.grants,
         held=raw.held,
         bad_blocks=raw.bad_blocks,
+        published=raw.published_unix_ns / 1e9 if raw.published_unix_ns else None,
     )
 
 
