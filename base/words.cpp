@@ -47,6 +47,9 @@ constexpr Words<RegionState, 6> kStates{{{RegionState::live, "live"},
                                          {RegionState::scrubbing, "scrubbing"},
                                          {RegionState::quarantined, "quarantined"},
                                          {RegionState::lost, "lost"}}};
+constexpr Words<OnEnd, 2> kOnEnd{{{OnEnd::revoke, "revoke"}, {OnEnd::keep, "keep"}}};
+constexpr Words<EndpointState, 3> kEndpointStates{
+    {{EndpointState::active, "active"}, {EndpointState::ending, "ending"}, {EndpointState::ended, "ended"}}};
 
 template <typename Enum, std::size_t N>
 std::string_view word_of(const Words<Enum, N>& words, Enum value) {
@@ -95,6 +98,12 @@ std::string_view to_string(LifetimeKind value) {
 std::string_view to_string(RegionState value) {
   return word_of(kStates, value);
 }
+std::string_view to_string(OnEnd value) {
+  return word_of(kOnEnd, value);
+}
+std::string_view to_string(EndpointState value) {
+  return word_of(kEndpointStates, value);
+}
 
 std::string format_lifetime(const Lifetime& lifetime) {
   if (lifetime.kind != LifetimeKind::ttl) return std::string(to_string(lifetime.kind));
@@ -118,6 +127,10 @@ Result<SealKind> parse_seal_kind(std::string_view text) {
 }
 Result<LifetimeKind> parse_lifetime_kind(std::string_view text) {
   return value_of(kLifetimes, "lifetime", text);
+}
+
+Result<OnEnd> parse_on_end(std::string_view text) {
+  return value_of(kOnEnd, "what becomes of regions", text);
 }
 
 Result<Lifetime> parse_lifetime(std::string_view text) {

@@ -18,5 +18,6 @@ Result<SealKind> parse_seal_kind(std::string_view);
 Result<RegionState> parse_region_state(std::string_view);
 Result<Lifetime> parse_lifetime(std::string_view);  ///< "connection", "ttl:1h", "persistent"
 Result<LifetimeKind> parse_lifetime_kind(std::string_view);
+Result<OnEnd> parse_on_end(std::string_view);
 
 }  // namespace mapcap

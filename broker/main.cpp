@@ -16,6 +16,7 @@
 #include "broker/confine/native.h"
 #include "broker/confine/sealed.h"
 #include "broker/door/dispatch.h"
+#include "broker/door/endpoints.h"
 #include "broker/door/listener.h"
 #include "broker/door/service_verbs.h"
 #include "broker/door/user_names.h"
@@ -208,7 +209,10 @@ Result<void> serve(const Config& config) {
   Reload reload({loop, accounts, worker, scrubber, regions, quotas, *keeper, report, pools, open_pool,
                  limit_connections, may_kill},
                 config.policy_path, config.policy_text);
-  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload);
+  Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools},
+                      EndpointDirectory(config.socket, parts::refuse_descriptors));
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload,
+                    endpoints);
   listener.set_handler(dispatch);
   Releases releases(
       loop, {[&](confine::GrantId grant) -> Meter::Account {
@@ -228,6 +232,7 @@ Result<void> serve(const Config& config) {
   ledger::Recovered recovered = ledger->take_recovered();
   MAPCAP_TRY_VOID(check_pools_of(recovered.regions, pools));
   for (const ledger::QuotaRecord& record : recovered.quotas) quotas.set_override(record);
+  endpoints.learn(std::move(recovered.endpoints), recovered.regions);
   inheritance.records = std::move(recovered.regions);
   inheritance.damaged = recovered.damaged;
   for (keeper::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
@@ -253,6 +258,7 @@ Result<void> serve(const Config& config) {
     if (number == SIGHUP) return reload.ask();
     stop(number == SIGTERM ? "SIGTERM" : "SIGINT");
   });
+  endpoints.start();
   listener.start();
   sd_notify(0, "READY=1");
   report.started(config.socket, config.state, keeper->adopted());

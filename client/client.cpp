@@ -236,6 +236,52 @@ PolicyAnswer Client::explain(const PolicyQuestion& question) {
   return from_wire(expect<schema::Explained>(implementation_->call({std::move(ask), false, nullptr, {}})));
 }
 
+EndpointInfo Client::endpoint_create(const EndpointSpec& spec) {
+  auto answer = implementation_->call({schema::EndpointCreate{to_wire(spec)}, false, nullptr, {}});
+  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+}
+
+std::vector<EndpointInfo> Client::endpoints() {
+  std::vector<EndpointInfo> endpoints;
+  for_each_page([&](const std::string& cursor) {
+    auto page = expect<schema::EndpointListing>(
+        implementation_->call({schema::EndpointList{cursor}, false, nullptr, {}}));
+    for (const schema::EndpointInfo& one : page.endpoints) endpoints.push_back(from_wire(one));
+    return std::move(page.next);
+  });
+  return endpoints;
+}
+
+EndpointInfo Client::endpoint(std::string_view id) {
+  auto answer = implementation_->call({schema::EndpointShow{std::string(id), false}, false, nullptr, {}});
+  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+}
+
+EndpointInfo Client::endpoint_renew(std::string_view id, std::chrono::nanoseconds ttl) {
+  auto answer = implementation_->call({schema::EndpointRenew{std::string(id), ttl}, false, nullptr, {}});
+  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+}
+
+EndpointEnded Client::endpoint_end(std::string_view id) {
+  bool repeated = false;
+  // Requests that are under way end first, however long that takes.
+  Call call{schema::EndpointEnd{std::string(id)}, false, nullptr, std::chrono::nanoseconds::max()};
+  auto answer = implementation_->session.call(call, repeated);
+  // The restarted broker has finished what the first request began.
+  if (answer.has_error() && repeated && answer.error().code == ErrorCode::not_found) return {};
+  const auto ended = expect<schema::EndpointEnded>(value_or_raise(std::move(answer)));
+  return {ended.revoked, ended.kept, ended.held.value};
+}
+
+Fd Client::endpoint_directory(std::string_view id) {
+  auto answer = implementation_->call({schema::EndpointShow{std::string(id), true}, true, nullptr, {}});
+  Fd directory = std::move(answer.fd);
+  expect<schema::EndpointTold>(std::move(answer));
+  if (!directory.valid())
+    throw Error(ErrorCode::malformed, "the broker told of an endpoint and sent no descriptor");
+  return directory;
+}
+
 Grant Client::clone(int fd, Access rights) {
   if (::fcntl(fd, F_GETFD) < 0) {
     throw Error(ErrorCode::invalid,

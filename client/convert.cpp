@@ -20,6 +20,29 @@ schema::Create to_wire(const RegionSpec& spec, std::optional<Access> grant) {
   return create;
 }
 
+schema::EndpointSpec to_wire(const EndpointSpec& from) {
+  return {from.id,     from.names, from.pools,  from.verbs, from.rights,
+          from.limits, from.ttl,   from.on_end, from.labels};
+}
+
+EndpointInfo from_wire(const schema::EndpointInfo& from) {
+  EndpointInfo to;
+  const schema::EndpointSpec& spec = from.spec;
+  to.spec = {spec.id,     spec.names, spec.pools,  spec.verbs, spec.rights,
+             spec.limits, spec.ttl,   spec.on_end, spec.labels};
+  to.maker = from.maker;
+  to.principal = from.principal;
+  to.state = from.state;
+  to.directory = from.directory;
+  to.created_unix = std::chrono::nanoseconds(from.created_unix_ns);
+  if (from.remaining_ns >= 0) to.remaining = std::chrono::nanoseconds(from.remaining_ns);
+  to.bytes = from.bytes;
+  to.regions = from.regions;
+  to.grants = from.grants;
+  to.connections = from.connections;
+  return to;
+}
+
 RegionInfo from_wire(const schema::RegionInfo& from) {
   RegionInfo to;
   to.id = from.id.value;
@@ -42,13 +65,14 @@ RegionInfo from_wire(const schema::RegionInfo& from) {
   to.bad_blocks = from.bad_blocks;
   to.draining = from.draining;
   if (from.published_unix_ns) to.published_unix = std::chrono::nanoseconds(*from.published_unix_ns);
+  to.endpoint = from.endpoint;
   return to;
 }
 
 RegionDetails from_wire(const schema::Shown& shown) {
   RegionDetails details{from_wire(shown.region), {}};
   for (const schema::Holder& holder : shown.holders)
-    details.holders.push_back({holder.uid, holder.rights, holder.count});
+    details.holders.push_back({holder.uid, holder.rights, holder.count, holder.endpoint});
   return details;
 }
 
@@ -78,6 +102,7 @@ QuotaInfo from_wire(const schema::QuotaInfo& from) {
   to.grants = from.grants;
   to.connections = from.connections;
   to.overridden = from.overridden;
+  to.endpoint = from.endpoint;
   return to;
 }
 

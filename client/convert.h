@@ -10,6 +10,9 @@ namespace mapcap {
 
 schema::Create to_wire(const RegionSpec& spec, std::optional<Access> grant);
 
+schema::EndpointSpec to_wire(const EndpointSpec& spec);
+EndpointInfo from_wire(const schema::EndpointInfo& endpoint);
+
 RegionInfo from_wire(const schema::RegionInfo& region);
 RegionDetails from_wire(const schema::Shown& shown);
 PoolInfo from_wire(const schema::PoolInfo& pool);

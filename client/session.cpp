@@ -200,7 +200,10 @@ Result<Answer> Session::await_reply(const Call& call, std::uint64_t id, Deadline
       return failure(ErrorCode::malformed, "the broker sent a descriptor that was not asked for");
     const auto* granted = std::get_if<schema::Granted>(&reply.body);
     const bool port = std::holds_alternative<schema::ClonePort>(reply.body);
-    const std::size_t announced = port || (granted != nullptr && granted->with_fd) ? 1 : 0;
+    const auto* endpoint = std::get_if<schema::EndpointTold>(&reply.body);
+    const bool with_fd =
+        (granted != nullptr && granted->with_fd) || (endpoint != nullptr && endpoint->with_fd);
+    const std::size_t announced = port || with_fd ? 1 : 0;
     if (received.fds.size() != announced) {
       return failure(ErrorCode::malformed, "the broker announced " + std::to_string(announced) +
                                                " descriptors and sent " +

@@ -9,13 +9,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// The three permission bits of the mode that are this subject's: owner, group or others, as for a file.
-std::uint32_t bits_for(const Existing& region, const Subject& subject) {
+/// The three permission bits of the mode that are this subject's: owner, group or others, as for a file. Whoever
+/// came by an endpoint has its own regions, and with others' regions its maker's bits.
+std::uint32_t bits_for(const Existing& region, const Subject& asking) {
+  const Subject& subject = asking.uid() == region.owner ? asking : asking.authority();
   if (subject.uid() == region.owner) return (region.mode >> 6U) & 7U;
   if (subject.in_group(region.group)) return (region.mode >> 3U) & 7U;
   return region.mode & 7U;
 }
 
+/// An endpoint manages what it made and nothing else, whoever made it.
 bool may_manage(const Existing& region, const Subject& subject) {
   return subject.uid() == region.owner || subject.administrator();
 }
@@ -27,8 +30,7 @@ Result<void> check_mode(const Existing& region, const Subject& subject, Access r
   return failure(ErrorCode::denied,
                  "the mode " + format_mode(region.mode) + " of region " + std::string(region.name) +
                      " (owner " + std::to_string(region.owner) + ", group " + std::to_string(region.group) +
-                     ") does not give user " + std::to_string(subject.uid()) + " a " +
-                     std::string(to_string(rights)) +
+                     ") does not give " + subject.describe() + " a " + std::string(to_string(rights)) +
                      " grant; its owner can re-create it with another --mode",
                  {{"rule", "mode"}, {"mode", format_mode(region.mode)}});
 }
@@ -76,13 +78,19 @@ bool may_see(const Policy& policy, const Subject& subject, const Existing& regio
   return policy.allows(subject, action_on(region, {Verb::list}));
 }
 
+bool may_reach(const Policy& policy, const Subject& subject, const Existing& region, Verb verb) {
+  const bool by_name = verb == Verb::open || verb == Verb::show;
+  return may_see(policy, subject, region) ||
+         (by_name && bits_for(region, subject) != 0 && policy.allows(subject, action_on(region, {verb})));
+}
+
 Failure no_such_region(std::string_view name) {
   return failure(ErrorCode::not_found, "there is no region named " + std::string(name) + " that you may see",
                  {{"name", std::string(name)}});
 }
 
 Result<Permit> judge(const Policy& policy, const Subject& subject, const Existing& region, const Wish& wish) {
-  if (!may_see(policy, subject, region)) return no_such_region(region.name);
+  if (!may_reach(policy, subject, region, wish.verb)) return no_such_region(region.name);
   Action action = action_on(region, wish);
   if (wish.verb == Verb::list && may_manage(region, subject)) {
     // Whose it is sees it, whatever the rules say.

@@ -1,8 +1,8 @@
 // May somebody do that with a region that exists? The rules, the region's mode and whose it is, in the order in
 // which they are asked. The broker, `policy explain` and `policy diff` all ask here: they cannot disagree.
 //
-// Who may not see a region is told that there is none. Owners and administrators always see it; anybody else
-// whom its mode gives something and a rule allows to list it.
+// Who may not reach a region is told that there is none. Owners and administrators always see it; anybody else
+// whom its mode gives something and a rule allows to list it, or to open or show it, if that is what he asks for.
 #pragma once
 
 #include <chrono>
@@ -42,7 +42,10 @@ Action action_on(const Existing& region, const Wish& wish);
 
 bool may_see(const Policy& policy, const Subject& subject, const Existing& region);
 
-/// Errors: `not_found` for who may not see it; `denied`, by the details "rule" (a place, "mode" or "owner") and
+/// May see it, or may do by its name what needs no list: open and show it.
+bool may_reach(const Policy& policy, const Subject& subject, const Existing& region, Verb verb);
+
+/// Errors: `not_found` for who may not reach it; `denied`, by the details "rule" (a place, "mode" or "owner") and
 /// "remedy"; `invalid` for a renew that no region of its kind takes.
 Result<Permit> judge(const Policy& policy, const Subject& subject, const Existing& region, const Wish& wish);
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/glob.h"
+#include "policy/endpoint.h"
 
 namespace mapcap::policy {
 namespace {
@@ -23,8 +24,11 @@ bool about_lender(const Rule& rule, const Subject& subject) {
          });
 }
 
-bool subject_matches(const Rule& rule, const Subject& subject) {
+/// Of an endpoint its maker is meant, but where a rule speaks of endpoints.
+bool subject_matches(const Rule& rule, const Subject& asking) {
   const SubjectMatch& match = rule.subject;
+  if (match.endpoints()) return asking.endpoint() != nullptr && means(match, *asking.endpoint());
+  const Subject& subject = asking.authority();
   if (about_lender(rule, subject)) return true;
   if (match.any || contains(match.uids, subject.uid())) return true;
   if (match.administrator && subject.administrator()) return true;
@@ -35,7 +39,8 @@ bool subject_matches(const Rule& rule, const Subject& subject) {
 bool verb_matches(const Rule& rule, const Subject& subject, Verb verb) {
   if (rule.verbs.any()) return rule.verbs.test(static_cast<std::size_t>(verb));
   // A rule that lets somebody do all there is was not written about everybody's memory.
-  if (verb == Verb::shutdown && rule.effect == Effect::allow && !subject.administrator()) return false;
+  if (verb == Verb::shutdown && rule.effect == Effect::allow && !subject.authority().administrator())
+    return false;
   return !nameless(verb) || (rule.names.empty() && rule.pools.empty());
 }
 
@@ -106,7 +111,7 @@ bool misses(const Rule& rule, Part part, const Subject& subject, const Action& a
     case Part::verb:
       return !verb_matches(rule, subject, action.verb);
     case Part::name:
-      return !names_match(rule, subject, action);
+      return !names_match(rule, subject.authority(), action);
     case Part::pool:
       return !rule.pools.empty() && !(action.pool.empty() ? open : contains(rule.pools, action.pool));
     case Part::rights:

@@ -9,9 +9,9 @@ namespace {
 
 // In the order of the enumerators.
 constexpr std::array<std::string_view, kVerbs> kVerbWords{
-    "create", "open",      "list",  "show",     "renew",  "revoke", "pools",
-    "quota",  "quota-set", "clone", "shutdown", "reload", "policy", "publish"};
-static_assert(static_cast<std::size_t>(Verb::publish) + 1 == kVerbs);
+    "create",    "open",  "list",     "show",   "renew",  "revoke",  "pools",   "quota",
+    "quota-set", "clone", "shutdown", "reload", "policy", "publish", "endpoint"};
+static_assert(static_cast<std::size_t>(Verb::endpoint) + 1 == kVerbs);
 
 }  // namespace
 
@@ -32,6 +32,7 @@ bool nameless(Verb verb) {
     case Verb::shutdown:
     case Verb::reload:
     case Verb::policy:
+    case Verb::endpoint:
       return true;
   }
   return true;

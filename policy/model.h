@@ -19,7 +19,8 @@ namespace mapcap::policy {
 
 /// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides. `shutdown` is given
 /// to who is no administrator by rules that list it, and by no other. `reload` reads the policy file again, `policy`
-/// shows the one in force and tells what anybody may do by it.
+/// shows the one in force and tells what anybody may do by it. `endpoint` makes endpoints, and renews, lists
+/// and ends one's own.
 enum class Verb : std::uint8_t {
   create,
   open,
@@ -34,9 +35,10 @@ enum class Verb : std::uint8_t {
   shutdown,
   reload,
   policy,
-  publish
+  publish,
+  endpoint
 };
-inline constexpr std::size_t kVerbs = 14;
+inline constexpr std::size_t kVerbs = 15;
 /// Not about a region.
 bool nameless(Verb verb);
 
@@ -115,13 +117,16 @@ Result<const PoolSettings*> find_pool(const std::vector<PoolSettings>& pools, co
 
 enum class Effect : std::uint8_t { allow, deny };
 
-/// Ids; `any` or `administrator` with no ids, else exactly one of the lists.
+/// Ids; `any` or `administrator` with no ids, else exactly one of the lists, or endpoints.
 struct SubjectMatch {
   bool any = false;
   bool administrator = false;  ///< Who has the machine's power (Subject::administrator).
+  std::string endpoint;        ///< Glob of the endpoints that are meant; empty: none, unless by `labels`.
+  std::vector<Label> labels;   ///< Endpoints that have all of these.
   std::vector<std::uint32_t> uids;
   std::vector<std::uint32_t> gids;
   std::string text;  ///< As the file says it: "user alice", for explanations.
+  [[nodiscard]] bool endpoints() const { return !endpoint.empty() || !labels.empty(); }
 };
 
 /// An empty list, set or optional says nothing, which means all.
@@ -144,7 +149,7 @@ struct Rule {
 
 // ---- [[quota]]
 
-/// user, group: the id counts. any: the default of each single user that has no user slot for the same pool.
+/// `endpoints`: the default of each single endpoint that it speaks of; subject and id say nothing then. user, group: the id counts. any: the default of each single user that has no user slot for the same pool.
 /// group: what its members have, primary and supplementary ones, together.
 struct QuotaRule {
   std::string where;
@@ -156,6 +161,7 @@ struct QuotaRule {
   std::optional<Percent>
       share;         ///< Instead of limits.bytes: of the pool's capacity; without a pool, of each pool's.
   std::string name;  ///< As the file calls the group; empty: by its id.
+  std::optional<SubjectMatch> endpoints;
 };
 
 /// A whole file.

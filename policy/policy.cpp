@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "policy/endpoint.h"
 #include "policy/match.h"
 
 namespace mapcap::policy {
@@ -19,6 +20,21 @@ Failure denial(const Subject& subject, const Action& action, std::string sentenc
   return failure(ErrorCode::denied, std::move(sentence), std::move(details));
 }
 
+/// Who came by an endpoint may not; the maker perhaps may.
+Failure beyond_the_record(const Subject& subject, const Action& action, Part part) {
+  const Endpoint& endpoint = *subject.endpoint();
+  const std::string why =
+      endpoint.ended ? "it has ended" : "it was made with " + why_not(endpoint.record, part, action);
+  return denial(subject, action, subject.describe() + " does not allow " + describe(action) + ": " + why,
+                endpoint.record.where);
+}
+
+/// "user alice", "user alice, who made endpoint reader-1".
+std::string whom(const Subject& subject) {
+  if (subject.endpoint() == nullptr) return subject.describe();
+  return subject.authority().describe() + ", who made " + subject.describe();
+}
+
 }  // namespace
 
 Policy::Policy(Settings settings) : settings_(std::move(settings)) {
@@ -26,13 +42,15 @@ Policy::Policy(Settings settings) : settings_(std::move(settings)) {
     const SubjectMatch& subject = settings_.rules[i].subject;
     if (subject.any) for_any_.push_back(i);
     if (subject.administrator) for_administrators_.push_back(i);
+    if (subject.endpoints()) for_endpoints_.push_back(i);
     for (const std::uint32_t uid : subject.uids) by_uid_[uid].push_back(i);
     for (const std::uint32_t gid : subject.gids) by_gid_[gid].push_back(i);
   }
 }
 
 /// Indices of the rules whose subject is meant, in the file's order.
-std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
+std::vector<std::uint32_t> Policy::rules_about(const Subject& asking) const {
+  const Subject& subject = asking.authority();
   std::vector<std::uint32_t> rules;
   const auto add = [&rules](const Index& index, std::uint32_t id) {
     const auto found = index.find(id);
@@ -60,6 +78,7 @@ std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
   if (subject.administrator())
     rules.insert(rules.end(), for_administrators_.begin(), for_administrators_.end());
   add_person(subject.uid(), subject.groups());
+  if (asking.endpoint() != nullptr) rules.insert(rules.end(), for_endpoints_.begin(), for_endpoints_.end());
   std::sort(rules.begin(), rules.end());
   rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
   return rules;
@@ -67,6 +86,8 @@ std::vector<std::uint32_t> Policy::rules_about(const Subject& subject) const {
 
 Policy::Verdict Policy::judge(const Subject& subject, const Action& action) const {
   Verdict verdict;
+  if (const Endpoint* endpoint = subject.endpoint())
+    verdict.beyond = endpoint->ended ? Part::subject : first_mismatch(endpoint->record, subject, action);
   for (const std::uint32_t index : rules_about(subject)) {
     const Rule& rule = settings_.rules[index];
     if (rule.effect == Effect::allow && verdict.allow != nullptr) continue;
@@ -82,21 +103,21 @@ Policy::Verdict Policy::judge(const Subject& subject, const Action& action) cons
 
 bool Policy::allows(const Subject& subject, const Action& action) const {
   const Verdict verdict = judge(subject, action);
-  return verdict.deny == nullptr && verdict.allow != nullptr;
+  return verdict.beyond == Part::none && verdict.deny == nullptr && verdict.allow != nullptr;
 }
 
 Result<Permit> Policy::authorize(const Subject& subject, const Action& action) const {
   const Verdict verdict = judge(subject, action);
+  if (verdict.beyond != Part::none) return beyond_the_record(subject, action, verdict.beyond);
   if (verdict.deny != nullptr) {
     return denial(subject, action,
-                  "rule " + verdict.deny->where + " denies " + describe(action) + " to " + subject.describe(),
+                  "rule " + verdict.deny->where + " denies " + describe(action) + " to " + whom(subject),
                   verdict.deny->where);
   }
   if (verdict.allow == nullptr) {
     return denial(
         subject, action,
-        "no rule allows " + describe(action) + " to " + subject.describe() + "; " + closest(subject, action),
-        "");
+        "no rule allows " + describe(action) + " to " + whom(subject) + "; " + closest(subject, action), "");
   }
   return Permit{verdict.allow->where, verdict.allow->max_ttl, verdict.allow->max_size};
 }
@@ -131,7 +152,8 @@ Part Policy::closest_part(const Subject& subject, const Action& action) const {
 
 std::vector<const Rule*> Policy::closest_rules(const Subject& subject, const Action& action) const {
   std::vector<const Rule*> rules;
-  if (judge(subject, action).deny != nullptr) return rules;
+  const Verdict verdict = judge(subject, action);
+  if (verdict.deny != nullptr || verdict.beyond != Part::none) return rules;
   for (const auto& [part, rule] : misses(subject, action)) {
     if (rules.size() < kClosestShown) rules.push_back(rule);
   }
@@ -149,7 +171,7 @@ std::vector<const Rule*> Policy::rules_for(const Subject& subject) const {
 
 const QuotaRule* Policy::quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const {
   for (const QuotaRule& quota : settings_.quotas) {
-    if (quota.subject == kind && quota.id == id && quota.pool == pool) return &quota;
+    if (!quota.endpoints && quota.subject == kind && quota.id == id && quota.pool == pool) return &quota;
   }
   return nullptr;
 }

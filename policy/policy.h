@@ -23,6 +23,9 @@
 // a region that exists. What makes no sense with a verb (the rights of a create without a grant) restricts no
 // allow, and no deny that lists it applies. A region's mode is not judged here, but with it in judge.h.
 //
+// An endpoint (endpoint.h) may do what its record says and its maker may do, judged as the maker; rules about
+// endpoints take from that, and can give nothing.
+//
 // Cost: rules are found by uid, by gid and for any, so rules about others cost nothing.
 #pragma once
 
@@ -130,8 +133,9 @@ class Policy {
   struct Verdict {
     const Rule* deny = nullptr;
     const Rule* allow = nullptr;
+    Part beyond = Part::none;  ///< Of an endpoint: what its own record does not say.
   };
-  [[nodiscard]] std::vector<std::uint32_t> rules_about(const Subject& subject) const;
+  [[nodiscard]] std::vector<std::uint32_t> rules_about(const Subject& asking) const;
   [[nodiscard]] Verdict judge(const Subject& subject, const Action& action) const;
   /// Every allow about the subject, the closest first.
   [[nodiscard]] std::vector<std::pair<Part, const Rule*>> misses(const Subject& subject,
@@ -145,6 +149,7 @@ class Policy {
   Index by_gid_;
   std::vector<std::uint32_t> for_any_;
   std::vector<std::uint32_t> for_administrators_;
+  std::vector<std::uint32_t> for_endpoints_;  ///< Denies, whatever the endpoint.
 };
 
 }  // namespace mapcap::policy

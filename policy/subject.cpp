@@ -11,6 +11,7 @@
 
 #include "base/newer_linux.h"
 #include "policy/accounts.h"
+#include "policy/endpoint.h"
 #include "policy/power.h"
 #include "schema/region_name.h"
 
@@ -87,6 +88,27 @@ Result<Subject> Subject::of_peer(BorrowedFd socket) {
   return subject;
 }
 
+Result<Subject> Subject::by_endpoint(std::shared_ptr<const Endpoint> endpoint, BorrowedFd socket) {
+  MAPCAP_TRY(const ucred credentials, peer_credentials(socket));
+  Subject subject = by_endpoint(std::move(endpoint));
+  subject.pid_ = credentials.pid;
+  subject.pidfd_ = peer_pidfd(socket, credentials);
+  return subject;
+}
+
+Subject Subject::by_endpoint(std::shared_ptr<const Endpoint> endpoint) {
+  Subject subject = for_explanation(endpoint->principal, endpoint->principal, {}, "");
+  subject.user_ = endpoint->id;
+  subject.endpoint_ = std::move(endpoint);
+  return subject;
+}
+
+Subject Subject::absent(Maker maker) {
+  Subject subject = for_explanation(maker.uid, maker.gid, std::move(maker.groups), maker.name);
+  subject.administrator_ = maker.administrator;
+  return subject;
+}
+
 Result<Subject> Subject::for_explanation(std::string_view user) {
   std::optional<Account> account = find_account(std::string(user));
   std::uint32_t uid = 0;
@@ -120,7 +142,12 @@ void Subject::look_again() {
   administrator_ = powerless_.empty();
 }
 
+const Subject& Subject::authority() const {
+  return endpoint_ ? endpoint_->maker : *this;
+}
+
 std::string Subject::describe() const {
+  if (endpoint_) return "endpoint " + endpoint_->id;
   std::string text = "user " + user_;
   if (lender_)
     text += " (lent to " + (lender_->name.empty() ? std::to_string(lender_->uid) : lender_->name) + ")";
@@ -128,6 +155,7 @@ std::string Subject::describe() const {
 }
 
 void Subject::set_name(std::string_view name) {
+  if (endpoint_) return;
   user_ = name_in_rules(uid_, name);
 }
 

@@ -24,6 +24,8 @@ inline constexpr std::uint32_t kAdministrators = 0xFFFFFFFF;
 /// What "{user}" in a rule's names stands for (Subject::user).
 std::string name_in_rules(std::uint32_t uid, std::string_view name);
 
+struct Endpoint;  // endpoint.h
+
 /// One peer as the kernel attests it, at the moment it connected. Move-only, because it owns the peer's
 /// pidfd.
 class Subject {
@@ -32,6 +34,23 @@ class Subject {
   /// the machine's accounts call the user may take long to find out. `socket` is only looked at. Errors:
   /// `io`.
   static Result<Subject> of_peer(BorrowedFd socket);
+
+  /// Whoever came by an endpoint's socket, whatever uid it has: its number, its group, no other. Errors:
+  /// `io`.
+  static Result<Subject> by_endpoint(std::shared_ptr<const Endpoint> endpoint, BorrowedFd socket);
+  /// The same with nothing attested, for explanations and tests.
+  static Subject by_endpoint(std::shared_ptr<const Endpoint> endpoint);
+
+  /// Who made an endpoint and need not be there any more: as he was attested then, or as the machine's
+  /// accounts have him.
+  struct Maker {
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::vector<std::uint32_t> groups;
+    std::string name;
+    bool administrator = false;
+  };
+  static Subject absent(Maker maker);
 
   /// Who it is and no more, which is all that a refusal needs. Errors: `io`.
   struct Ids {
@@ -51,7 +70,12 @@ class Subject {
   /// What the machine's accounts call the user; empty for nothing.
   void set_name(std::string_view name);
 
+  /// Of an endpoint its number.
   [[nodiscard]] std::uint32_t uid() const { return uid_; }
+  /// The endpoint that it came by; null for a user.
+  [[nodiscard]] const Endpoint* endpoint() const { return endpoint_.get(); }
+  /// By whose leave: an endpoint's maker, else itself.
+  [[nodiscard]] const Subject& authority() const;
   /// uid 0 with the machine's power (power.h), when it connected and when it was last looked at. An
   /// explanation takes uid 0 for that.
   [[nodiscard]] bool administrator() const { return administrator_; }
@@ -84,12 +108,14 @@ class Subject {
   /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
   /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
   [[nodiscard]] const std::string& user() const { return user_; }
-  /// "user alice", "user 1000", "user 100000 (lent to alice)", "user root (no administrator: why)": for sentences.
+  /// "user alice", "user 1000", "user 100000 (lent to alice)", "user root (no administrator: why)", "endpoint
+  /// reader-1": for sentences.
   [[nodiscard]] std::string describe() const;
 
  private:
   Subject() = default;
 
+  std::shared_ptr<const Endpoint> endpoint_;
   std::uint32_t uid_ = 0;
   std::uint32_t gid_ = 0;
   std::shared_ptr<const std::vector<std::uint32_t>> groups_;

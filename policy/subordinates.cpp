@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include "policy/endpoint.h"
+
 namespace mapcap::policy {
 namespace {
 
@@ -92,6 +94,7 @@ Subordinates Subordinates::of_machine() {
 }
 
 const Subordinates::Range* Subordinates::range_of(std::uint32_t uid) const {
+  if (is_principal(uid)) return nullptr;  // Nobody lends those.
   for (const Ranges* ranges : {&lent_, &unowned_}) {
     const auto found = std::partition_point(ranges->begin(), ranges->end(),
                                             [uid](const Range& range) { return range.last < uid; });

@@ -33,8 +33,10 @@ Result<FromBroker> decode_from_broker(std::span<const std::byte>);
 
 /// Encoded size at most, to fill a page without overflow: of one RegionInfo with a valid name, of one
 /// QuotaInfo, of one PoolInfo.
-inline constexpr std::size_t kRegionInfoBytes = 512;
-inline constexpr std::size_t kQuotaInfoBytes = 320;
+inline constexpr std::size_t kRegionInfoBytes = 600;
+inline constexpr std::size_t kQuotaInfoBytes = 400;
 inline constexpr std::size_t kPoolInfoBytes = 640;
+/// Of one EndpointInfo, beyond its spec, which a request brought.
+inline constexpr std::size_t kEndpointInfoBytes = 512;
 
 }  // namespace mapcap::schema

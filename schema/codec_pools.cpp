@@ -60,6 +60,7 @@ Result<QuotaInfo> read(wire::QuotaInfo::Reader reader) {
   quota.grants = reader.getGrants();
   quota.connections = reader.getConnections();
   quota.overridden = reader.getOverridden();
+  MAPCAP_TRY(quota.endpoint, read_text(reader.getEndpoint(), "quota.endpoint", kMaxWord));
   return quota;
 }
 void write(const QuotaInfo& quota, wire::QuotaInfo::Builder builder) {
@@ -70,6 +71,7 @@ void write(const QuotaInfo& quota, wire::QuotaInfo::Builder builder) {
   builder.setGrants(quota.grants);
   builder.setConnections(quota.connections);
   builder.setOverridden(quota.overridden);
+  builder.setEndpoint(as_text(quota.endpoint));
 }
 
 }  // namespace mapcap::schema::codec

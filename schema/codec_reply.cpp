@@ -55,18 +55,6 @@ void write(const Durability& durability, wire::Durability::Builder builder) {
 
 namespace {
 
-Result<std::int64_t> read(wire::RegionInfo::Remaining::Reader reader) {
-  switch (reader.which()) {
-    case wire::RegionInfo::Remaining::UNLIMITED:
-      return std::int64_t{-1};
-    case wire::RegionInfo::Remaining::NS: {
-      MAPCAP_TRY(const auto remaining, read_duration(reader.getNs(), "region.remaining"));
-      return std::int64_t{remaining.count()};
-    }
-  }
-  return malformed("region.remaining", "unknown kind");
-}
-
 Result<std::optional<std::int64_t>> read(wire::RegionInfo::Published::Reader reader) {
   switch (reader.which()) {
     case wire::RegionInfo::Published::NO:
@@ -93,13 +81,14 @@ Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
   MAPCAP_TRY(region.seal, read_seal(reader.getSeal(), "region.seal"));
   MAPCAP_TRY(region.lifetime, read(reader.getLifetime()));
   region.created_unix_ns = reader.getCreatedUnixNs();
-  MAPCAP_TRY(region.remaining_ns, read(reader.getRemaining()));
+  MAPCAP_TRY(region.remaining_ns, read_remaining(reader.getRemaining(), "region.remaining"));
   MAPCAP_TRY(region.state, read_enum(reader.getState(), RegionState::lost, "region.state"));
   region.grants = reader.getGrants();
   region.held = ByteCount{reader.getHeld()};
   region.bad_blocks = reader.getBadBlocks();
   region.draining = reader.getDraining();
   MAPCAP_TRY(region.published_unix_ns, read(reader.getPublished()));
+  MAPCAP_TRY(region.endpoint, read_text(reader.getEndpoint(), "region.endpoint", kMaxWord));
   return region;
 }
 void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
@@ -131,6 +120,7 @@ void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
   } else {
     builder.getPublished().setNo();
   }
+  builder.setEndpoint(as_text(region.endpoint));
 }
 
 namespace {
@@ -150,12 +140,14 @@ void write(const Detail& detail, wire::Error::Detail::Builder builder) {
 
 Result<Holder> read(wire::Shown::Holder::Reader reader) {
   MAPCAP_TRY(const Access rights, read_access(reader.getRights(), "holder.rights"));
-  return Holder{reader.getUid(), rights, reader.getCount()};
+  MAPCAP_TRY(std::string endpoint, read_text(reader.getEndpoint(), "holder.endpoint", kMaxWord));
+  return Holder{reader.getUid(), rights, reader.getCount(), std::move(endpoint)};
 }
 void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
   builder.setUid(holder.uid);
   builder.setRights(as_wire<wire::Access>(holder.rights));
   builder.setCount(holder.count);
+  builder.setEndpoint(as_text(holder.endpoint));
 }
 
 // ---- replies
@@ -322,6 +314,15 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
       MAPCAP_TRY(body.emplace<Published>().region, read(reader.getPublished()));
       return ok();
     }
+    case Wire::ENDPOINT:
+      return put(body, read(reader.getEndpoint()));
+    case Wire::ENDPOINTS:
+      return put(body, read(reader.getEndpoints()));
+    case Wire::ENDPOINT_ENDED: {
+      const auto ended = reader.getEndpointEnded();
+      body = EndpointEnded{ended.getRevoked(), ended.getKept(), ByteCount{ended.getHeld()}};
+      return ok();
+    }
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -358,6 +359,14 @@ struct BodyWriter {
   void operator()(const PolicyInForce& value) { write(value, body.initPolicy()); }
   void operator()(const Explained& value) { write(value, body.initExplained()); }
   void operator()(const Published& value) { write(value.region, body.initPublished()); }
+  void operator()(const EndpointTold& value) { write(value, body.initEndpoint()); }
+  void operator()(const EndpointListing& value) { write(value, body.initEndpoints()); }
+  void operator()(const EndpointEnded& value) {
+    auto builder = body.initEndpointEnded();
+    builder.setRevoked(value.revoked);
+    builder.setKept(value.kept);
+    builder.setHeld(value.held.value);
+  }
 };
 
 // ---- what the broker sends

@@ -248,6 +248,39 @@ void write(const PolicyExplain& explain, wire::PolicyExplain::Builder builder) {
   }
 }
 
+Result<EndpointCreate> read_create(wire::EndpointSpec::Reader reader) {
+  MAPCAP_TRY(EndpointSpec spec, read(reader));
+  return EndpointCreate{std::move(spec)};
+}
+Result<EndpointList> read(wire::EndpointList::Reader reader) {
+  MAPCAP_TRY(std::string cursor, read_text(reader.getCursor(), "endpoints.cursor", kMaxNameText));
+  return EndpointList{std::move(cursor)};
+}
+Result<std::string> read_endpoint_id(capnp::Text::Reader text) {
+  return read_text(text, "endpoint.id", kMaxNameText);
+}
+Result<EndpointShow> read(wire::EndpointShow::Reader reader) {
+  MAPCAP_TRY(std::string id, read_endpoint_id(reader.getId()));
+  return EndpointShow{std::move(id), reader.getDirectory()};
+}
+void write(const EndpointShow& show, wire::EndpointShow::Builder builder) {
+  builder.setId(as_text(show.id));
+  builder.setDirectory(show.directory);
+}
+Result<EndpointRenew> read(wire::EndpointRenew::Reader reader) {
+  MAPCAP_TRY(std::string id, read_endpoint_id(reader.getId()));
+  MAPCAP_TRY(const auto ttl, read_duration(reader.getTtlNs(), "endpoint.ttl"));
+  return EndpointRenew{std::move(id), ttl};
+}
+void write(const EndpointRenew& renew, wire::EndpointRenew::Builder builder) {
+  builder.setId(as_text(renew.id));
+  builder.setTtlNs(renew.ttl.count());
+}
+Result<EndpointEnd> read(wire::EndpointEnd::Reader reader) {
+  MAPCAP_TRY(std::string id, read_endpoint_id(reader.getId()));
+  return EndpointEnd{std::move(id)};
+}
+
 /// A struct's result as the union's.
 template <typename Value>
 Result<RequestBody> as_body(Result<Value> value) {
@@ -300,6 +333,16 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return as_body(read(reader.getPolicyExplain()));
     case Wire::PUBLISH:
       return as_body(read(reader.getPublish()));
+    case Wire::ENDPOINT_CREATE:
+      return as_body(read_create(reader.getEndpointCreate()));
+    case Wire::ENDPOINT_LIST:
+      return as_body(read(reader.getEndpointList()));
+    case Wire::ENDPOINT_SHOW:
+      return as_body(read(reader.getEndpointShow()));
+    case Wire::ENDPOINT_RENEW:
+      return as_body(read(reader.getEndpointRenew()));
+    case Wire::ENDPOINT_END:
+      return as_body(read(reader.getEndpointEnd()));
   }
   return malformed("request", "unknown verb " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -331,6 +374,11 @@ struct BodyWriter {
   void operator()(const PolicyShow& value) { body.initPolicyShow().setOffset(value.offset); }
   void operator()(const PolicyExplain& value) { write(value, body.initPolicyExplain()); }
   void operator()(const Publish& value) { write(value, body.initPublish()); }
+  void operator()(const EndpointCreate& value) { write(value.spec, body.initEndpointCreate()); }
+  void operator()(const EndpointList& value) { body.initEndpointList().setCursor(as_text(value.cursor)); }
+  void operator()(const EndpointShow& value) { write(value, body.initEndpointShow()); }
+  void operator()(const EndpointRenew& value) { write(value, body.initEndpointRenew()); }
+  void operator()(const EndpointEnd& value) { body.initEndpointEnd().setId(as_text(value.id)); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

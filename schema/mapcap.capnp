@@ -5,8 +5,8 @@
 # safe. Numbers (fields, enumerants, union members) are for ever: append only. Where a value may be absent there
 # is a union with a Void member, so that absence is said and never guessed from a zero.
 #
-# Text is UTF-8 without NUL and without control characters. Limits in bytes: names, globs and cursors 256, pools 64,
-# client 64, an error's sentence 2048. Durations are nanoseconds, 0 to 100 years, sizes are bytes, ids are the kernel's.
+# Text is UTF-8 without NUL and without control characters. Limits in bytes: names, globs, cursors and paths 256,
+# pools 64, client 64, ids of endpoints, verbs, keys and values of labels 64, an error's sentence 2048. Durations are nanoseconds, 0 to 100 years, sizes are bytes, ids are the kernel's.
 @0x821966028b109d32;
 
 using Cxx = import "/capnp/c++.capnp";
@@ -23,6 +23,8 @@ enum Confinement { sealed @0; clone @1; native @2; lsm @3; }
 enum SealKind { sealed @0; revocable @1; irrevocable @2; }
 enum RegionState { live @0; revoking @1; draining @2; scrubbing @3; quarantined @4; lost @5; }
 enum SubjectKind { any @0; user @1; group @2; }
+enum OnEnd { revoke @0; keep @1; }
+enum EndpointState { active @0; ending @1; ended @2; }
 enum NoticeKind { expiring @0; revoking @1; revoked @2; progress @3; }
 
 struct Lifetime {
@@ -74,6 +76,7 @@ struct RegionInfo {
     no @20 :Void;
     unixNs @21 :Int64;         # since when nobody can write it
   }
+  endpoint @22 :Text;          # whose number owner is; empty: a uid
 }
 
 # ---- requests ----
@@ -101,6 +104,11 @@ struct Request {
     policyShow @18 :PolicyShow;
     policyExplain @19 :PolicyExplain;
     publish @20 :Publish;
+    endpointCreate @21 :EndpointSpec;
+    endpointList @22 :EndpointList;
+    endpointShow @23 :EndpointShow;
+    endpointRenew @24 :EndpointRenew;
+    endpointEnd @25 :EndpointEnd;
   }
 }
 
@@ -216,6 +224,37 @@ struct PolicyExplain {
   }
 }
 
+struct Label {
+  key @0 :Text;
+  value @1 :Text;
+}
+
+struct EndpointSpec {
+  id @0 :Text;
+  names @1 :List(Text);        # globs; empty: USER/ID/**
+  pools @2 :List(Text);        # empty: all
+  verbs @3 :List(Text);        # the policy's words; empty: all about regions, pools and quota
+  rights @4 :Access;
+  limits @5 :Limits;
+  ttlNs @6 :Int64;             # 0: it does not end by time
+  onEnd @7 :OnEnd;
+  labels @8 :List(Label);
+}
+
+struct EndpointList { cursor @0 :Text; }
+
+struct EndpointShow {
+  id @0 :Text;
+  directory @1 :Bool;          # asks for a descriptor of its directory
+}
+
+struct EndpointRenew {
+  id @0 :Text;
+  ttlNs @1 :Int64;
+}
+
+struct EndpointEnd { id @0 :Text; }
+
 # ---- replies and notices ----
 
 struct FromBroker {
@@ -245,6 +284,9 @@ struct Reply {
     policy @15 :PolicyInForce;
     explained @16 :Explained;
     published @17 :RegionInfo;
+    endpoint @18 :EndpointTold;
+    endpoints @19 :EndpointListing;
+    endpointEnded @20 :EndpointEnded;
   }
 }
 
@@ -289,6 +331,7 @@ struct Shown {
     uid @0 :UInt32;
     rights @1 :Access;
     count @2 :UInt32;
+    endpoint @3 :Text;         # whose number uid is; empty: none
   }
 }
 
@@ -327,6 +370,40 @@ struct QuotaInfo {
   grants @4 :UInt64;
   connections @5 :UInt64;
   overridden @6 :Bool;
+  endpoint @7 :Text;           # whose number a user's id is; empty: none
+}
+
+struct EndpointInfo {
+  spec @0 :EndpointSpec;       # with what was left open filled in
+  maker @1 :UInt32;
+  principal @2 :UInt32;        # the number that it owns, holds and is charged as
+  state @3 :EndpointState;
+  directory @4 :Text;          # of its socket, mapcap.sock
+  createdUnixNs @5 :Int64;
+  remaining :union {
+    unlimited @6 :Void;        # does not expire by time
+    ns @7 :Int64;
+  }
+  bytes @8 :UInt64;            # charged now
+  regions @9 :UInt64;
+  grants @10 :UInt64;
+  connections @11 :UInt64;
+}
+
+struct EndpointTold {
+  endpoint @0 :EndpointInfo;
+  withFd @1 :Bool;             # exactly one descriptor rides on the packet: of the directory
+}
+
+struct EndpointListing {
+  endpoints @0 :List(EndpointInfo);
+  next @1 :Text;               # empty: the last page
+}
+
+struct EndpointEnded {
+  revoked @0 :UInt64;
+  kept @1 :UInt64;
+  held @2 :UInt64;
 }
 
 struct ShuttingDown {

@@ -43,6 +43,8 @@ inline constexpr std::size_t kMaxPolicyLine = 512;  ///< Each text about a polic
 inline constexpr std::size_t kMaxVerbText = 32;
 /// Of a policy's text in one PolicyInForce.
 inline constexpr std::size_t kPolicyPiece = 48U << 10U;
+inline constexpr std::size_t kMaxWord = 64;   ///< Ids of endpoints, verbs, and keys and values of labels.
+inline constexpr std::size_t kMaxPath = 256;  ///< EndpointInfo::directory.
 
 // ---- what a region is
 
@@ -69,7 +71,40 @@ struct RegionInfo {
   bool draining = false;         ///< Of one that is revoking: its holders may finish first.
   /// Since when nobody can write it; absent: it is not published.
   std::optional<std::int64_t> published_unix_ns;
+  std::string endpoint;  ///< The endpoint that `owner` is the number of; empty: it is a uid.
   bool operator==(const RegionInfo&) const = default;
+};
+
+// ---- what an endpoint is
+
+/// An authority: whoever can connect to its socket may do this, as far as the policy allows its maker the
+/// same.
+struct EndpointSpec {
+  std::string id;                  ///< See endpoint_id.h.
+  std::vector<std::string> names;  ///< Globs. Empty: USER/ID/**, after the maker.
+  std::vector<std::string> pools;  ///< Empty: all.
+  std::vector<std::string> verbs;  ///< The policy's words. Empty: all about regions, pools and quota.
+  Access rights = Access::read_write;
+  Limits limits;                    ///< Its own. The maker is charged as well.
+  std::chrono::nanoseconds ttl{0};  ///< 0: it does not end by time.
+  OnEnd on_end = OnEnd::revoke;
+  std::vector<Label> labels;
+  bool operator==(const EndpointSpec&) const = default;
+};
+
+struct EndpointInfo {
+  EndpointSpec spec;            ///< With what was left open filled in.
+  std::uint32_t maker = 0;      ///< uid
+  std::uint32_t principal = 0;  ///< The number that it owns, holds and is charged as.
+  EndpointState state = EndpointState::active;
+  std::string directory;  ///< Of its socket, mapcap.sock: what a container is given, by a mount.
+  std::int64_t created_unix_ns = 0;
+  std::int64_t remaining_ns = -1;  ///< Until its ttl ends; -1: it does not.
+  std::uint64_t bytes = 0;         ///< What it is charged with now.
+  std::uint64_t regions = 0;
+  std::uint64_t grants = 0;
+  std::uint64_t connections = 0;
+  bool operator==(const EndpointInfo&) const = default;
 };
 
 // ---- requests
@@ -214,9 +249,40 @@ struct PolicyExplain {
   bool operator==(const PolicyExplain&) const = default;
 };
 
+struct EndpointCreate {
+  EndpointSpec spec;
+  bool operator==(const EndpointCreate&) const = default;
+};
+
+/// Those that the caller made; all for an administrator.
+struct EndpointList {
+  std::string cursor;  ///< Empty: from the start; else EndpointListing::next of the page before.
+  bool operator==(const EndpointList&) const = default;
+};
+
+struct EndpointShow {
+  std::string id;
+  bool directory = false;  ///< Asks for a descriptor of its directory.
+  bool operator==(const EndpointShow&) const = default;
+};
+
+/// Restarts its ttl.
+struct EndpointRenew {
+  std::string id;
+  std::chrono::nanoseconds ttl{0};
+  bool operator==(const EndpointRenew&) const = default;
+};
+
+/// Nobody can connect to it, or goes on being connected, and what it made is revoked or its maker's.
+struct EndpointEnd {
+  std::string id;
+  bool operator==(const EndpointEnd&) const = default;
+};
+
 using RequestBody =
     std::variant<Hello, Create, Open, List, Show, Renew, Revoke, Pools, Quota, QuotaSet, QuotaClear, CloneFd,
-                 AskClonePort, Goodbye, Shutdown, AskStatus, Reload, PolicyShow, PolicyExplain, Publish>;
+                 AskClonePort, Goodbye, Shutdown, AskStatus, Reload, PolicyShow, PolicyExplain, Publish,
+                 EndpointCreate, EndpointList, EndpointShow, EndpointRenew, EndpointEnd>;
 
 struct Request {
   std::uint64_t id = 0;  ///< Chosen by the client; comes back in the reply.
@@ -260,6 +326,7 @@ struct Holder {
   std::uint32_t uid = 0;
   Access rights = Access::read_only;
   std::uint32_t count = 0;
+  std::string endpoint{};  ///< The endpoint that `uid` is the number of; empty: none.
   bool operator==(const Holder&) const = default;
 };
 
@@ -317,6 +384,7 @@ struct QuotaInfo {
   std::uint64_t grants = 0;
   std::uint64_t connections = 0;
   bool overridden = false;  ///< Limits come from `quota set`, not from the policy.
+  std::string endpoint{};   ///< The endpoint that a user's `id` is the number of; empty: none.
   bool operator==(const QuotaInfo&) const = default;
 };
 struct QuotaList {
@@ -462,9 +530,33 @@ struct Explained {
   bool operator==(const Explained&) const = default;
 };
 
-using ReplyBody =
-    std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList, QuotaList, Done,
-                 ClonePort, ShuttingDown, Status, Reloaded, PolicyInForce, Explained, Published>;
+/// Answer to EndpointCreate, EndpointShow and EndpointRenew. With `with_fd` the packet carries exactly one
+/// descriptor: of a mount of the directory that is the holder's alone, through which the socket can be
+/// connected (/proc/self/fd/N/mapcap.sock) and nothing else be reached.
+struct EndpointTold {
+  EndpointInfo endpoint;
+  bool with_fd = false;
+  bool operator==(const EndpointTold&) const = default;
+};
+
+struct EndpointListing {
+  std::vector<EndpointInfo> endpoints;
+  std::string next;  ///< Empty: this was the last page.
+  bool operator==(const EndpointListing&) const = default;
+};
+
+/// How many regions were taken away and how many are its maker's; bytes that stay charged until the last
+/// holder lets go.
+struct EndpointEnded {
+  std::uint64_t revoked = 0;
+  std::uint64_t kept = 0;
+  ByteCount held;
+  bool operator==(const EndpointEnded&) const = default;
+};
+
+using ReplyBody = std::variant<Failure, Welcome, Granted, Listing, Shown, Renewed, Revoked, PoolList,
+                               QuotaList, Done, ClonePort, ShuttingDown, Status, Reloaded, PolicyInForce,
+                               Explained, Published, EndpointTold, EndpointListing, EndpointEnded>;
 
 struct Reply {
   std::uint64_t id = 0;  ///< The request's.

@@ -15,6 +15,8 @@ static_assert(static_cast<int>(wire::Confinement::LSM) == static_cast<int>(Confi
 static_assert(static_cast<int>(wire::SealKind::IRREVOCABLE) == static_cast<int>(SealKind::irrevocable));
 static_assert(static_cast<int>(wire::RegionState::LOST) == static_cast<int>(RegionState::lost));
 static_assert(static_cast<int>(wire::SubjectKind::GROUP) == static_cast<int>(SubjectKind::group));
+static_assert(static_cast<int>(wire::OnEnd::KEEP) == static_cast<int>(OnEnd::keep));
+static_assert(static_cast<int>(wire::EndpointState::ENDED) == static_cast<int>(EndpointState::ended));
 static_assert(static_cast<int>(wire::NoticeKind::PROGRESS) == static_cast<int>(NoticeKind::progress));
 
 Failure malformed(std::string_view field, std::string_view what) {

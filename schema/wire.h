@@ -56,6 +56,19 @@ Result<Access> read_access(wire::Access value, std::string_view field);
 Result<CacheMode> read_cache_mode(wire::CacheMode value, std::string_view field);
 Result<SealKind> read_seal(wire::SealKind value, std::string_view field);
 Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field);
+/// Of wire::RegionInfo::remaining and its like: -1 without limit.
+template <typename Remaining>
+Result<std::int64_t> read_remaining(Remaining reader, std::string_view field) {
+  switch (reader.which()) {
+    case Remaining::Reads::UNLIMITED:
+      return std::int64_t{-1};
+    case Remaining::Reads::NS: {
+      MAPCAP_TRY(const auto remaining, read_duration(reader.getNs(), field));
+      return std::int64_t{remaining.count()};
+    }
+  }
+  return malformed(field, "unknown kind");
+}
 
 // ---- structs that requests and replies share
 
@@ -118,6 +131,13 @@ template <typename Value, typename WireList, typename WriteOne>
 void write_list(const std::vector<Value>& values, WireList list, WriteOne write_one) {
   for (std::size_t i = 0; i < values.size(); ++i) write_one(values[i], list[static_cast<unsigned>(i)]);
 }
+
+Result<EndpointSpec> read(wire::EndpointSpec::Reader);
+void write(const EndpointSpec&, wire::EndpointSpec::Builder);
+Result<EndpointTold> read(wire::EndpointTold::Reader);
+void write(const EndpointTold&, wire::EndpointTold::Builder);
+Result<EndpointListing> read(wire::EndpointListing::Reader);
+void write(const EndpointListing&, wire::EndpointListing::Builder);
 
 // ---- one packet
 

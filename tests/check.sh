@@ -128,6 +128,8 @@ for stage in "${stages[@]}"; do
     quickstart)
       say "quickstart"
       if examples/quickstart.sh >"$results/quickstart" 2>&1 </dev/null; then count "quickstart" 0; else tail -n 40 "$results/quickstart"; count "quickstart" 1; fi
+      # Of the same build.
+      if examples/readers.sh build/release/broker build/release/client/cli >"$results/readers" 2>&1 </dev/null; then count "readers" 0; else tail -n 40 "$results/readers"; count "readers" 1; fi
       ;;
     fuzz) test_build fuzz ;;
     tidy)

@@ -1,6 +1,7 @@
 #include "broker/books/quota_limits.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 
 namespace mapcap::broker {
@@ -19,21 +20,54 @@ Limits& slot_in(PolicyLimits& all, const policy::QuotaRule& rule, const std::str
   return limits.emplace_back(QuotaRecord{rule.subject, rule.id, pool, {}}).limits;
 }
 
+std::uint64_t share_of(const ServedPool& served, policy::Percent share) {
+  return served.facts().capacity.value / 100 * share.value / kPageSize * kPageSize;
+}
+
+/// Each the smaller of both.
+Limits tightened(Limits limits, const Limits& by) {
+  const auto tighten = [](std::optional<std::uint64_t>& limit, const std::optional<std::uint64_t>& other) {
+    if (other && (!limit || *other < *limit)) limit = other;
+  };
+  tighten(limits.bytes, by.bytes);
+  tighten(limits.regions, by.regions);
+  tighten(limits.grants, by.grants);
+  tighten(limits.connections, by.connections);
+  return limits;
+}
+
 }  // namespace
 
-PolicyLimits limits_of(const policy::Policy& policy, const ServedPools& pools) {
-  PolicyLimits limits;
+std::vector<std::pair<std::string, Limits>> limits_of(const policy::Policy& policy, const ServedPools& pools,
+                                                      const policy::Endpoint& endpoint, const Limits& own) {
+  std::map<std::string, Limits> limits{{"", own}};
   for (const policy::QuotaRule& rule : policy.quotas()) {
-    if (rule.limits != Limits{}) slot_in(limits, rule, rule.pool) = rule.limits;
-  }
-  for (const policy::QuotaRule& rule : policy.quotas()) {
+    if (!rule.endpoints || !policy::means(*rule.endpoints, endpoint)) continue;
+    limits[rule.pool] = tightened(limits[rule.pool], rule.limits);
     if (!rule.share) continue;
     for (const auto& served : pools) {
       const std::string& name = served->facts().name;
       if (!rule.pool.empty() && rule.pool != name) continue;
+      Limits share;
+      share.bytes = share_of(*served, *rule.share);
+      limits[name] = tightened(limits[name], share);
+    }
+  }
+  return {limits.begin(), limits.end()};
+}
+
+PolicyLimits limits_of(const policy::Policy& policy, const ServedPools& pools) {
+  PolicyLimits limits;
+  for (const policy::QuotaRule& rule : policy.quotas()) {
+    if (!rule.endpoints && rule.limits != Limits{}) slot_in(limits, rule, rule.pool) = rule.limits;
+  }
+  for (const policy::QuotaRule& rule : policy.quotas()) {
+    if (!rule.share || rule.endpoints) continue;
+    for (const auto& served : pools) {
+      const std::string& name = served->facts().name;
+      if (!rule.pool.empty() && rule.pool != name) continue;
       std::optional<std::uint64_t>& bytes = slot_in(limits, rule, name).bytes;
-      const std::uint64_t share = served->facts().capacity.value / 100 * rule.share->value;
-      if (!bytes) bytes = share / kPageSize * kPageSize;
+      if (!bytes) bytes = share_of(*served, *rule.share);
     }
   }
   return limits;
@@ -46,6 +80,11 @@ Result<void> check_override(const schema::QuotaSet& ask, const ServedPools& pool
   }
   if (ask.subject == SubjectKind::any && ask.id != 0) {
     return failure(ErrorCode::invalid, "a quota of any user has no id");
+  }
+  if (ask.subject == SubjectKind::user && policy::is_principal(ask.id)) {
+    return failure(ErrorCode::invalid,
+                   "an endpoint's limits are those that it was made with, and the policy's: end it and make "
+                   "it anew, or limit its maker");
   }
   if (ask.limits.connections && (!ask.pool.empty() || ask.subject == SubjectKind::group)) {
     return failure(ErrorCode::invalid,

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/books/pools.h"
 #include "broker/books/quotas.h"
 #include "broker/ledger/table/record.h"
+#include "policy/endpoint.h"
 #include "policy/policy.h"
 
 namespace mapcap::broker {
@@ -18,6 +20,11 @@ struct PolicyLimits {
 
 /// A share without a pool holds in each pool that has no limit of bytes for the same subject.
 PolicyLimits limits_of(const policy::Policy& policy, const ServedPools& pools);
+
+/// Those of one endpoint, by pool (the empty one: over all): what it was made with, `own`, and what the policy
+/// says of endpoints, whichever is less.
+std::vector<std::pair<std::string, Limits>> limits_of(const policy::Policy& policy, const ServedPools& pools,
+                                                      const policy::Endpoint& endpoint, const Limits& own);
 
 /// Why nobody could be held to an override, which is then an error `invalid`: connections belong to no pool
 /// and no group, and grants are counted only where the kernel tells of their end.

@@ -10,8 +10,6 @@
 
 namespace mapcap::broker {
 
-using schema::QuotaInfo;
-
 namespace {
 
 struct Dimension {
@@ -107,9 +105,11 @@ std::uint64_t Quotas::set_subordinates(policy::Subordinates subordinates) {
   std::uint64_t moved = 0;
   for (Taken& taken : taken_) {
     const std::uint32_t account = account_of(taken.uid);
-    if (account == taken.payer.uid) continue;
+    const std::uint32_t makers = taken.maker ? account_of(taken.maker->uid) : 0;
+    if (account == taken.payer.uid && (!taken.maker || makers == taken.maker->account)) continue;
     if (!is_zero(taken.amount)) uncount_user(taken);
     taken.payer.uid = account;
+    if (taken.maker) taken.maker->account = makers;
     if (!is_zero(taken.amount)) count_user(taken);
     ++moved;
   }
@@ -175,10 +175,20 @@ Quotas::Limit Quotas::limit_of(const Key& key) const {
     if (const Limits* any = in_policy(common)) limit.limits = *any;
     limit = over(limit, common);
   }
+  if (const EndpointAccount* own = endpoint(key.id); own != nullptr && key.subject == SubjectKind::user) {
+    for (const auto& [pool, limits] : own->limits) {
+      if (pool == key.pool) limit.limits = merged(limit.limits, limits);
+    }
+  }
   return over(limit, key);
 }
 
 std::string Quotas::rule_of(const Key& key, std::optional<std::uint64_t> Limits::*limit) const {
+  if (const EndpointAccount* own = endpoint(key.id); own != nullptr && key.subject == SubjectKind::user) {
+    for (const auto& [pool, limits] : own->limits) {
+      if (pool == key.pool && limits.*limit) return "endpoint " + own->id;
+    }
+  }
   const Key common{SubjectKind::any, 0, key.pool};
   const bool own = key.subject != SubjectKind::user || policy_.contains(key);
   for (const Key& slot : {key, common}) {
@@ -190,26 +200,72 @@ std::string Quotas::rule_of(const Key& key, std::optional<std::uint64_t> Limits:
   return found == rules_.end() ? "" : found->second;
 }
 
-std::string Quotas::called(const Key& key, const Payer& payer) const {
+void Quotas::know_endpoint(std::uint32_t principal, EndpointAccount account) {
+  endpoints_.insert_or_assign(principal, std::move(account));
+}
+
+const EndpointAccount* Quotas::endpoint(std::uint32_t principal) const {
+  const auto found = endpoints_.find(principal);
+  return found == endpoints_.end() ? nullptr : &found->second;
+}
+
+std::string Quotas::endpoint_named(std::uint32_t principal) const {
+  const EndpointAccount* known = endpoint(principal);
+  return known == nullptr ? std::string() : known->id;
+}
+
+Amount Quotas::used_by(std::uint32_t uid) const {
+  const auto found = usage_.find(Key{SubjectKind::user, uid, ""});
+  return found == usage_.end() ? Amount{} : found->second;
+}
+
+Taken Quotas::entry_for(Payer payer, const Amount& amount) const {
+  const std::uint32_t uid = payer.uid;
+  Taken entry{std::move(payer), amount, uid};
+  if (const EndpointAccount* own = endpoint(uid)) {
+    entry.payer.groups = own->groups;
+    entry.maker = Taken::Maker{own->maker, account_of(own->maker)};
+  } else {
+    entry.payer.uid = account_of(uid);
+  }
+  return entry;
+}
+
+std::vector<std::uint32_t> Quotas::users_of(const Taken& taken) {
+  std::vector<std::uint32_t> users{taken.payer.uid};
+  if (taken.maker) users.push_back(taken.maker->account);
+  return users;
+}
+
+std::string Quotas::called(const Key& key, const Taken& taken) const {
+  const Payer& payer = taken.payer;
+  const EndpointAccount* own = endpoint(payer.uid);
   std::string who = "any user";
   if (key.subject == SubjectKind::group) {
     const auto name = group_names_.find(key.id);
     who = "group " + (name == group_names_.end() ? std::to_string(key.id) : name->second);
+  } else if (own != nullptr && key.id == payer.uid) {
+    who = "endpoint " + own->id;
+  } else if (own != nullptr && key.subject == SubjectKind::user) {
+    who = "user " + (own->maker_name.empty() ? std::to_string(key.id) : own->maker_name) +
+          ", who made endpoint " + own->id + ",";
   } else if (key.subject == SubjectKind::user) {
     who = "user " + (payer.name.empty() ? std::to_string(key.id) : payer.name);
   }
   return who + (key.pool.empty() ? " over all pools" : " in pool " + key.pool);
 }
 
-Result<void> Quotas::fits(const Key& key, const Amount& asked, const Payer& payer) const {
+Result<void> Quotas::fits(const Key& key, const Amount& asked, const Taken& taken) const {
   const Limit limit = limit_of(key);
   auto found = usage_.find(key);
   const Amount used = found == usage_.end() ? Amount{} : found->second;
   for (const Dimension& dimension : kDimensions) {
-    const std::optional<std::uint64_t>& bound = limit.limits.*dimension.limit;
+    std::optional<std::uint64_t> bound = limit.limits.*dimension.limit;
+    const bool makers = key.subject == SubjectKind::user && taken.maker && key.id == taken.maker->account;
+    if (makers && bound && dimension.taken == &Amount::connections) bound = for_endpoints(*bound);
     const std::uint64_t want = asked.*dimension.taken;
     if (want == 0 || !bound || !exceeds(used.*dimension.taken, want, *bound)) continue;
-    Failure refused = refusal(ErrorCode::over_quota, called(key, payer), dimension.name,
+    Failure refused = refusal(ErrorCode::over_quota, called(key, taken), dimension.name,
                               used.*dimension.taken, *bound, want);
     const std::string rule = rule_of(key, dimension.limit);
     if (!rule.empty()) refused.details.push_back({"rule", rule});
@@ -231,45 +287,47 @@ std::vector<std::uint32_t> Quotas::counted_groups(const Payer& payer) const {
 
 Result<Charge> Quotas::reserve(Payer payer, const Amount& amount) {
   MAPCAP_TRY_VOID(check(payer, amount));
-  return enter(std::move(payer), amount);
+  return enter(entry_for(std::move(payer), amount));
 }
 
 Result<void> Quotas::check(Payer payer, const Amount& amount) const {
-  const std::uint32_t uid = payer.uid;
-  payer.uid = account_of(uid);
-  if (payer.uid != uid) {
-    const bool lent = lender_of(uid) != nullptr && lender_of(uid)->uid == payer.uid;
-    payer.name = std::to_string(payer.uid) +
-                 (lent ? ", to whom /etc/subuid lends uid " + std::to_string(uid) + ","
-                       : ", who stands for the container of uid " + std::to_string(uid) + ",");
+  Taken entry = entry_for(std::move(payer), amount);
+  if (entry.payer.uid != entry.uid) {
+    const bool lent = lender_of(entry.uid) != nullptr && lender_of(entry.uid)->uid == entry.payer.uid;
+    entry.payer.name = std::to_string(entry.payer.uid) +
+                       (lent ? ", to whom /etc/subuid lends uid " + std::to_string(entry.uid) + ","
+                             : ", who stands for the container of uid " + std::to_string(entry.uid) + ",");
   }
+  const std::string& in = entry.payer.pool;
   const auto fits_both = [&](SubjectKind subject, std::uint32_t id) -> Result<void> {
-    if (!payer.pool.empty()) {
-      MAPCAP_TRY_VOID(fits({subject, id, payer.pool}, amount, payer));
+    if (!in.empty()) {
+      MAPCAP_TRY_VOID(fits({subject, id, in}, amount, entry));
     }
-    return fits({subject, id, ""}, amount, payer);
+    return fits({subject, id, ""}, amount, entry);
   };
-  MAPCAP_TRY_VOID(fits_both(SubjectKind::user, payer.uid));
-  for (const std::uint32_t gid : counted_groups(payer)) {
+  for (const std::uint32_t uid : users_of(entry)) {
+    MAPCAP_TRY_VOID(fits_both(SubjectKind::user, uid));
+  }
+  for (const std::uint32_t gid : counted_groups(entry.payer)) {
     MAPCAP_TRY_VOID(fits_both(SubjectKind::group, gid));
   }
   if (amount.bytes > 0) {
-    auto pool = pools_.find(payer.pool);
+    auto pool = pools_.find(in);
     MAPCAP_INVARIANT(pool != pools_.end(), "bytes are charged in an unknown pool");
     if (exceeds(pool->second.used, amount.bytes, pool->second.capacity)) {
-      return refusal(ErrorCode::pool_full, "pool " + payer.pool, "bytes", pool->second.used,
-                     pool->second.capacity, amount.bytes);
+      return refusal(ErrorCode::pool_full, "pool " + in, "bytes", pool->second.used, pool->second.capacity,
+                     amount.bytes);
     }
   }
   return ok();
 }
 
 Charge Quotas::take(Payer payer, const Amount& amount) {
-  return enter(std::move(payer), amount);
+  return enter(entry_for(std::move(payer), amount));
 }
 
 Charge Quotas::restore(Payer payer, const Amount& amount) {
-  if (memberships_) {
+  if (memberships_ && endpoint(payer.uid) == nullptr) {
     const auto [known, first] = known_memberships_.try_emplace(payer.uid);
     if (first) known->second = memberships_(payer.uid);
     std::vector<std::uint32_t> groups = *payer.groups;
@@ -281,10 +339,9 @@ Charge Quotas::restore(Payer payer, const Amount& amount) {
   return take(std::move(payer), amount);
 }
 
-Charge Quotas::enter(Payer payer, const Amount& amount) {
-  const std::uint32_t uid = payer.uid;
-  payer.uid = account_of(uid);
-  const auto taken = taken_.insert(taken_.end(), Taken{std::move(payer), amount, uid});
+Charge Quotas::enter(Taken entry) {
+  const auto taken = taken_.insert(taken_.end(), std::move(entry));
+  const Amount& amount = taken->amount;
   if (!is_zero(amount)) {
     count_user(*taken);
     if (!taken->payer.pool.empty()) {
@@ -316,15 +373,19 @@ void Quotas::leave(std::list<Taken>::iterator taken) {
 }
 
 void Quotas::count_user(const Taken& taken) {
-  const Payer& payer = taken.payer;
-  count({SubjectKind::user, payer.uid, ""}, taken.amount);
-  if (!payer.pool.empty()) count({SubjectKind::user, payer.uid, payer.pool}, taken.amount);
+  const std::string& in = taken.payer.pool;
+  for (const std::uint32_t uid : users_of(taken)) {
+    count({SubjectKind::user, uid, ""}, taken.amount);
+    if (!in.empty()) count({SubjectKind::user, uid, in}, taken.amount);
+  }
 }
 
 void Quotas::uncount_user(const Taken& taken) {
-  const Payer& payer = taken.payer;
-  uncount({SubjectKind::user, payer.uid, ""}, taken.amount);
-  if (!payer.pool.empty()) uncount({SubjectKind::user, payer.uid, payer.pool}, taken.amount);
+  const std::string& in = taken.payer.pool;
+  for (const std::uint32_t uid : users_of(taken)) {
+    uncount({SubjectKind::user, uid, ""}, taken.amount);
+    if (!in.empty()) uncount({SubjectKind::user, uid, in}, taken.amount);
+  }
 }
 
 void Quotas::count(const Key& key, const Amount& amount) {
@@ -362,78 +423,6 @@ void Quotas::recount_groups() {
   for (const Taken& taken : taken_) {
     if (!is_zero(taken.amount)) count_groups(taken);
   }
-}
-
-QuotaInfo Quotas::describe(const Key& key, const Amount& used) const {
-  const Limit limit = limit_of(key);
-  QuotaInfo info;
-  info.subject = key.subject;
-  info.id = key.id;
-  info.pool = key.pool;
-  info.limits = limit.limits;
-  info.overridden = limit.overridden;
-  info.bytes = used.bytes;
-  info.regions = used.regions;
-  info.grants = used.grants;
-  info.connections = used.connections;
-  return info;
-}
-
-/// Of the sorted `groups`, those that have something to tell, by the shorter way: a user may be in 65,536.
-std::vector<std::uint32_t> Quotas::groups_with_slots(const std::vector<std::uint32_t>& groups) const {
-  if (groups.size() <= usage_.size() + policy_.size() + overrides_.size()) return groups;
-  std::set<std::uint32_t> found;
-  const auto look = [&](const auto& slots) {
-    for (const auto& [key, ignored] : slots) {
-      const bool own =
-          key.subject == SubjectKind::group && std::binary_search(groups.begin(), groups.end(), key.id);
-      if (own) found.insert(key.id);
-    }
-  };
-  look(usage_);
-  look(policy_);
-  look(overrides_);
-  return {found.begin(), found.end()};
-}
-
-std::vector<QuotaInfo> Quotas::report_for(std::uint32_t uid, const std::vector<std::uint32_t>& groups) const {
-  std::vector<QuotaInfo> report;
-  auto add_slots = [&](SubjectKind subject, std::uint32_t id) {
-    std::vector<std::string> pools{""};
-    for (const auto& [name, book] : pools_) pools.push_back(name);
-    for (const std::string& pool : pools) {
-      const Key key{subject, id, pool};
-      auto found = usage_.find(key);
-      const Amount used = found == usage_.end() ? Amount{} : found->second;
-      if (found != usage_.end() || limit_of(key).limits != Limits{}) report.push_back(describe(key, used));
-    }
-  };
-  add_slots(SubjectKind::user, account_of(uid));
-  for (const std::uint32_t gid : groups_with_slots(groups)) add_slots(SubjectKind::group, gid);
-  return report;
-}
-
-std::vector<QuotaInfo> Quotas::report_all() const {
-  std::set<Key> keys;
-  for (const auto& [key, used] : usage_) keys.insert(key);
-  for (const auto& [key, limits] : policy_) keys.insert(key);
-  for (const auto& [key, limits] : overrides_) keys.insert(key);
-  std::vector<QuotaInfo> report;
-  for (const Key& key : keys) {
-    auto found = usage_.find(key);
-    report.push_back(describe(key, found == usage_.end() ? Amount{} : found->second));
-  }
-  return report;
-}
-
-std::uint64_t Quotas::pool_used(const std::string& pool) const {
-  auto found = pools_.find(pool);
-  return found == pools_.end() ? 0 : found->second.used;
-}
-
-std::uint64_t Quotas::pool_regions(const std::string& pool) const {
-  auto found = pools_.find(pool);
-  return found == pools_.end() ? 0 : found->second.regions;
 }
 
 }  // namespace mapcap::broker

@@ -17,6 +17,11 @@
 // the one the refusal names. A limit that is lowered below what is used takes nothing away: reservations are
 // refused until usage has fallen.
 //
+// What an endpoint is charged with counts for its maker too, and for his groups: nobody has more by making
+// endpoints. So a reservation by endpoint e of user u must fit (user e, p) (user e, all pools) before all of
+// u's slots. Its own slots have the limits that it was made with, else those of `any`. Of the maker's
+// connections its clients leave him a few, or they could keep him from ending it.
+//
 // A charge stays with the user, the groups and the pool that it was made for: who joins or leaves a group
 // takes nothing with him. Only a restart looks anew: a charge that is restored falls into the groups that the
 // accounts then give its user, and into the region's own. The user of a subordinate uid (/etc/subuid) is the
@@ -31,6 +36,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -69,11 +75,32 @@ struct Amount {
 
 class Quotas;
 
+/// What the books know of an endpoint, by its number.
+struct EndpointAccount {
+  std::string id;
+  std::uint32_t maker = 0;                             ///< uid
+  std::string maker_name;                              ///< Empty: his uid.
+  Payer::Groups groups;                                ///< The maker's. Never null.
+  std::vector<std::pair<std::string, Limits>> limits;  ///< By pool; the empty one: over all pools.
+};
+
+/// Of a maker's limit of connections, what clients of his endpoints may have.
+constexpr std::uint64_t for_endpoints(std::uint64_t connections) {
+  constexpr std::uint64_t kTheMakers = 4;
+  return connections - (connections / 2 < kTheMakers ? connections / 2 : kTheMakers);
+}
+
 /// A charge in the books.
 struct Taken {
   Payer payer;
   Amount amount;
   std::uint32_t uid = 0;  ///< Who really took it: the payer stands behind that uid.
+  /// Of an endpoint's charge: its maker, and who stands behind him and is charged as well.
+  struct Maker {
+    std::uint32_t uid = 0;
+    std::uint32_t account = 0;
+  };
+  std::optional<Maker> maker{};
 };
 
 /// What somebody has taken. Knows its own amount and payer, so giving back needs no arguments. Move-only.
@@ -131,6 +158,17 @@ class Quotas {
   /// False when there was none.
   bool clear_override(SubjectKind subject, std::uint32_t id, const std::string& pool);
 
+  /// From now on what is charged to `principal` is charged to its maker as well. Replaces what was known.
+  void know_endpoint(std::uint32_t principal, EndpointAccount account);
+  /// Nothing is charged to it any more.
+  void forget_endpoint(std::uint32_t principal) { endpoints_.erase(principal); }
+  /// Null for a number that is no endpoint's.
+  [[nodiscard]] const EndpointAccount* endpoint(std::uint32_t principal) const;
+  /// The endpoint's id; empty for a number that is none's.
+  [[nodiscard]] std::string endpoint_named(std::uint32_t principal) const;
+  /// What a user or an endpoint has taken in all pools together.
+  [[nodiscard]] Amount used_by(std::uint32_t uid) const;
+
   /// Takes `amount` for `payer`, or refuses: `over_quota` or `pool_full`, with details slot, what, used,
   /// limit, asked.
   Result<Charge> reserve(Payer payer, const Amount& amount);
@@ -174,8 +212,12 @@ class Quotas {
   [[nodiscard]] std::string rule_of(const Key& key, std::optional<std::uint64_t> Limits::*limit) const;
   [[nodiscard]] std::vector<std::uint32_t> groups_with_slots(const std::vector<std::uint32_t>& groups) const;
   [[nodiscard]] schema::QuotaInfo describe(const Key& key, const Amount& used) const;
-  Result<void> fits(const Key& key, const Amount& asked, const Payer& payer) const;
-  [[nodiscard]] std::string called(const Key& key, const Payer& payer) const;
+  Result<void> fits(const Key& key, const Amount& asked, const Taken& taken) const;
+  [[nodiscard]] std::string called(const Key& key, const Taken& taken) const;
+  /// With whom an endpoint's charge counts as well.
+  [[nodiscard]] Taken entry_for(Payer payer, const Amount& amount) const;
+  /// The payer, and an endpoint's maker.
+  [[nodiscard]] static std::vector<std::uint32_t> users_of(const Taken& taken);
   /// Those of the payer's groups that are counted, in order.
   [[nodiscard]] std::vector<std::uint32_t> counted_groups(const Payer& payer) const;
   void count(const Key& key, const Amount& amount);
@@ -183,8 +225,8 @@ class Quotas {
   void uncount(const Key& key, const Amount& amount);
   /// Which groups have a limit may have changed.
   void recount_groups();
-  /// `payer` is the uid's own: whoever stands behind it pays.
-  Charge enter(Payer payer, const Amount& amount);
+  /// The payer's uid is his own: whoever stands behind it pays.
+  Charge enter(Taken entry);
   void count_user(const Taken& taken);
   void uncount_user(const Taken& taken);
   void leave(std::list<Taken>::iterator taken);
@@ -197,6 +239,7 @@ class Quotas {
   std::list<Taken> taken_;                  ///< Every charge.
   std::set<std::uint32_t> limited_groups_;  ///< Those that are counted.
   std::map<std::uint32_t, std::string> group_names_;
+  std::unordered_map<std::uint32_t, EndpointAccount> endpoints_;
   Memberships memberships_;
   std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> known_memberships_;
   struct PoolBook {

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "base/words.h"
+#include "policy/endpoint.h"
 
 namespace mapcap::broker {
 
@@ -45,6 +46,17 @@ struct Describe {
   Record operator()(const schema::Reload&) const { return Audited{"reload", "", true}; }
   Record operator()(const schema::PolicyShow&) const { return Audited{"policy", "", false}; }
   Record operator()(const schema::PolicyExplain& ask) const { return Audited{"policy", ask.ask.name, false}; }
+  Record operator()(const schema::EndpointCreate& ask) const {
+    return Audited{"endpoint-create", ask.spec.id, true};
+  }
+  Record operator()(const schema::EndpointList&) const { return Audited{"endpoint-list", "", false}; }
+  Record operator()(const schema::EndpointShow& ask) const {
+    return Audited{"endpoint-show", ask.id, ask.directory};
+  }
+  Record operator()(const schema::EndpointRenew& ask) const {
+    return Audited{"endpoint-renew", ask.id, true};
+  }
+  Record operator()(const schema::EndpointEnd& ask) const { return Audited{"endpoint-end", ask.id, true}; }
 };
 
 std::string detail_of(const Failure& refusal, std::string_view key) {
@@ -72,6 +84,7 @@ Actor actor_of(const Session& session) {
   who.account = session.account();
   who.uid = subject.uid();
   who.user = subject.user();
+  if (const policy::Endpoint* endpoint = subject.endpoint()) who.endpoint = endpoint->id;
   who.pid = subject.pid();
   who.program = label.program;
   who.unit = label.unit;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "broker/door/audited.h"
+#include "broker/door/endpoints.h"
 #include "broker/door/listener.h"
 #include "broker/door/service_verbs.h"
 #include "broker/door/session.h"
@@ -17,7 +18,7 @@ class Dispatch final : public Handler {
  public:
   Dispatch(Regions& regions, Quotas& quotas, ledger::Ledger& ledger, const ServedPools& pools,
            FileClones& clones, Listener& listener, Audit& audit, ServiceVerbs& service,
-           PolicySource& policies)
+           PolicySource& policies, Endpoints& endpoints)
       : regions_(regions),
         quotas_(quotas),
         pools_(pools),
@@ -26,7 +27,8 @@ class Dispatch final : public Handler {
         clones_(clones),
         listener_(listener),
         audit_(audit),
-        service_(service) {}
+        service_(service),
+        endpoints_(endpoints) {}
 
   Task<Delivery> handle(Session& session, schema::Request request) override;
   void ended(Session& session) override;
@@ -82,6 +84,21 @@ class Dispatch final : public Handler {
     return service_.shutdown(from.caller, ask);
   }
   Task<Result<Delivery>> serve(From from, schema::AskStatus ask) { return service_.status(from.caller, ask); }
+  Task<Result<Delivery>> serve(From from, schema::EndpointCreate ask) {
+    return endpoints_.create(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::EndpointList ask) {
+    return endpoints_.list(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::EndpointShow ask) {
+    return endpoints_.show(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::EndpointRenew ask) {
+    return endpoints_.renew(from.caller, std::move(ask));
+  }
+  Task<Result<Delivery>> serve(From from, schema::EndpointEnd ask) {
+    return endpoints_.end(from.caller, std::move(ask));
+  }
 
   void record(const Session& session, const Audited& what, const Judged& judged, const Failure* refusal);
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
@@ -96,6 +113,7 @@ class Dispatch final : public Handler {
   Listener& listener_;
   Audit& audit_;
   ServiceVerbs& service_;
+  Endpoints& endpoints_;
 };
 
 }  // namespace mapcap::broker

@@ -28,10 +28,6 @@ namespace {
 constexpr std::size_t kReserved = 16;
 /// Sessions that made room end within their request; this many may be about that.
 constexpr std::size_t kEndingAtOnce = 256;
-/// Connections that wait to be accepted. Who comes when all places are taken waits in connect(2), first come,
-/// first served among processes: with few places a flood of one process is a wait for one more of its
-/// connections, not for thousands.
-constexpr int kBacklog = 64;
 /// What refusing connections may cost in one go. Who is refused waits for nothing, so nothing is lost by
 /// pieces that are smaller than those of requests.
 constexpr Ration::Time kRefusals = 50us;
@@ -142,30 +138,59 @@ Listener::Listener(Parts parts, ListeningSocket socket, Limits limits)
       quotas_(parts.quotas),
       names_(parts.names),
       labels_(parts.labels),
-      socket_(std::move(socket.fd)),
-      undertaker_(socket.refuses_descriptors ? nullptr : &parts.examiner),
-      limits_(limits),
-      watch_(loop_, socket_.borrow()) {}
+      examiner_(parts.examiner),
+      own_(std::make_shared<Entrance>(loop_, std::move(socket), examiner_, nullptr)),
+      left_(loop_),
+      limits_(limits) {}
 
 void Listener::start() {
-  spawn(accept_all());
+  spawn(accept_all(own_));
 }
 
 void Listener::stop() {
-  watch_.cancel();
+  own_->watch.cancel();
+  for (const auto& [principal, entrance] : endpoints_) entrance->watch.cancel();
   std::vector<std::shared_ptr<Session>> open;  // Those that drain leave at once.
   for (const auto& [id, session] : sessions_) open.push_back(session);
   for (const std::shared_ptr<Session>& session : open) session->close();
 }
 
-Task<void> Listener::accept_all() {
+void Listener::open(std::shared_ptr<const policy::Endpoint> endpoint, ListeningSocket socket) {
+  const std::uint32_t principal = endpoint->principal;
+  auto entrance = std::make_shared<Entrance>(loop_, std::move(socket), examiner_, std::move(endpoint));
+  endpoints_[principal] = entrance;
+  spawn(accept_all(std::move(entrance)));
+}
+
+void Listener::shut(std::uint32_t principal) {
+  const auto entrance = endpoints_.extract(principal);
+  if (entrance.empty()) return;
+  // At once; the socket itself is closed when nobody waits for it any more.
+  ::shutdown(entrance.mapped()->fd.get(), SHUT_RDWR);
+  entrance.mapped()->watch.cancel();
+}
+
+Task<void> Listener::dismiss(std::uint32_t principal) {
   for (;;) {
-    const bool ready = co_await watch_.readable();
+    std::vector<std::shared_ptr<Session>> open;
+    for (const auto& [id, session] : sessions_) {
+      if (session->account() == principal) open.push_back(session);
+    }
+    if (open.empty()) co_return;
+    for (const std::shared_ptr<Session>& session : open) session->close();
+    open.clear();
+    co_await left_.wait();
+  }
+}
+
+Task<void> Listener::accept_all(std::shared_ptr<Entrance> entrance) {
+  for (;;) {
+    const bool ready = co_await entrance->watch.readable();
     if (!ready) co_return;
     const Meter::Time before = loop_.time().worked();
-    Fd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    Fd socket(::accept4(entrance->fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
-      const Ration::Time rest = admit(std::move(socket), before);
+      const Ration::Time rest = admit(*entrance, std::move(socket), before);
       co_await loop_.sleep(rest);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       // No descriptors left: the connection stays in the backlog until some are free again.
@@ -174,15 +199,17 @@ Task<void> Listener::accept_all() {
   }
 }
 
-Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
+Ration::Time Listener::admit(Entrance& entrance, Fd accepted, Meter::Time before) {
+  const bool by_endpoint = entrance.endpoint != nullptr;
   const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(accepted.borrow());
   Meter::Account payer;
   if (peer) payer = quotas_.account_of(peer.value().uid);
-  ClientSocket socket(std::move(accepted), undertaker_, payer);
+  if (by_endpoint) payer = entrance.endpoint->principal;
+  ClientSocket socket(std::move(accepted), entrance.undertaker, payer);
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
-  std::uint32_t account = quotas_.account_of(peer.value().uid);
+  std::uint32_t account = *payer;
   std::optional<policy::Subject> root;
-  if (peer.value().uid == 0) {
+  if (peer.value().uid == 0 && !by_endpoint) {
     Result<policy::Subject> looked_at = policy::Subject::of_peer(socket.borrow());
     if (looked_at && looked_at.value().administrator()) root = std::move(looked_at.value());
     if (root) account = policy::kAdministrators;
@@ -191,28 +218,52 @@ Ration::Time Listener::admit(Fd accepted, Meter::Time before) {
   Result<void> admitted = ok();
   {
     const Meter::Scope scope(loop_.meter(), account);
-    admitted = root ? admit(socket, std::move(*root)) : admit(socket, peer.value(), account);
+    if (by_endpoint) {
+      admitted = admit(socket, entrance.endpoint);
+    } else {
+      admitted = root ? admit(socket, std::move(*root)) : admit(socket, peer.value(), account);
+    }
     if (!admitted) refuse(socket, peer.value(), account, std::move(admitted.error()));
   }
   // Everybody waits for that, so never for what this user's requests have cost beside.
   const Ration::Time rest = std::min(gate_.rest(account), Ration::kBurst * Ration::kShares);
   if (admitted) return rest;
-  refusing_ += loop_.time().worked() - before;
-  if (refusing_ < kRefusals) return rest;
-  return std::max(rest, std::exchange(refusing_, Ration::Time::zero()) * kRefusedShares);
+  entrance.refusing += loop_.time().worked() - before;
+  if (entrance.refusing < kRefusals) return rest;
+  return std::max(rest, std::exchange(entrance.refusing, Ration::Time::zero()) * kRefusedShares);
 }
 
 Result<void> Listener::admit(ClientSocket& socket, policy::Subject::Ids peer, std::uint32_t account) {
+  if (policy::is_principal(peer.uid)) {
+    return failure(ErrorCode::denied,
+                   "uid " + std::to_string(peer.uid) +
+                       " is of a range that the broker numbers endpoints from: use another");
+  }
   Amount one;
   one.connections = 1;
   MAPCAP_TRY(Charge charge, quotas_.reserve({peer.uid, peer.gid, ""}, one));
+  MAPCAP_TRY_VOID(check_share(account, nullptr));
   MAPCAP_TRY_VOID(find_room(account));
   MAPCAP_TRY(policy::Subject subject, policy::Subject::of_peer(socket.borrow()));
   begin(socket, std::move(subject), account, std::move(charge));
   return ok();
 }
 
+Result<void> Listener::admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint) {
+  const std::uint32_t principal = endpoint->principal;
+  Amount one;
+  one.connections = 1;
+  MAPCAP_TRY(Charge charge, quotas_.reserve({principal, principal, ""}, one));
+  MAPCAP_TRY_VOID(check_share(principal, endpoint.get()));
+  MAPCAP_TRY_VOID(find_room(principal));
+  MAPCAP_TRY(policy::Subject subject, policy::Subject::by_endpoint(endpoint, socket.borrow()));
+  ++through_endpoints_[quotas_.account_of(endpoint->maker.uid())];
+  begin(socket, std::move(subject), principal, std::move(charge));
+  return ok();
+}
+
 Result<void> Listener::admit(ClientSocket& socket, policy::Subject administrator) {
+  MAPCAP_TRY_VOID(check_share(policy::kAdministrators, nullptr));
   MAPCAP_TRY_VOID(find_room(policy::kAdministrators));
   Amount one;
   one.connections = 1;
@@ -231,16 +282,31 @@ void Listener::begin(ClientSocket& socket, policy::Subject subject, std::uint32_
   session->start();
 }
 
+Result<void> Listener::check_share(std::uint32_t account, const policy::Endpoint* endpoint) const {
+  const auto refused = [this](const std::string& who, std::size_t has) {
+    return failure(ErrorCode::over_quota,
+                   who + " has " + std::to_string(has) +
+                       " connections; close some or raise max_connections_per_user in the policy",
+                   {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(has)}});
+  };
+  const std::size_t own = shares_.of(account);
+  if (endpoint == nullptr && own >= limits_.per_user) {
+    return refused(
+        account == policy::kAdministrators ? "the administrator" : "user " + std::to_string(account), own);
+  }
+  if (endpoint == nullptr) return ok();
+  if (own >= limits_.per_user) return refused("endpoint " + endpoint->id, own);
+  // An administrator's may have as many as there are: what each has is limited, and by quotas.
+  if (endpoint->maker.administrator()) return ok();
+  const std::uint32_t maker = quotas_.account_of(endpoint->maker.uid());
+  const auto through = through_endpoints_.find(maker);
+  const std::size_t all = shares_.of(maker) + (through == through_endpoints_.end() ? 0 : through->second);
+  if (all < for_endpoints(limits_.per_user)) return ok();
+  return refused("user " + std::to_string(maker) + ", who made endpoint " + endpoint->id + ",", all);
+}
+
 Result<void> Listener::find_room(std::uint32_t account) {
   const bool administrator = account == policy::kAdministrators;
-  const std::size_t own = shares_.of(account);
-  if (own >= limits_.per_user) {
-    const std::string who = administrator ? "the administrator" : "user " + std::to_string(account);
-    return failure(ErrorCode::over_quota,
-                   who + " has " + std::to_string(own) +
-                       " connections; close some or raise max_connections_per_user in the policy",
-                   {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(own)}});
-  }
   const std::size_t served = sessions_.size() - ending_;
   if (served < limits_.connections) return ok();
   if (administrator && served < limits_.connections + kReserved) return ok();
@@ -271,6 +337,7 @@ void Listener::refuse(const ClientSocket& socket, const policy::Subject::Ids& pe
   report_.connection_refused(peer.uid, error);
   AuditRecord record;
   record.who = actor_of(peer, account);
+  record.who.endpoint = quotas_.endpoint_named(account);
   record.verb = "connect";
   judge_record(record, {}, &error);
   audit_.note(std::move(record));
@@ -283,7 +350,12 @@ void Listener::forget(Session& session) {
   } else {
     shares_.remove(session.account());
   }
+  if (const policy::Endpoint* endpoint = session.subject().endpoint()) {
+    const auto through = through_endpoints_.find(quotas_.account_of(endpoint->maker.uid()));
+    if (through != through_endpoints_.end() && --through->second == 0) through_endpoints_.erase(through);
+  }
   sessions_.erase(session.id());
+  left_.notify();
 }
 
 Session* Listener::find(SessionId id) {

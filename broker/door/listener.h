@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 
@@ -9,6 +10,8 @@
 #include "broker/door/session.h"
 #include "broker/regions/notifier.h"
 #include "broker/report/audit.h"
+#include "broker/wait/event.h"
+#include "policy/endpoint.h"
 
 namespace mapcap::broker {
 
@@ -16,6 +19,11 @@ struct ListeningSocket {
   Fd fd;
   bool refuses_descriptors = false;
 };
+
+/// Connections that wait to be accepted. Who comes when all places are taken waits in connect(2), first come,
+/// first served among processes: with few places a flood of one process is a wait for one more of its
+/// connections, not for thousands.
+inline constexpr int kBacklog = 64;
 
 /// Binds and listens on a SOCK_SEQPACKET socket at `path`, mode 0666: who may do what is the policy's
 /// business. A stale socket file of a dead broker is replaced. `refuse`: refuse_descriptors. Before threads
@@ -49,6 +57,14 @@ class Listener final : public Notifier {
   /// Stops accepting and closes every session.
   void stop();
 
+  /// Serves whoever comes by an endpoint's socket, until that is shut.
+  void open(std::shared_ptr<const policy::Endpoint> endpoint, ListeningSocket socket);
+  /// Who waits to be accepted is sent away. Whoever was accepted stays. What is not open is fine.
+  void shut(std::uint32_t principal);
+  /// Closes the sessions of an endpoint that is shut, and returns when none is left: requests that were under
+  /// way have ended by then, and what they made is known.
+  Task<void> dismiss(std::uint32_t principal);
+
   /// The handler calls it when a session has ended.
   void forget(Session& session);
   [[nodiscard]] Session* find(SessionId id);
@@ -62,15 +78,32 @@ class Listener final : public Notifier {
   void notify(SessionId session, const schema::Notice& notice) override;
 
  private:
-  Task<void> accept_all();
+  /// A socket that is listened on: the broker's own, or an endpoint's.
+  struct Entrance {
+    Entrance(Loop& loop, ListeningSocket socket, FileExaminer& examiner,
+             std::shared_ptr<const policy::Endpoint> of)
+        : fd(std::move(socket.fd)),
+          undertaker(socket.refuses_descriptors ? nullptr : &examiner),
+          endpoint(std::move(of)),
+          watch(loop, fd.borrow()) {}
+    Fd fd;
+    FileExaminer* undertaker;  ///< Null where the kernel refuses descriptors.
+    std::shared_ptr<const policy::Endpoint> endpoint;
+    Loop::Watch watch;
+    Ration::Time refusing{0};  ///< What refusals have cost since it last paused for their sake.
+  };
+  Task<void> accept_all(std::shared_ptr<Entrance> entrance);
   /// Admits or refuses; returns how long to accept nobody, for the sake of everybody else.
-  Ration::Time admit(Fd accepted, Meter::Time before);
+  Ration::Time admit(Entrance& entrance, Fd accepted, Meter::Time before);
   /// Takes the socket when it admits.
   Result<void> admit(ClientSocket& socket, policy::Subject::Ids peer, std::uint32_t account);
+  Result<void> admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint);
   /// Of an administrator: for whom no limit of the user root holds, which containers may use up.
   Result<void> admit(ClientSocket& socket, policy::Subject administrator);
   void begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge);
   Result<void> find_room(std::uint32_t account);
+  /// The limit of each user, whose endpoints' clients count for him too.
+  [[nodiscard]] Result<void> check_share(std::uint32_t account, const policy::Endpoint* endpoint) const;
   /// Ends the least missed connection of whoever has most. False when that were unfair.
   bool make_room(std::uint32_t account);
   void refuse(const ClientSocket& socket, const policy::Subject::Ids& peer, std::uint32_t account,
@@ -84,14 +117,16 @@ class Listener final : public Notifier {
   Quotas& quotas_;
   UserNames& names_;
   Worker& labels_;
-  Fd socket_;
-  FileExaminer* undertaker_;  ///< Null where the kernel refuses descriptors.
+  FileExaminer& examiner_;
+  std::shared_ptr<Entrance> own_;
+  std::unordered_map<std::uint32_t, std::shared_ptr<Entrance>> endpoints_;  ///< By principal.
+  /// Connections, by the maker's account.
+  std::unordered_map<std::uint32_t, std::size_t> through_endpoints_;
+  Event left_;  ///< A session has.
   Limits limits_;
-  Loop::Watch watch_;
   SessionId next_ = 1;
   ConnectionShares shares_;
-  Ration::Time refusing_{0};  ///< What refusals have cost since it last paused for their sake.
-  std::size_t ending_ = 0;    ///< Sessions that made room and are not gone yet.
+  std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };
 

@@ -53,7 +53,10 @@ Task<void> Session::serve(std::shared_ptr<Session> self) {
   // First, since a peer may be another program by the time that its name is known.
   const auto look = [pid = subject_.pid(), pidfd = subject_.pidfd()] { return policy::label_of(pid, pidfd); };
   subject_.set_label(co_await parts_.labels.run_for(account_, look));
-  subject_.set_name(co_await parts_.names.of(subject_.uid()));
+  if (subject_.endpoint() == nullptr) {
+    const std::string name = co_await parts_.names.of(subject_.uid());
+    subject_.set_name(name);
+  }
   // Not in the condition: g++ 12 drops a co_await behind &&.
   for (bool more = true; more && !closed_;) more = co_await answer_next();
   closed_ = true;

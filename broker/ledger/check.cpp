@@ -68,11 +68,13 @@ Result<bool> check(Medium& medium, std::FILE* out) {
                  id_at(slot));
   }
   const std::size_t damaged = reading.scan.damaged.size();
-  std::fprintf(
-      out,
-      "%s: layout %u, %" PRIu32 " slots, %zu regions, %zu quotas, %zu superseded or erased, %zu damaged\n",
-      std::string(medium.name()).c_str(), kLayoutVersion, reading.scan.capacity, reading.regions.size(),
-      reading.quotas.size(), reading.scan.stale.size() + reading.scan.tombstones.size(), damaged);
+  std::fprintf(out,
+               "%s: layout %u, %" PRIu32
+               " slots, %zu regions, %zu quotas, %zu endpoints, "
+               "%zu superseded or erased, %zu damaged\n",
+               std::string(medium.name()).c_str(), kLayoutVersion, reading.scan.capacity,
+               reading.regions.size(), reading.quotas.size(), reading.endpoints.size(),
+               reading.scan.stale.size() + reading.scan.tombstones.size(), damaged);
   return damaged == 0 && reading.intact[0] && reading.intact[1];
 }
 

@@ -50,6 +50,8 @@ class TableLedger final : public Ledger {
     for (const Reading::Quota& quota : opened.quotas) {
       quota_ids_[{quota.record.subject, quota.record.id, quota.record.pool}] = quota.id;
     }
+    for (Reading::Endpoint& endpoint : opened.endpoints)
+      texts_[endpoint.record.number] = std::move(endpoint.texts);
   }
 
   [[nodiscard]] std::uint32_t identity() const override { return superblock_.salt; }
@@ -107,6 +109,33 @@ class TableLedger final : public Ledger {
     co_return removed;
   }
 
+  Task<Result<void>> put_endpoint(EndpointRecord record) override {
+    SlotImage image;
+    MAPCAP_CO_TRY(const std::string text, text_of(record));
+    MAPCAP_CO_TRY_VOID(encode(record, text.size(), image));
+    const std::uint64_t number = record.number;
+    if (number == 0 || number > kHighestId)
+      co_return failure(ErrorCode::invalid, "an endpoint's number must come from the ledger");
+    const KeyLocks::Guard held = co_await locks_.lock(number);
+    Result<void> written = ok();
+    const bool fresh = !texts_.contains(number);
+    if (fresh) written = co_await write_texts(number, text);
+    // Last, when its text is durable: with this slot it exists.
+    if (written) written = co_await write(image, SlotKind::endpoint, number, Strength::power);
+    if (!written && fresh) co_await remove_texts(number);
+    health_.changed(number, written);
+    co_return written;
+  }
+
+  Task<Result<void>> erase_endpoint(std::uint64_t number) override {
+    if (number == 0 || number > kHighestId) co_return ok();
+    const KeyLocks::Guard held = co_await locks_.lock(number);
+    Result<void> removed = co_await remove(number, Strength::power);
+    if (removed) co_await remove_texts(number);
+    health_.changed(number, removed);
+    co_return removed;
+  }
+
   void on_trouble(std::function<void(const Failure*)> told) override { health_.tell(std::move(told)); }
   [[nodiscard]] const std::optional<Failure>& trouble() const override { return health_.trouble(); }
 
@@ -135,6 +164,26 @@ class TableLedger final : public Ledger {
   }
 
  private:
+  /// Of an endpoint, whose key is held. No text is ever changed: its slots have ids that are used once.
+  Task<Result<void>> write_texts(std::uint64_t number, const std::string& text) {
+    texts_.try_emplace(number);
+    for (std::size_t i = 0; i < texts_for(text.size()); ++i) {
+      const std::uint64_t id = next_id().value;
+      SlotImage image;
+      encode_text(number, i, text, image);
+      MAPCAP_CO_TRY_VOID(co_await write(image, SlotKind::endpoint_text, id, Strength::power));
+      texts_[number].push_back(id);
+    }
+    co_return ok();
+  }
+
+  /// What the medium refuses to take away belongs to nobody, and goes at the next opening.
+  Task<void> remove_texts(std::uint64_t number) {
+    auto texts = texts_.extract(number);
+    if (texts.empty()) co_return;
+    for (const std::uint64_t id : texts.mapped()) (void)co_await remove(id, Strength::power);
+  }
+
   Task<Result<void>> write(SlotImage& image, SlotKind kind, std::uint64_t id, Strength strength) {
     if (id >= superblock_.next_id) {
       MAPCAP_CO_TRY_VOID(co_await update_superblock(superblock_.capacity, id + kIdChunk));
@@ -252,6 +301,7 @@ class TableLedger final : public Ledger {
   Recovered recovered_;
   std::uint64_t next_id_;
   std::map<QuotaKey, std::uint64_t> quota_ids_;
+  std::map<std::uint64_t, std::vector<std::uint64_t>> texts_;  ///< Of each endpoint, its slots of text.
   bool growth_refused_ = false;
   bool closing_ = false;
 };

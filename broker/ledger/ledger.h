@@ -24,6 +24,7 @@ namespace mapcap::broker::ledger {
 struct Recovered {
   std::vector<RegionRecord> regions;
   std::vector<QuotaRecord> quotas;
+  std::vector<EndpointRecord> endpoints;
   std::uint64_t damaged = 0;  ///< Slots whose checksum or fields were wrong; kept until forget_damaged().
   std::uint64_t stale = 0;    ///< Older versions and tombstones; freed.
 };
@@ -59,6 +60,11 @@ class Ledger {
 
   virtual broker::Task<Result<void>> put_quota(QuotaRecord record) = 0;
   virtual broker::Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) = 0;
+
+  /// Inserts the endpoint whose number is new, from next_id(), or replaces what may change of the record with
+  /// the same number. Always at power strength. Errors: as put().
+  virtual broker::Task<Result<void>> put_endpoint(EndpointRecord record) = 0;
+  virtual broker::Task<Result<void>> erase_endpoint(std::uint64_t number) = 0;
 
   /// Told when a change was refused by the medium, once, and with nothing when changes are taken again: those
   /// that need what was missing, so that a full disk is over when a new record found its room.

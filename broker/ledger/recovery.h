@@ -25,6 +25,11 @@ struct Reading {
     QuotaRecord record;
   };
   std::vector<Quota> quotas;
+  struct Endpoint {
+    EndpointRecord record;
+    std::vector<std::uint64_t> texts;  ///< The ids of its slots of text, in order.
+  };
+  std::vector<Endpoint> endpoints;
   struct Unreadable {
     std::uint32_t slot = 0;
     std::string why;
@@ -48,6 +53,7 @@ struct Opened {
   std::unique_ptr<Table> table;
   Recovered recovered;
   std::vector<Reading::Quota> quotas;
+  std::vector<Reading::Endpoint> endpoints;
   std::uint64_t next_id = 1;
 };
 Result<Opened> recover(Medium& medium);

@@ -31,9 +31,13 @@ class SystemClock final : public Clock {
 /// Sets both expiries of a ttl record to `ttl` from now.
 void start_ttl(ledger::RegionRecord& record, std::chrono::nanoseconds ttl, const ledger::BootId& boot,
                const Clock& clock);
+void start_ttl(ledger::EndpointRecord& record, std::chrono::nanoseconds ttl, const ledger::BootId& boot,
+               const Clock& clock);
 
 /// Time left of a ttl record, at least 0. After a reboot it also rebases the record on this boot.
 std::chrono::nanoseconds remaining(ledger::RegionRecord& record, const ledger::BootId& boot,
+                                   const Clock& clock);
+std::chrono::nanoseconds remaining(ledger::EndpointRecord& record, const ledger::BootId& boot,
                                    const Clock& clock);
 
 }  // namespace mapcap::broker

@@ -17,7 +17,8 @@ using policy::Verb;
 
 namespace {
 
-constexpr std::size_t kShownHolders = 1000;
+/// As many as fit a packet, if endpoints with long ids hold them.
+constexpr std::size_t kShownHolders = 500;
 
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;
@@ -79,7 +80,8 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
   shown.region = describe(*region);
   for (const auto& [holder, grants] : region->grants.holders()) {
     if (shown.holders.size() == kShownHolders) break;
-    shown.holders.push_back({holder.first, holder.second, static_cast<std::uint32_t>(grants.size())});
+    shown.holders.push_back({holder.first, holder.second, static_cast<std::uint32_t>(grants.size()),
+                             parts_.quotas.endpoint_named(holder.first)});
   }
   co_await tell_damage({&shown.region, 1});
   Delivery delivery;
@@ -117,6 +119,7 @@ schema::RegionInfo Regions::describe(const Region& region) const {
   info.name = record.name;
   info.pool = record.pool;
   info.owner = record.owner;
+  info.endpoint = parts_.quotas.endpoint_named(record.owner);
   info.group = record.group;
   info.mode = record.mode;
   info.size = record.size;

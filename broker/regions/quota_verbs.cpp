@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "broker/books/quota_limits.h"
+#include "schema/codec.h"
 
 namespace mapcap::broker {
 
@@ -49,7 +50,7 @@ Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const 
           ? quotas_.report_all()
           : quotas_.report_for(caller.subject.uid(), caller.subject.groups());
   MAPCAP_CO_TRY(std::size_t first, slot_after(ask.cursor));
-  constexpr std::size_t kPage = 200;
+  constexpr std::size_t kPage = schema::kMaxPacket / schema::kQuotaInfoBytes - 8;
   first = std::min(first, slots.size());
   const std::size_t last = std::min(first + kPage, slots.size());
   schema::QuotaList list;

@@ -251,6 +251,7 @@ void Regions::set_subordinates(const policy::Subordinates& subordinates) {
   const std::uint64_t moved = parts_.quotas.set_subordinates(subordinates);
   if (moved > 0) parts_.report.charges_moved(moved);
   parts_.keeper.set_accounts(subordinates);
+  if (policy_changed_) policy_changed_();
 }
 
 void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
@@ -264,6 +265,7 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
     if (rule.subject == SubjectKind::group && !rule.name.empty())
       parts_.quotas.name_group(rule.id, rule.name);
   }
+  if (policy_changed_) policy_changed_();
 }
 
 /// The region of that name, if the caller may do that with it.
@@ -272,13 +274,18 @@ Result<Region*> Regions::find_for(const Caller& caller, const policy::Wish& wish
   Region* region = parts_.directory.find_or_latest(parsed.str());
   if (region == nullptr) return policy::no_such_region(parsed.str());
   const policy::Existing there = as_judged(*region);
-  if (!policy::may_see(*policy_, caller.subject, there)) {
+  if (!policy::may_reach(*policy_, caller.subject, there, wish.verb)) {
     if (caller.judged != nullptr) caller.judged->hidden = true;
     return policy::no_such_region(parsed.str());
   }
   MAPCAP_TRY(const policy::Permit permit, policy::judge(*policy_, caller.subject, there, wish));
   caller.allowed_by(permit);
   return region;
+}
+
+std::string Regions::owner_of(const Region& region) const {
+  const std::string endpoint = parts_.quotas.endpoint_named(region.record.owner);
+  return endpoint.empty() ? "user " + std::to_string(region.record.owner) : "endpoint " + endpoint;
 }
 
 bool Regions::visible_to(const Region& region, const policy::Subject& subject) const {

@@ -6,6 +6,7 @@
 // back only through reclaim.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -92,6 +93,8 @@ class Regions {
   [[nodiscard]] std::uint64_t regions_in(const std::string& pool);
   /// For the sweep of a pool that is added.
   [[nodiscard]] pool::Recorded recorded();
+  /// Called whenever another policy has taken effect, or uids are lent to others.
+  void on_policy(std::function<void()> changed) { policy_changed_ = std::move(changed); }
 
   Task<Result<Delivery>> create(Caller caller, schema::Create ask);
   Task<Result<Delivery>> open(Caller caller, schema::Open ask);
@@ -127,6 +130,18 @@ class Regions {
   [[nodiscard]] std::optional<std::uint32_t> holder_of(confine::GrantId grant) const {
     return parts_.directory.holder_of(grant);
   }
+  // What an endpoint leaves (estate.cpp).
+
+  /// What `owner` has that was not taken away yet. Looks at all regions, in turns.
+  Task<std::vector<RegionId>> owned_by(std::uint32_t owner);
+  /// Whether any region, also one that is on its way out, has that owner.
+  Task<bool> owns_any(std::uint32_t owner);
+  /// As its owner's revoke. Errors: as Reclaim::revoke.
+  Task<Result<schema::Revoked>> take_away(RegionId id);
+  /// From now on `heir` owns it and is charged for it alone, durably. Errors: `denied` when the policy would
+  /// not let him create it, `busy` for one that is no live region or lives by a connection, `io`.
+  Task<Result<void>> hand_over(RegionId id, const policy::Subject& heir);
+
   /// A new keeper serves: it must hold every volatile region again, and knows none of the old grants.
   void keeper_replaced();
 
@@ -151,6 +166,8 @@ class Regions {
   [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
   /// Puts the bad blocks of these regions, which describe() made, into them.
   Task<void> tell_damage(std::span<schema::RegionInfo> regions) const;
+  /// "user 1000", "endpoint reader-1"
+  [[nodiscard]] std::string owner_of(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, Fd memory);
   void end(RegionId id);
@@ -186,6 +203,7 @@ class Regions {
   std::shared_ptr<const policy::Policy> policy_;
   std::int64_t policy_since_ = 0;
   bool records_complete_ = true;  ///< The ledger had no damaged ones.
+  std::function<void()> policy_changed_;
   Drains drains_;
   Reclaim reclaim_;
   Expiry expiry_;

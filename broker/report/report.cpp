@@ -176,6 +176,11 @@ void LogReport::store_full(std::uint64_t stored, std::optional<std::uint64_t> mo
            "keeper, but not of both at once");
 }
 
+void LogReport::endpoint_unserved(std::string_view id, const Failure& error) {
+  line(SD_ERR, (id.empty() ? std::string("what is left of endpoints") : "endpoint " + std::string(id)) +
+                   ": " + error.sentence);
+}
+
 void LogReport::holders_ended(std::string_view name, std::uint64_t processes) {
   line(SD_WARNING, "revoking region " + std::string(name) + " ended " + std::to_string(processes) +
                        (processes == 1 ? " process that had it" : " processes that had it"));

@@ -57,6 +57,8 @@ class Report {
   /// The service manager's fd store took `stored` descriptors and no more; `most`: what it says that it
   /// takes.
   virtual void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) = 0;
+  /// An endpoint's socket could not be made or removed; without id: those of endpoints that are gone.
+  virtual void endpoint_unserved(std::string_view id, const Failure& error) = 0;
   /// A revoke ended processes, as the pool's policy says.
   virtual void holders_ended(std::string_view name, std::uint64_t processes) = 0;
 };
@@ -88,6 +90,7 @@ class LogReport : public Report {
   void ledger_refuses(const Failure& error) override;
   void ledger_recovered() override;
   void store_full(std::uint64_t stored, std::optional<std::uint64_t> most) override;
+  void endpoint_unserved(std::string_view id, const Failure& error) override;
   void holders_ended(std::string_view name, std::uint64_t processes) override;
 
   /// The time, and what calls `work` after some of it, instead of what it was asked to call before. Without

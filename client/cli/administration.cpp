@@ -94,7 +94,7 @@ int perform(const Common& common, const QuotaListCommand& command) {
                {"SET BY"}});
   for (const QuotaInfo& quota : quotas) {
     const auto& limits = quota.limits;
-    table.add({subject_text(quota.slot), quota.slot.pool.empty() ? "(all)" : quota.slot.pool,
+    table.add({subject_text(quota), quota.slot.pool.empty() ? "(all)" : quota.slot.pool,
                used_of(size_text(quota.bytes),
                        limits.bytes ? std::optional(size_text(*limits.bytes)) : std::nullopt),
                used_of(quota.regions, limits.regions), used_of(quota.grants, limits.grants),

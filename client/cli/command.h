@@ -110,6 +110,25 @@ struct ShutdownCommand {
   bool yes = false;  ///< Nobody is asked.
 };
 
+struct EndpointCreateCommand {
+  EndpointSpec spec;
+};
+struct EndpointListCommand {};
+struct EndpointShowCommand {
+  std::string id;
+};
+struct EndpointRenewCommand {
+  std::string id;
+  std::chrono::nanoseconds ttl{0};
+};
+struct EndpointEndCommand {
+  std::string id;
+};
+struct EndpointRunCommand {
+  std::string id;
+  std::vector<std::string> program;
+};
+
 struct PolicyCheckCommand {
   std::string file;
 };
@@ -147,12 +166,14 @@ struct CompletionCommand {
   CommandTree program;
 };
 
-using Command = std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand,
-                             RenewCommand, PublishCommand, RunCommand, CloneCommand, DevCommand, FillCommand,
-                             DumpCommand, PoolsCommand, QuotaListCommand, QuotaSetCommand, QuotaClearCommand,
-                             MetricsCommand, TopCommand, PolicyCheckCommand, PolicyExplainCommand,
-                             PolicyDefaultCommand, PolicyShowCommand, PolicyDiffCommand, ReloadCommand,
-                             DoctorCommand, AttackCommand, CompletionCommand, StatusCommand, ShutdownCommand>;
+using Command =
+    std::variant<CreateCommand, ListCommand, HoldersCommand, ShowCommand, RevokeCommand, RenewCommand,
+                 PublishCommand, RunCommand, CloneCommand, DevCommand, FillCommand, DumpCommand, PoolsCommand,
+                 QuotaListCommand, QuotaSetCommand, QuotaClearCommand, MetricsCommand, TopCommand,
+                 PolicyCheckCommand, PolicyExplainCommand, PolicyDefaultCommand, PolicyShowCommand,
+                 PolicyDiffCommand, ReloadCommand, DoctorCommand, AttackCommand, CompletionCommand,
+                 StatusCommand, ShutdownCommand, EndpointCreateCommand, EndpointListCommand,
+                 EndpointShowCommand, EndpointRenewCommand, EndpointEndCommand, EndpointRunCommand>;
 
 struct Invocation {
   Common common;

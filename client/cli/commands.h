@@ -37,6 +37,13 @@ int perform(const Common& common, const MetricsCommand& command);
 int perform(const Common& common, const TopCommand& command);
 int perform(const Common& common, const StatusCommand& command);
 int perform(const Common& common, const ShutdownCommand& command);
+int perform(const Common& common, const EndpointCreateCommand& command);
+int perform(const Common& common, const EndpointListCommand& command);
+int perform(const Common& common, const EndpointShowCommand& command);
+int perform(const Common& common, const EndpointRenewCommand& command);
+int perform(const Common& common, const EndpointEndCommand& command);
+/// Does not return when the program was started.
+int perform(const Common& common, const EndpointRunCommand& command);
 int perform(const Common& common, const PolicyCheckCommand& command);
 int perform(const Common& common, const PolicyExplainCommand& command);
 int perform(const Common& common, const PolicyDefaultCommand& command);

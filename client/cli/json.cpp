@@ -23,6 +23,10 @@ ordered_json maybe(const std::optional<T>& value) {
   return value ? ordered_json(*value) : ordered_json(nullptr);
 }
 
+ordered_json or_null(const std::string& text) {
+  return text.empty() ? ordered_json(nullptr) : ordered_json(text);
+}
+
 ordered_json value_of(const Durability& durability) {
   return {{"granularity", to_string(durability.granularity)},
           {"domain", to_string(durability.domain)},
@@ -36,7 +40,8 @@ ordered_json value_of(const RegionInfo& region) {
       {"name", region.name},
       {"pool", region.pool},
       {"owner", region.owner},
-      {"owner_name", user_name(region.owner)},
+      {"owner_name", who_text(region.owner, region.endpoint)},
+      {"endpoint", or_null(region.endpoint)},
       {"group", region.group},
       {"group_name", group_name(region.group)},
       {"mode", format_mode(region.mode)},
@@ -102,7 +107,37 @@ ordered_json value_of(const QuotaInfo& quota) {
             {"grants", quota.grants},
             {"connections", quota.connections}}},
           {"limits", value_of(quota.limits)},
-          {"overridden", quota.overridden}};
+          {"overridden", quota.overridden},
+          {"endpoint", or_null(quota.endpoint)}};
+}
+
+ordered_json value_of(const EndpointInfo& endpoint) {
+  const EndpointSpec& spec = endpoint.spec;
+  ordered_json labels = ordered_json::object();
+  for (const Label& label : spec.labels) labels[label.key] = label.value;
+  return {{"id", spec.id},
+          {"state", to_string(endpoint.state)},
+          {"maker", endpoint.maker},
+          {"maker_name", user_name(endpoint.maker)},
+          {"principal", endpoint.principal},
+          {"directory", endpoint.directory},
+          {"socket", endpoint.directory + "/mapcap.sock"},
+          {"names", spec.names},
+          {"pools", spec.pools},
+          {"verbs", spec.verbs},
+          {"rights", to_string(spec.rights)},
+          {"limits", value_of(spec.limits)},
+          {"used",
+           {{"bytes", endpoint.bytes},
+            {"regions", endpoint.regions},
+            {"grants", endpoint.grants},
+            {"connections", endpoint.connections}}},
+          {"ttl_ns", spec.ttl.count() > 0 ? ordered_json(spec.ttl.count()) : ordered_json(nullptr)},
+          {"remaining_ns",
+           endpoint.remaining ? ordered_json(endpoint.remaining->count()) : ordered_json(nullptr)},
+          {"created_unix_ns", endpoint.created_unix.count()},
+          {"on_end", to_string(spec.on_end)},
+          {"labels", std::move(labels)}};
 }
 
 ordered_json value_of(const RegionDetails& details) {
@@ -110,7 +145,8 @@ ordered_json value_of(const RegionDetails& details) {
   ordered_json holders = ordered_json::array();
   for (const Holder& holder : details.holders) {
     holders.push_back({{"uid", holder.uid},
-                       {"user", user_name(holder.uid)},
+                       {"user", who_text(holder.uid, holder.endpoint)},
+                       {"endpoint", or_null(holder.endpoint)},
                        {"rights", to_string(holder.rights)},
                        {"count", holder.count}});
   }
@@ -141,6 +177,16 @@ std::string json(const std::vector<PoolInfo>& pools) {
 }
 std::string json(const std::vector<QuotaInfo>& quotas) {
   return list_of(quotas);
+}
+
+std::string json(const EndpointInfo& endpoint) {
+  return line(value_of(endpoint));
+}
+std::string json(const std::vector<EndpointInfo>& endpoints) {
+  return list_of(endpoints);
+}
+std::string json(const EndpointEnded& ended) {
+  return line({{"revoked", ended.revoked}, {"kept", ended.kept}, {"held", ended.held}});
 }
 
 std::string json(const RegionDetails& details) {

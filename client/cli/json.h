@@ -28,6 +28,9 @@ std::string json(const BrokerStatus& status);
 /// ended: false when the regions stay with the keeper.
 std::string json(const ShutdownResult& result, bool ended);
 std::string json(const Error& error);
+std::string json(const EndpointInfo& endpoint);
+std::string json(const std::vector<EndpointInfo>& endpoints);
+std::string json(const EndpointEnded& ended);
 
 /// The outcome of fill and dump. persisted: "none" for volatile memory and for dump.
 struct Copied {

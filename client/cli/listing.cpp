@@ -38,7 +38,7 @@ void print(const Common& common, const std::vector<RegionInfo>& regions) {
                {"STATE"},
                {"HELD", Align::right}});
   for (const RegionInfo& region : regions) {
-    table.add({region.name, user_name(region.owner), region.pool, size_text(region.size),
+    table.add({region.name, who_text(region.owner, region.endpoint), region.pool, size_text(region.size),
                std::string(to_string(region.cache.effective)), std::string(to_string(region.confinement)),
                lifetime_text(region), std::string(state_text(region)), size_text(region.held)});
   }
@@ -93,8 +93,9 @@ int perform(const Common& common, const HoldersCommand& command) {
   Table table({{"NAME"}, {"OWNER"}, {"HOLDER"}, {"RIGHTS"}, {"GRANTS", Align::right}});
   for (const RegionDetails& details : held) {
     for (const Holder& holder : details.holders) {
-      table.add({details.region.name, user_name(details.region.owner), user_name(holder.uid),
-                 std::string(to_string(holder.rights)), std::to_string(holder.count)});
+      table.add({details.region.name, who_text(details.region.owner, details.region.endpoint),
+                 who_text(holder.uid, holder.endpoint), std::string(to_string(holder.rights)),
+                 std::to_string(holder.count)});
     }
   }
   table.print(std::cout);

@@ -70,11 +70,11 @@ int perform(const Common& common, const MetricsCommand&) {
   const auto each = [&](const char* name, const char* help, auto used, auto limit) {
     out.family(std::string(name) + "_used", help);
     for (const QuotaInfo& quota : quotas)
-      out.sample({{"subject", subject_text(quota.slot)}, {"pool", quota.slot.pool}}, used(quota));
+      out.sample({{"subject", subject_text(quota)}, {"pool", quota.slot.pool}}, used(quota));
     out.family(std::string(name) + "_limit", std::string(help) + " The most that the quota allows.");
     for (const QuotaInfo& quota : quotas) {
       if (const std::optional<std::uint64_t> most = limit(quota.limits))
-        out.sample({{"subject", subject_text(quota.slot)}, {"pool", quota.slot.pool}}, *most);
+        out.sample({{"subject", subject_text(quota)}, {"pool", quota.slot.pool}}, *most);
     }
   };
   each(

@@ -1,4 +1,4 @@
-// argv to a Command. Only this file and completion_tree.cpp include CLI11, which takes seconds to compile.
+// argv to a Command. Only this file, parse_endpoint.cpp and completion_tree.cpp include CLI11, which takes seconds to compile.
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -13,6 +13,7 @@
 #include "base/words.h"
 #include "client/cli/command.h"
 #include "client/cli/names.h"
+#include "client/cli/parse_endpoint.h"
 #include "client/cli/said.h"
 #include "client/cli/terminal.h"
 #include "policy/model.h"
@@ -59,6 +60,8 @@ class Parser {
     add_program_commands();
     add_copy_commands();
     add_administration();
+    endpoint_.add_to(app_, [this](CLI::App& parent, const std::string& name, const std::string& help,
+                                  Maker maker) { return add(parent, name, help, std::move(maker)); });
   }
 
   std::variant<Invocation, Finished> parse(Split split) {
@@ -95,7 +98,7 @@ class Parser {
   Command made(const CLI::App* chosen) {
     const bool needs_program = chosen->get_name() == "run" || chosen->get_name() == "clone";
     if (program_ && !needs_program && chosen->get_name() != "dev")
-      throw Wrong{"`--` and a program make sense only after run, clone and dev"};
+      throw Wrong{"`--` and a program make sense only after run, clone, dev and endpoint run"};
     if (needs_program && (!program_ || program_->empty()))
       throw Wrong{"what should be run? write mapcap " + chosen->get_name() + " ... -- PROGRAM ARGUMENTS"};
     return makers_.at(chosen)();
@@ -399,6 +402,7 @@ class Parser {
   Common common_;
   Text text_;
   std::optional<std::vector<std::string>> program_;
+  EndpointWords endpoint_{program_};
   std::map<const CLI::App*, Maker> makers_;
 };
 

@@ -64,7 +64,11 @@ int perform(const Common& common, const ShowCommand& command) {
   line("name", region.name);
   line("id", std::to_string(region.id));
   line("pool", region.pool);
-  line("owner", user_name(region.owner) + ":" + group_name(region.group) + " " + format_mode(region.mode));
+  const std::string owner = who_text(region.owner, region.endpoint);
+  // An endpoint's group is its own, by the same number.
+  const std::string group =
+      region.group == region.owner && !region.endpoint.empty() ? "" : ":" + group_name(region.group);
+  line("owner", owner + group + " " + format_mode(region.mode));
   line("size", size_text(region.size) + " (" + std::to_string(region.size) + " bytes)");
   line("cache", cache_text(cache) + ", by " + std::string(to_string(cache.mechanism)) +
                     (cache.verified ? ", verified" : ", not verified"));
@@ -76,11 +80,11 @@ int perform(const Common& common, const ShowCommand& command) {
   line("state", std::string(state_text(region)));
   if (region.published_unix)
     line("published", time_text(*region.published_unix) + ": nobody can write it any more");
-  line("held", size_text(region.held) + " charged to " + user_name(region.owner) + ", " +
-                   std::to_string(region.grants) + " grants alive");
+  line("held", size_text(region.held) + " charged to " + owner + ", " + std::to_string(region.grants) +
+                   " grants alive");
   if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");
   for (const Holder& holder : details.holders) {
-    line("holder", user_name(holder.uid) + ": " + std::to_string(holder.count) + " " +
+    line("holder", who_text(holder.uid, holder.endpoint) + ": " + std::to_string(holder.count) + " " +
                        std::string(to_string(holder.rights)));
   }
   return 0;

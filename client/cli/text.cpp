@@ -92,6 +92,14 @@ std::string percent_text(double percent) {
   return std::to_string(static_cast<std::uint64_t>(percent)) + "%";
 }
 
+std::string subject_text(const QuotaInfo& quota) {
+  return quota.endpoint.empty() ? subject_text(quota.slot) : "endpoint " + quota.endpoint;
+}
+
+std::string who_text(std::uint32_t uid, const std::string& endpoint) {
+  return endpoint.empty() ? user_name(uid) : "endpoint " + endpoint;
+}
+
 std::string time_text(std::chrono::nanoseconds since_epoch) {
   const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();
   std::tm local{};

@@ -35,6 +35,10 @@ std::string_view state_text(const RegionInfo& region);
 std::string subject_text(const QuotaSlot& slot);
 /// "80%", rounded down.
 std::string percent_text(double percent);
+/// The same, and "endpoint reader-1".
+std::string subject_text(const QuotaInfo& quota);
+/// "alice", "endpoint reader-1": who owns or holds something.
+std::string who_text(std::uint32_t uid, const std::string& endpoint);
 /// "2026-11-22 22:03:52".
 std::string time_text(std::chrono::nanoseconds since_epoch);
 

@@ -54,7 +54,7 @@ void print_users(std::vector<QuotaInfo> quotas) {
                {"OF LIMITS", Align::right}});
   for (std::size_t i = 0; i < std::min(quotas.size(), kUsers); ++i) {
     const QuotaInfo& quota = quotas[i];
-    table.add({user_name(quota.slot.id), size_text(quota.bytes), std::to_string(quota.regions),
+    table.add({who_text(quota.slot.id, quota.endpoint), size_text(quota.bytes), std::to_string(quota.regions),
                std::to_string(quota.grants), std::to_string(quota.connections),
                percent_text(used_percent(quota))});
   }
@@ -66,8 +66,8 @@ void print_regions(std::vector<RegionInfo> regions) {
   Table table({{"LARGEST REGIONS"}, {"OWNER"}, {"HELD", Align::right}, {"GRANTS", Align::right}, {"STATE"}});
   for (std::size_t i = 0; i < std::min(regions.size(), kRegions); ++i) {
     const RegionInfo& region = regions[i];
-    table.add({region.name, user_name(region.owner), size_text(region.held), std::to_string(region.grants),
-               std::string(state_text(region))});
+    table.add({region.name, who_text(region.owner, region.endpoint), size_text(region.held),
+               std::to_string(region.grants), std::string(state_text(region))});
   }
   table.print(std::cout);
 }

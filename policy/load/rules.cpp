@@ -5,7 +5,9 @@
 
 #include "base/nearest.h"
 #include "base/words.h"
+#include "policy/endpoint.h"
 #include "policy/load/parts.h"
+#include "schema/endpoint_id.h"
 #include "schema/name_glob.h"
 
 namespace mapcap::policy {
@@ -26,6 +28,9 @@ std::optional<std::uint32_t> read_id(
     section.problem(node.at, std::string(key) + " takes a name or an id from 0 to 4294967294");
     return std::nullopt;
   }
+  if (is_principal(static_cast<std::uint32_t>(*number)))
+    section.problem(node.at, std::string(key) + " " + std::to_string(*number) +
+                                 " is a number of endpoints, and nobody's: say endpoint = \"ID\"");
   return static_cast<std::uint32_t>(*number);
 }
 
@@ -57,7 +62,33 @@ void read_uids(Section& section, const Node& node, SubjectMatch& match) {
   }
 }
 
-/// Exactly one of user, group, any and, in rules, uid and administrator.
+/// `endpoint = "glob"`, `label = { namespace = "db" }`, or both: then both must hold.
+bool read_endpoints(Section& section, SubjectMatch& match) {
+  if (const std::optional<std::string> glob = section.text("endpoint")) {
+    match.endpoint = *glob;
+    match.text = "endpoint " + *glob;
+    const std::string fault = schema::why_no_endpoint_matches(*glob);
+    if (!fault.empty()) section.problem(section.at("endpoint"), "endpoint: \"" + *glob + "\" " + fault);
+  }
+  const Node* label = section.node("label");
+  if (label == nullptr) return section.has("endpoint");
+  const auto* table = std::get_if<Table>(&label->value);
+  if (table == nullptr || table->empty()) {
+    section.problem(label->at, "label takes a table such as { namespace = \"db\" }");
+    return true;
+  }
+  for (const Entry& entry : *table) {
+    const auto* value = std::get_if<std::string>(&entry.node.value);
+    const Label wanted{entry.key, value == nullptr ? "" : *value};
+    if (const auto fits = schema::check_label(wanted); !fits)
+      section.problem(entry.at, fits.error().sentence);
+    match.text += (match.text.empty() ? "label " : ", label ") + wanted.key + "=" + wanted.value;
+    match.labels.push_back(wanted);
+  }
+  return true;
+}
+
+/// Exactly one of user, group, any, endpoint with label and, in rules, uid and administrator.
 SubjectMatch read_subject(Section& section, const Accounts& accounts, bool in_rule) {
   SubjectMatch match;
   std::size_t said = 0;
@@ -86,6 +117,7 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool in_ru
       section.problem(section.at("administrator"),
                       "administrator takes true: leave it out to mean somebody else");
   }
+  if (read_endpoints(section, match)) ++said;
   const std::optional<bool> any = section.flag("any");
   if (section.has("any")) {
     ++said;
@@ -95,8 +127,9 @@ SubjectMatch read_subject(Section& section, const Accounts& accounts, bool in_ru
       section.problem(section.at("any"), "any takes true: leave it out to mean somebody else");
   }
   if (said != 1) {
-    section.problem(section.at(), std::string("say whom it is about with exactly one of user, group, ") +
-                                      (in_rule ? "uid, administrator, any" : "any"));
+    section.problem(section.at(),
+                    std::string("say whom it is about with exactly one of user, group, ") +
+                        (in_rule ? "uid, administrator, endpoint or label, any" : "endpoint or label, any"));
   }
   return match;
 }
@@ -187,6 +220,11 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   rule.published_only = section.word("published", parse_published).value_or(false);
   section.finish();
   check_published(section, rule);
+  if (rule.subject.endpoints() && rule.effect == Effect::allow) {
+    section.problem(section.at(),
+                    "an endpoint may do what its maker may and no more, so a rule about endpoints gives "
+                    "nothing: allow it to the maker, or say effect = \"deny\"");
+  }
   check_maxima(section, rule);
   warn_of_one_rule(section, rule);
   return rule;
@@ -220,6 +258,8 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
   } else if (!subject.gids.empty()) {
     quota.subject = SubjectKind::group;
     quota.id = subject.gids.front();
+  } else if (subject.endpoints()) {
+    quota.endpoints = subject;
   }
   quota.pool = section.text("pool").value_or("");
   if (!quota.pool.empty()) {
@@ -279,10 +319,12 @@ std::vector<Rule> load_rules(const Array& list, const std::vector<PoolSettings>&
 std::vector<QuotaRule> load_quotas(const Array& list, const std::vector<PoolSettings>& pools,
                                    const Accounts& accounts, Problems& problems) {
   std::vector<QuotaRule> quotas;
-  std::map<std::tuple<SubjectKind, std::uint32_t, std::string>, std::string> places;
+  std::map<std::tuple<SubjectKind, std::uint32_t, std::string, std::string>, std::string> places;
   for_each_table(list, "quota", problems, [&](const Table& table, Position at) {
     QuotaRule quota = load_quota(table, at, pools, accounts, problems);
-    const auto [other, fresh] = places.emplace(std::tuple(quota.subject, quota.id, quota.pool), quota.where);
+    const auto [other, fresh] = places.emplace(
+        std::tuple(quota.subject, quota.id, quota.pool, quota.endpoints ? quota.endpoints->text : ""),
+        quota.where);
     if (!fresh)
       problems.add(at, "[[quota]]: the same subject and pool already have limits at " + other->second);
     quotas.push_back(std::move(quota));

@@ -110,7 +110,7 @@ namespace {
 
 bool covers(const SubjectMatch& wide, const SubjectMatch& narrow) {
   if (wide.any) return true;
-  if (narrow.any) return false;
+  if (narrow.any || narrow.endpoints() || wide.endpoints()) return false;
   if (narrow.administrator) return wide.administrator || within<std::uint32_t>({0U}, wide.uids);
   return within(narrow.uids, wide.uids) && within(narrow.gids, wide.gids);
 }
@@ -159,9 +159,10 @@ void warn_of_shadows(const std::vector<Rule>& rules, Problems& problems) {
 }
 
 void warn_of_twins(const std::vector<Rule>& rules, Problems& problems) {
-  using Sense = std::tuple<Effect, bool, bool, std::vector<std::uint32_t>, std::vector<std::uint32_t>,
-                           std::vector<std::string>, std::vector<std::string>, unsigned long, int,
-                           unsigned long, unsigned long, unsigned long, std::int64_t, std::uint64_t, bool>;
+  using Sense =
+      std::tuple<Effect, bool, bool, std::vector<std::uint32_t>, std::vector<std::uint32_t>, std::string,
+                 std::vector<std::string>, std::vector<std::string>, unsigned long, int, unsigned long,
+                 unsigned long, unsigned long, std::int64_t, std::uint64_t, bool>;
   std::map<Sense, const Rule*> seen;
   for (const Rule& rule : rules) {
     Sense sense{rule.effect,
@@ -169,6 +170,7 @@ void warn_of_twins(const std::vector<Rule>& rules, Problems& problems) {
                 rule.subject.administrator,
                 rule.subject.uids,
                 rule.subject.gids,
+                rule.subject.endpoints() ? rule.subject.text : "",
                 rule.names,
                 rule.pools,
                 rule.verbs.to_ulong(),

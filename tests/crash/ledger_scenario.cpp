@@ -4,6 +4,7 @@
 #include <future>
 #include <map>
 #include <random>
+#include <tuple>
 
 #include "broker/ledger/recovery.h"
 #include "tests/support/loop_harness.h"
@@ -35,6 +36,18 @@ broker::ledger::RegionRecord region_with(Key key, std::uint64_t value) {
 
 broker::ledger::QuotaRecord quota_with(Key key, std::uint64_t value) {
   return {SubjectKind::user, static_cast<std::uint32_t>(key.number), "pool", {value, {}, value + 1, {}}};
+}
+
+broker::ledger::EndpointRecord endpoint_with(Key key, std::uint64_t value) {
+  broker::ledger::EndpointRecord record;
+  record.number = key.number;
+  record.id = "endpoint-" + std::to_string(key.number);
+  record.principal = static_cast<std::uint32_t>(key.number);
+  record.limits.bytes = value;
+  record.created_unix_ns = static_cast<std::int64_t>(value * 3);
+  record.names = {std::string(100, 'n') + std::to_string(key.number), std::string(100, 'm'), "x/**"};
+  record.verbs = {"open"};
+  return record;
 }
 
 namespace {
@@ -92,10 +105,27 @@ class Client {
       if (co_await erase(own.key, own.strength)) own_.erase(own_.begin() + static_cast<std::ptrdiff_t>(at));
     } else if (dice < 92) {
       co_await promote();
-    } else if (dice < 98) {
+    } else if (dice < 95) {
       co_await put(quota_, Strength::power);
-    } else {
+    } else if (dice < 96) {
       co_await erase(quota_, Strength::power);
+    } else {
+      co_await endpoint_step();
+    }
+  }
+
+  Task<void> endpoint_step() {
+    if (!endpoint_) {
+      const Key made{false, ledger_.next_id().value, true};
+      const bool done = co_await put(made, Strength::power);
+      if (done) endpoint_ = made;
+    } else if (chance(60)) {
+      const Key key = *endpoint_;
+      co_await put(key, Strength::power);
+    } else {
+      const Key key = *endpoint_;
+      const bool done = co_await erase(key, Strength::power);
+      if (done) endpoint_.reset();
     }
   }
 
@@ -124,6 +154,9 @@ class Client {
     if (key.quota) {
       broker::ledger::QuotaRecord record = quota_with(key, value);
       done = co_await ledger_.put_quota(std::move(record));
+    } else if (key.endpoint) {
+      broker::ledger::EndpointRecord record = endpoint_with(key, value);
+      done = co_await ledger_.put_endpoint(std::move(record));
     } else {
       broker::ledger::RegionRecord record = region_with(key, value);
       done = co_await ledger_.put(std::move(record), strength);
@@ -139,6 +172,8 @@ class Client {
       std::string pool = "pool";
       done = co_await ledger_.erase_quota(SubjectKind::user, static_cast<std::uint32_t>(key.number),
                                           std::move(pool));
+    } else if (key.endpoint) {
+      done = co_await ledger_.erase_endpoint(key.number);
     } else {
       done = co_await ledger_.erase(RegionId{key.number}, strength);
     }
@@ -162,6 +197,7 @@ class Client {
   Key quota_;
   Granularity granularity_;
   std::vector<Own> own_;
+  std::optional<Key> endpoint_;
 };
 
 /// Holds the worker until the loop has run everything that was ready: posted work is first in, first out, and
@@ -232,13 +268,14 @@ Expectation::Expectation(const History& history, std::size_t position, Crash cra
     if (kind == Event::Kind::sync_begin) began = i;
     if (kind == Event::Kind::sync_done) last_sync = began;
   }
-  std::map<std::pair<bool, std::uint64_t>, std::vector<const Operation*>> by_key;
+  std::map<std::tuple<bool, bool, std::uint64_t>, std::vector<const Operation*>> by_key;
   for (const Operation& operation : history.operations) {
     if (operation.begin <= position)
-      by_key[{operation.key.quota, operation.key.number}].push_back(&operation);
+      by_key[{operation.key.quota, operation.key.endpoint, operation.key.number}].push_back(&operation);
   }
-  for (const auto& [number, operations] : by_key) {
-    Allowed allowed{{number.first, number.second}, false, true, {}};
+  for (const auto& [key, operations] : by_key) {
+    const auto& [quota, endpoint, number] = key;
+    Allowed allowed{{quota, number, endpoint}, false, true, {}};
     bool strict = crash == Crash::kill || position >= history.closed;
     bool powered = false;
     for (const Operation* operation : operations) {
@@ -265,13 +302,13 @@ Expectation::Expectation(const History& history, std::size_t position, Crash cra
         if (operation->value) allowed.values.push_back(*operation->value);
       }
     }
-    if (!allowed.key.quota) by_number_[number.second] = allowed_.size();
+    if (!quota && !endpoint) by_number_[number] = allowed_.size();
     allowed_.push_back(std::move(allowed));
   }
 }
 
 const Expectation::Allowed* Expectation::find(Key key) const {
-  if (!key.quota) {
+  if (!key.quota && !key.endpoint) {
     const auto at = by_number_.find(key.number);
     return at == by_number_.end() ? nullptr : &allowed_[at->second];
   }
@@ -283,7 +320,8 @@ const Expectation::Allowed* Expectation::find(Key key) const {
 std::string Expectation::judge(const broker::ledger::Recovered& found, std::uint64_t next_id) const {
   std::size_t present = 0;
   auto check = [&](Key key, std::uint64_t value, bool whole) -> std::string {
-    const std::string name = (key.quota ? "quota " : "region ") + std::to_string(key.number);
+    const std::string name =
+        (key.quota ? "quota " : (key.endpoint ? "endpoint " : "region ")) + std::to_string(key.number);
     const Allowed* allowed = find(key);
     if (allowed == nullptr) return name + " was never asked for";
     if (std::find(allowed->values.begin(), allowed->values.end(), value) == allowed->values.end()) {
@@ -304,6 +342,12 @@ std::string Expectation::judge(const broker::ledger::Recovered& found, std::uint
     const Key key{true, quota.id};
     const std::uint64_t value = quota.limits.bytes.value_or(0);
     if (std::string wrong = check(key, value, quota == quota_with(key, value)); !wrong.empty()) return wrong;
+  }
+  for (const broker::ledger::EndpointRecord& endpoint : found.endpoints) {
+    const Key key{false, endpoint.number, true};
+    const std::uint64_t value = endpoint.limits.bytes.value_or(0);
+    if (std::string wrong = check(key, value, endpoint == endpoint_with(key, value)); !wrong.empty())
+      return wrong;
   }
   const auto required = static_cast<std::size_t>(std::count_if(
       allowed_.begin(), allowed_.end(), [](const Allowed& a) { return !a.absent && !a.anything; }));

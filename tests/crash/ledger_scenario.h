@@ -13,10 +13,11 @@
 
 namespace mapcap::test {
 
-/// A region, or a quota slot of the user with that number.
+/// A region, a quota slot of the user with that number, or an endpoint.
 struct Key {
   bool quota = false;
   std::uint64_t number = 0;
+  bool endpoint = false;
   bool operator==(const Key&) const = default;
 };
 
@@ -32,6 +33,8 @@ struct Operation {
 /// The record that an operation with this key and value writes.
 broker::ledger::RegionRecord region_with(Key key, std::uint64_t value);
 broker::ledger::QuotaRecord quota_with(Key key, std::uint64_t value);
+/// Of several slots; what stays the same of it takes most of them.
+broker::ledger::EndpointRecord endpoint_with(Key key, std::uint64_t value);
 
 struct History {
   std::shared_ptr<RecordingMedium> medium;

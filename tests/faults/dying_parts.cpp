@@ -147,6 +147,17 @@ class DyingLedger final : public ledger::Ledger {
   Task<Result<void>> erase_quota(SubjectKind subject, std::uint32_t id, std::string pool) override {
     return real_->erase_quota(subject, id, std::move(pool));
   }
+  Task<Result<void>> put_endpoint(ledger::EndpointRecord record) override {
+    const std::string step = "endpoint-" + std::string(to_string(record.state));
+    Result<void> done = co_await real_->put_endpoint(std::move(record));
+    if (stops_at(step, "")) co_await std::suspend_always();
+    co_return done;
+  }
+  Task<Result<void>> erase_endpoint(std::uint64_t number) override {
+    Result<void> done = co_await real_->erase_endpoint(number);
+    if (stops_at("endpoint-erased", "")) co_await std::suspend_always();
+    co_return done;
+  }
   void on_trouble(std::function<void(const Failure*)> told) override { real_->on_trouble(std::move(told)); }
   [[nodiscard]] const std::optional<Failure>& trouble() const override { return real_->trouble(); }
   Task<Result<void>> close() override { return real_->close(); }

@@ -14,7 +14,7 @@
 //
 // filling carved held recorded issued | unwritable published told | revoking zeroed cut draining scrubbing dropped freed erased | reattached
 // swept In a divided region also: seeded sized claimed enabled, while a device is made; disabled emptied
-// deleted, while one goes.
+// deleted, while one goes. Of endpoints: endpoint-active endpoint-ending endpoint-ended endpoint-erased.
 #pragma once
 
 #include <string>

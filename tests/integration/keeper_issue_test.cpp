@@ -126,7 +126,7 @@ TEST_F(KeeperIssue, GrantTellsWhatItIsToAnUnprivilegedHolder) {
     const pid_t child = ::fork();
     if (child == 0) {
       if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(100);
-      const std::array<std::pair<const char*, const char*>, 7> expected = {{
+      const std::array<std::pair<const char*, const char*>, 8> expected = {{
           {"system.mapcap.name", "alice/frames"},
           {"system.mapcap.size", "16384"},
           {"system.mapcap.rights", "ro"},
@@ -134,6 +134,7 @@ TEST_F(KeeperIssue, GrantTellsWhatItIsToAnUnprivilegedHolder) {
           {"system.mapcap.cache.effective", "wb"},
           {"system.mapcap.durability", "none volatile"},
           {"system.mapcap.confinement", "clone"},
+          {"system.mapcap.published", "no"},
       }};
       int wrong = 0;
       for (const auto& [name, value] : expected) {
@@ -154,7 +155,7 @@ TEST_F(KeeperIssue, GrantTellsWhatItIsToAnUnprivilegedHolder) {
     std::array<char, 512> names{};
     const ssize_t length = ::flistxattr(fd.get(), names.data(), names.size());
     CO_ASSERT(length > 0);
-    EXPECT_EQ(std::count(names.begin(), names.begin() + length, '\0'), 7);
+    EXPECT_EQ(std::count(names.begin(), names.begin() + length, '\0'), 8);
     EXPECT_STREQ(names.data(), "system.mapcap.name");
   });
 }

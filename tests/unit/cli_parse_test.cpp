@@ -113,7 +113,7 @@ TEST(CommandLine, RunWithoutAProgramOrWithStrangeRightsIsRefused) {
   EXPECT_THAT(refused({"run", "a"}), HasSubstr("-- PROGRAM"));
   EXPECT_THAT(refused({"run", "a", "--"}), HasSubstr("-- PROGRAM"));
   EXPECT_THAT(refused({"run", "a:rx", "--", "cmd"}), HasSubstr("a:rx"));
-  EXPECT_THAT(refused({"list", "--", "cmd"}), HasSubstr("run, clone and dev"));
+  EXPECT_THAT(refused({"list", "--", "cmd"}), HasSubstr("run, clone, dev and endpoint run"));
 }
 
 TEST(CommandLine, CloneIsForWritingUnlessSaidOtherwise) {
@@ -229,6 +229,29 @@ TEST(StateText, SaysWhatPeopleCallIt) {
   EXPECT_EQ(state_text(region), "revoked") << "nobody can read it any more, somebody has its pages";
   region.state = RegionState::live;
   EXPECT_EQ(state_text(region), "live");
+}
+
+TEST(CommandLine, AnEndpointIsWhatItsOptionsSay) {
+  const auto create = command<EndpointCreateCommand>(
+      {"endpoint", "create",   "readers",     "--names",       "models/**", "--names", "a/*", "--pool",
+       "dram",     "--verbs",  "open,list",   "--rights",      "ro",        "--bytes", "1G",  "--regions",
+       "2",        "--grants", "3",           "--connections", "4",         "--ttl",   "1h",  "--on-end",
+       "keep",     "--label",  "namespace=db"});
+  EXPECT_EQ(create.spec.id, "readers");
+  EXPECT_EQ(create.spec.names, (std::vector<std::string>{"models/**", "a/*"}));
+  EXPECT_EQ(create.spec.verbs, (std::vector<std::string>{"open", "list"}));
+  EXPECT_EQ(create.spec.rights, Access::read_only);
+  EXPECT_EQ(create.spec.limits, (Limits{1U << 30U, 2, 3, 4}));
+  EXPECT_EQ(create.spec.ttl, std::chrono::hours(1));
+  EXPECT_EQ(create.spec.on_end, OnEnd::keep);
+  EXPECT_EQ(create.spec.labels, (std::vector<Label>{{"namespace", "db"}}));
+  EXPECT_THAT(refused({"endpoint", "create", "e", "--label", "db"}), HasSubstr("write KEY=VALUE"));
+  EXPECT_THAT(refused({"endpoint", "create", "e", "--on-end", "drop"}), HasSubstr("revoke, keep"));
+  EXPECT_EQ(command<EndpointRenewCommand>({"endpoint", "renew", "e", "--ttl", "2h"}).ttl,
+            std::chrono::hours(2));
+  const auto run = command<EndpointRunCommand>({"endpoint", "run", "e", "--", "ls", "-l"});
+  EXPECT_EQ(run.program, (std::vector<std::string>{"ls", "-l"}));
+  EXPECT_THAT(refused({"endpoint", "run", "e"}), HasSubstr("what should be run?"));
 }
 
 }  // namespace

@@ -118,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"OfOthersNoWrite",
              {Verb::open, Access::read_write},
              region(kBob, kDevelopers, 0664),
-             "does not give user 1000 a rw grant"},
+             "does not give user alice a rw grant"},
         Case{"Hidden", {Verb::show}, region(kBob, kDevelopers, 0660), "there is no region named r"},
         Case{"HiddenFromLists", {Verb::list}, region(kBob, kDevelopers, 0660), "there is no region named r"},
         Case{"SeenInLists", {Verb::list}, region(kBob, kDevelopers, 0664), ""},

@@ -232,13 +232,16 @@ TEST(Codec, APageOfTheLargestRegionsFitsWhatTheConstantSays) {
   RegionInfo largest = full_region();
   largest.name = std::string(RegionName::kMaxLength, 'n');
   largest.pool = std::string(kMaxPoolName, 'p');
+  largest.endpoint = std::string(kMaxWord, 'e');
   const std::size_t one = encode(FromBroker(Reply{1, Listing{{largest}, ""}})).size();
   const std::size_t two = encode(FromBroker(Reply{1, Listing{{largest, largest}, ""}})).size();
   EXPECT_LE(two - one, kRegionInfoBytes);
 }
 
 TEST(Codec, TheLargestQuotaAndPoolFitWhatTheConstantsSay) {
-  const QuotaInfo quota{SubjectKind::user, 1, std::string(kMaxPoolName, 'p'), {1, 2, 3, 4}, 5, 6, 7, 8, true};
+  const QuotaInfo quota{
+      SubjectKind::user,         1, std::string(kMaxPoolName, 'p'), {1, 2, 3, 4}, 5, 6, 7, 8, true,
+      std::string(kMaxWord, 'e')};
   PoolInfo pool;
   pool.name = std::string(kMaxPoolName, 'p');
   pool.backing = "dax-device";

@@ -32,7 +32,22 @@ inline RegionInfo full_region() {
   region.bad_blocks = 2;
   region.draining = true;
   region.published_unix_ns = 1'700'000'001'000'000'000;
+  region.endpoint = "reader-1";
   return region;
+}
+
+inline EndpointSpec full_endpoint() {
+  EndpointSpec spec;
+  spec.id = "reader-1";
+  spec.names = {"models/**", "alice/x"};
+  spec.pools = {"dram", "pmem"};
+  spec.verbs = {"open"};
+  spec.rights = Access::read_only;
+  spec.limits = {1, std::nullopt, 3, 4};
+  spec.ttl = std::chrono::hours(1);
+  spec.on_end = OnEnd::keep;
+  spec.labels = {{"namespace", "db"}, {"app.kubernetes.io/name", "x"}};
+  return spec;
 }
 
 /// Every kind of request, with and without what is optional.
@@ -73,6 +88,12 @@ inline std::vector<Request> all_requests() {
       {25, PolicyExplain{1000, "create", full, std::chrono::hours(2)}},
       {26, PolicyExplain{}},
       {28, Publish{"alice/a", std::chrono::seconds(30)}},
+      {40, EndpointCreate{full_endpoint()}},
+      {41, EndpointCreate{}},
+      {42, EndpointList{"reader-1"}},
+      {43, EndpointShow{"reader-1", true}},
+      {44, EndpointRenew{"reader-1", std::chrono::hours(2)}},
+      {45, EndpointEnd{"reader-1"}},
   };
 }
 
@@ -89,14 +110,27 @@ inline std::vector<FromBroker> all_answers() {
                       {SealKind::sealed, SealKind::revocable},
                       {CacheMode::write_back, CacheMode::uncached},
                       {Granularity::byte, PersistenceDomain::cpu_cache, true}};
-  const QuotaInfo quota{SubjectKind::user, 1000, "dram", {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true};
+  const QuotaInfo quota{SubjectKind::user, 1000, "dram", {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true,
+                        "reader-1"};
+  const EndpointInfo endpoint{full_endpoint(),
+                              1000,
+                              0xC0000001,
+                              EndpointState::ending,
+                              "/run/mapcap/endpoints/reader-1",
+                              17,
+                              18,
+                              19,
+                              20,
+                              21,
+                              22};
   return {
       Reply{1, failure(ErrorCode::over_quota, "too much", {{"asked", "2"}, {"limit", "1"}})},
       Reply{2, Welcome{1, 3, "mapcapd 0.1.0", std::string(16, '\0'), std::chrono::seconds(5), true}},
       Reply{3, Granted{full_region(), Access::read_write, true}},
       Reply{4, Listing{{full_region(), RegionInfo{}, full_region()}, "alice/c"}},
       Reply{5, Listing{}},
-      Reply{6, Shown{full_region(), {{1000, Access::read_write, 2}, {0, Access::read_only, 1}}}},
+      Reply{6,
+            Shown{full_region(), {{1000, Access::read_write, 2, "reader-1"}, {0, Access::read_only, 1, ""}}}},
       Reply{7, Renewed{full_region()}},
       Reply{8, Revoked{5_MiB, 6}},
       Reply{9, PoolList{{pool, PoolInfo{}}}},
@@ -136,6 +170,9 @@ inline std::vector<FromBroker> all_answers() {
                           6}},
       Reply{21, Explained{}},
       Reply{22, Published{full_region()}},
+      Reply{34, EndpointTold{endpoint, true}},
+      Reply{35, EndpointListing{{endpoint, EndpointInfo{}}, "reader-2"}},
+      Reply{36, EndpointEnded{1, 2, 3_KiB}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "mapcap/api.h"
@@ -54,6 +55,13 @@ enum class RegionState : std::uint8_t {
   lost = 5,
 };
 
+/// What becomes of the regions that an endpoint made, when it ends: they are revoked, or its maker's.
+enum class OnEnd : std::uint8_t { revoke = 0, keep = 1 };
+
+/// active: it listens. ending: what came of it is being ended. ended: only its name is known, for as long as
+/// somebody holds what it was charged for.
+enum class EndpointState : std::uint8_t { active = 0, ending = 1, ended = 2 };
+
 /// any: every user that has no slot of its own.
 enum class SubjectKind : std::uint8_t { any = 0, user = 1, group = 2 };
 
@@ -65,6 +73,8 @@ MAPCAP_API std::string_view to_string(PersistenceDomain);  ///< "volatile", "blo
 MAPCAP_API std::string_view to_string(Confinement);        ///< "sealed", "clone", "native", "lsm"
 MAPCAP_API std::string_view to_string(SealKind);           ///< "sealed", "revocable", "irrevocable"
 MAPCAP_API std::string_view to_string(RegionState);        ///< "live", "revoking", ...
+MAPCAP_API std::string_view to_string(OnEnd);              ///< "revoke", "keep"
+MAPCAP_API std::string_view to_string(EndpointState);      ///< "active", "ending", "ended"
 
 /// connection: until the creator's connection ends (and its grace period). ttl: for `ttl`, renewable.
 /// persistent: until revoked.
@@ -100,6 +110,13 @@ struct Durability {
   PersistenceDomain domain = PersistenceDomain::volatile_memory;
   bool map_sync = false;  ///< MAP_SYNC works on the grant.
   bool operator==(const Durability&) const = default;
+};
+
+/// What whoever made an endpoint says of it, for policies, listings and audit.
+struct Label {
+  std::string key;    ///< 1 to 63 of [A-Za-z0-9._/-].
+  std::string value;  ///< The same.
+  bool operator==(const Label&) const = default;
 };
 
 /// An absent limit is no limit.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "schema/request.h"
 
@@ -50,6 +51,33 @@ struct QuotaRecord {
   std::string pool;  ///< Empty: over all pools. At most 23 bytes.
   Limits limits;
   bool operator==(const QuotaRecord&) const = default;
+};
+
+/// An endpoint: an authority of its own. It takes several slots, of which one says that it exists.
+struct EndpointRecord {
+  std::uint64_t number = 0;  ///< As regions' ids, and one of them.
+  std::string id;            ///< schema::check_endpoint_id.
+  EndpointState state = EndpointState::active;
+  std::uint32_t principal = 0;
+  std::uint32_t maker = 0;        ///< uid
+  std::uint32_t maker_group = 0;  ///< gid, primary.
+  bool maker_administrator = false;
+  OnEnd on_end = OnEnd::revoke;
+  Access rights = Access::read_write;
+  Limits limits;
+  std::uint64_t ttl_ns = 0;  ///< 0: it does not end by time.
+  BootId boot{};             ///< Of the boot that last wrote the expiry.
+  std::int64_t created_unix_ns = 0;
+  std::int64_t expires_boot_ns = 0;  ///< As of a region.
+  std::int64_t expires_unix_ns = 0;
+
+  /// What is written once, and stays for as long as the record is there: at most kMaxEndpointText together.
+  std::vector<std::string> names;  ///< Globs.
+  std::vector<std::string> pools;
+  std::vector<std::string> verbs;  ///< The policy's words.
+  std::vector<Label> labels;
+  std::vector<std::uint32_t> groups;  ///< Of the maker, beside his primary one.
+  bool operator==(const EndpointRecord&) const = default;
 };
 
 }  // namespace mapcap::broker::ledger

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "broker/ledger/table/fields.h"
 #include "schema/region_name.h"
 
 namespace mapcap::broker::ledger {
@@ -53,41 +54,9 @@ std::size_t published_at(LifetimeKind lifetime) {
   return lifetime == LifetimeKind::connection ? region::kTtl : region::kSession;
 }
 
-void save8(SlotImage& image, std::size_t offset, unsigned value) {
-  image[offset] = static_cast<std::byte>(value);
-}
-unsigned load8(SlotBytes bytes, std::size_t offset) {
-  return std::to_integer<unsigned>(bytes[offset]);
-}
-
-void save_text(SlotImage& image, std::size_t length_at, std::size_t text_at, const std::string& text) {
-  save8(image, length_at, static_cast<unsigned>(text.size()));
-  std::memcpy(image.data() + text_at, text.data(), text.size());
-}
-
-std::string load_text(SlotBytes bytes, std::size_t text_at, std::size_t length) {
-  // SAFETY: the caller has checked text_at + length against the slot.
-  return {reinterpret_cast<const char*>(bytes.data()) + text_at, length};
-}
-
-bool all_zero(SlotBytes bytes, std::size_t from, std::size_t to) {
-  return std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(from),
-                     bytes.begin() + static_cast<std::ptrdiff_t>(to),
-                     [](std::byte b) { return b == std::byte{0}; });
-}
-
 bool is_pool_name(std::string_view text) {
   return text.size() <= kPoolNameLength &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
-}
-
-Failure unfit(std::string_view what) {
-  return failure(ErrorCode::invalid, "the ledger cannot keep a record whose " + std::string(what));
-}
-
-template <typename Kind>
-bool within(unsigned value, Kind last) {
-  return value <= static_cast<unsigned>(last);
 }
 
 Result<Record> decode_region(SlotBytes bytes) {
@@ -238,7 +207,20 @@ Result<void> encode(const QuotaRecord& record, SlotImage& image) {
 
 Result<Record> decode(SlotBytes bytes, const SlotHeader& header) {
   MAPCAP_INVARIANT(header.kind != SlotKind::tombstone, "a tombstone has no record to decode");
-  return header.kind == SlotKind::region ? decode_region(bytes) : decode_quota(bytes);
+  switch (header.kind) {
+    case SlotKind::region:
+      return decode_region(bytes);
+    case SlotKind::endpoint: {
+      MAPCAP_TRY(EndpointHead head, decode_endpoint_head(bytes));
+      return Record(std::move(head));
+    }
+    case SlotKind::endpoint_text: {
+      MAPCAP_TRY(EndpointText text, decode_endpoint_text(bytes));
+      return Record(std::move(text));
+    }
+    default:
+      return decode_quota(bytes);
+  }
 }
 
 }  // namespace mapcap::broker::ledger

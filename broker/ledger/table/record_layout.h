@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "base/result.h"
+#include "broker/ledger/table/endpoint_layout.h"
 #include "broker/ledger/table/record.h"
 #include "broker/ledger/table/slot.h"
 
@@ -16,7 +17,7 @@ inline constexpr std::size_t kPoolNameLength = 23;
 Result<void> encode(const RegionRecord& record, SlotImage& image);
 Result<void> encode(const QuotaRecord& record, SlotImage& image);
 
-using Record = std::variant<RegionRecord, QuotaRecord>;
+using Record = std::variant<RegionRecord, QuotaRecord, EndpointHead, EndpointText>;
 
 /// The record of a slot that read_slot() called valid and no tombstone.
 /// Errors: `invalid` for a field outside its range, naming it: the checksum holds, but no ledger of this

@@ -100,7 +100,8 @@ SlotReading read_slot(SlotBytes bytes, SlotSeed seed) {
   if (strength > static_cast<std::uint64_t>(Strength::power) || reading.header.id == 0) return reading;
   reading.header.strength = static_cast<Strength>(strength);
   const auto stored = static_cast<std::uint32_t>(word);
-  if (kind == SlotKind::region || kind == SlotKind::quota) {
+  if (kind == SlotKind::region || kind == SlotKind::quota || kind == SlotKind::endpoint ||
+      kind == SlotKind::endpoint_text) {
     if (stored == record_checksum(bytes, seed)) reading.state = SlotState::valid;
   } else if (kind == SlotKind::tombstone) {
     if (stored == tombstone_checksum(bytes, seed)) reading.state = SlotState::valid;

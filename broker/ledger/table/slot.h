@@ -24,7 +24,13 @@ using SlotBody = std::span<std::byte, kSlotBody>;
 
 /// Codes that differ from each other in two bits and from 0 in three: no single flipped bit makes one from
 /// another.
-enum class SlotKind : std::uint8_t { quota = 0x51, region = 0x52, tombstone = 0x54 };
+enum class SlotKind : std::uint8_t {
+  quota = 0x51,
+  region = 0x52,
+  tombstone = 0x54,
+  endpoint = 0x57,
+  endpoint_text = 0x58,
+};
 
 /// Mixed into every checksum: the ledger's own random word and the slot's position, so that a record is valid
 /// only in the place that it was written to.

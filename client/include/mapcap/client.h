@@ -12,6 +12,7 @@
 
 #include "mapcap/api.h"
 #include "mapcap/error.h"
+#include "mapcap/fd.h"
 #include "mapcap/grant.h"
 #include "mapcap/policy.h"
 #include "mapcap/types.h"
@@ -154,6 +155,21 @@ class MAPCAP_API Client {
   /// What the broker would answer, and why; nothing is done. About oneself, and for whom the policy allows
   /// `policy` about anybody. Errors: `invalid` for a verb that there is not.
   PolicyAnswer explain(const PolicyQuestion& question);
+  /// Makes an endpoint, which listens when this returns. It is the caller's to renew and to end, and he is
+  /// charged for what is done through it. Errors: `exists`, `invalid`, `over_quota` for too many of them.
+  EndpointInfo endpoint_create(const EndpointSpec& spec);
+  /// The caller's own; every one for an administrator. Page by page: not one instant.
+  std::vector<EndpointInfo> endpoints();
+  /// Errors: `not_found`.
+  EndpointInfo endpoint(std::string_view id);
+  /// Restarts its ttl. Errors: `not_found`, `invalid` for one without ttl.
+  EndpointInfo endpoint_renew(std::string_view id, std::chrono::nanoseconds ttl);
+  /// When it returns, nobody can connect to the endpoint or is connected by it, and what it made is revoked, or
+  /// the maker's. Errors: `not_found`.
+  EndpointEnded endpoint_end(std::string_view id);
+  /// A descriptor of a mount of the endpoint's directory that is in no tree: whoever has it can connect to
+  /// /proc/self/fd/N/mapcap.sock, and reach nothing else through it. Errors: `not_found`, `busy` while it ends.
+  Fd endpoint_directory(std::string_view id);
 
   /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which
   /// stays the caller's. Its size is the file's of that moment: one that grows afterwards can be mapped

@@ -1,0 +1,139 @@
+#include "broker/door/endpoint_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "schema/endpoint_id.h"
+
+namespace mapcap::broker {
+
+namespace {
+
+constexpr const char* kSocket = "mapcap.sock";
+
+struct CloseListing {
+  void operator()(DIR* listing) const { ::closedir(listing); }
+};
+
+/// The directory `name` below `at`, ours alone, with this mode; made when it is missing.
+Result<Fd> own_directory(int at, const std::string& name, mode_t mode, const std::string& path) {
+  if (::mkdirat(at, name.c_str(), 0700) != 0 && errno != EEXIST) return io_error("making " + path, errno);
+  Fd directory(::openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) return io_error("opening " + path, errno);
+  struct stat status {};
+  if (::fstat(directory.get(), &status) != 0) return io_error("fstat of " + path, errno);
+  if (status.st_uid != ::geteuid()) {
+    return failure(ErrorCode::denied, path + " belongs to uid " + std::to_string(status.st_uid) +
+                                          ", not to the broker: remove it, or choose another --socket path");
+  }
+  if ((status.st_mode & 07777U) != mode && ::fchmod(directory.get(), mode) != 0)
+    return io_error("fchmod of " + path, errno);
+  return directory;
+}
+
+Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string& path) {
+  if (::unlinkat(directory.get(), kSocket, 0) != 0 && errno != ENOENT)
+    return io_error("removing the socket that was in " + path, errno);
+  // Through the descriptor: the path may be longer than an address has room for.
+  const std::string way = "/proc/self/fd/" + std::to_string(directory.get()) + "/" + kSocket;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, way.data(), way.size());
+  // SAFETY: sockaddr_un is what the kernel reads behind this sockaddr pointer.
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return io_error("binding a socket in " + path, errno);
+  // By its name, which nobody else can have given to anything else: the directory is ours, below a closed one.
+  // The umask is the process's, and threads make files meanwhile.
+  if (::fchmodat(directory.get(), kSocket, 0666, 0) != 0)
+    return io_error("chmod of the socket in " + path, errno);
+  return ok();
+}
+
+}  // namespace
+
+EndpointDirectory::EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd))
+    : refuse_(refuse) {
+  const std::size_t slash = socket.rfind('/');
+  path_ = (slash == std::string::npos ? std::string(".") : socket.substr(0, slash)) + "/endpoints";
+}
+
+Result<BorrowedFd> EndpointDirectory::root(bool make) {
+  if (root_.valid()) return root_.borrow();
+  struct stat status {};
+  if (!make && ::lstat(path_.c_str(), &status) != 0 && errno == ENOENT) return BorrowedFd();
+  MAPCAP_TRY(Fd found, own_directory(AT_FDCWD, path_, 0700, path_));
+  if (::flock(found.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return io_error("locking " + path_, errno);
+    return failure(ErrorCode::busy, "another broker has its endpoints in " + path_ +
+                                        ": give each a --socket in a directory of its own");
+  }
+  root_ = std::move(found);
+  return root_.borrow();
+}
+
+Result<ListeningSocket> EndpointDirectory::listen(const std::string& id) {
+  MAPCAP_TRY(const BorrowedFd above, root(true));
+  const std::string path = path_of(id);
+  MAPCAP_TRY(const Fd directory, own_directory(above.get(), id, 0755, path));
+  ListeningSocket listening;
+  listening.fd = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listening.fd.valid()) return io_error("socket", errno);
+  listening.refuses_descriptors = refuse_(listening.fd.borrow());
+  MAPCAP_TRY_VOID(bind_in(directory.borrow(), listening.fd.borrow(), path));
+  if (::listen(listening.fd.get(), kBacklog) != 0) return io_error("listening in " + path, errno);
+  return listening;
+}
+
+Result<void> EndpointDirectory::remove(const std::string& id) {
+  MAPCAP_TRY(const BorrowedFd above, root(false));
+  if (!above.valid()) return ok();
+  const std::string socket = id + "/" + kSocket;
+  if (::unlinkat(above.get(), socket.c_str(), 0) != 0 && errno != ENOENT && errno != ENOTDIR)
+    return io_error("removing " + path_of(id) + "/" + kSocket, errno);
+  if (::unlinkat(above.get(), id.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return io_error("removing " + path_of(id), errno);
+  return ok();
+}
+
+Result<Fd> EndpointDirectory::mount_of(const std::string& id) const {
+  const std::string path = path_of(id);
+  Fd mount(::open_tree(root_.get(), id.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+  if (!mount.valid()) return io_error("open_tree of " + path, errno);
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
+    return io_error("mount_setattr of " + path, errno);
+  return mount;
+}
+
+Result<void> EndpointDirectory::sweep(const std::set<std::string>& known) {
+  MAPCAP_TRY(const BorrowedFd above, root(false));
+  if (!above.valid()) return ok();
+  const int again = ::openat(above.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const std::unique_ptr<DIR, CloseListing> listing(again < 0 ? nullptr : ::fdopendir(again));
+  if (!listing) return io_error("reading " + path_, errno);
+  std::vector<std::string> left;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): of a stream that is this function's alone.
+  while (const dirent* entry = ::readdir(listing.get())) {
+    const std::string name = entry->d_name;
+    if (schema::check_endpoint_id(name) && !known.contains(name)) left.push_back(name);
+  }
+  Result<void> all = ok();
+  for (const std::string& name : left) {
+    if (Result<void> one = remove(name); !one) all = std::move(one);
+  }
+  return all;
+}
+
+}  // namespace mapcap::broker

@@ -1,0 +1,50 @@
+// Where endpoints' sockets are: RUNTIME/endpoints/ID/mapcap.sock, RUNTIME being the directory of the broker's
+// own socket.
+//
+// RUNTIME/endpoints is 0700, so nobody but root gets at a socket by its path; ID below is 0755 and the socket
+// 0666, so whoever is given the directory, by a mount or a descriptor, can connect, whatever uid he has. The
+// directory is what is given, and it stays across restarts: a socket that was bind-mounted itself would be
+// dead after the first. Modes are set explicitly, since the broker's umask leaves others nothing.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "base/result.h"
+#include "broker/door/listener.h"
+#include "mapcap/fd.h"
+
+namespace mapcap::broker {
+
+class EndpointDirectory {
+ public:
+  /// `socket`: the broker's own. Makes nothing yet. `refuse`: refuse_descriptors.
+  EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd));
+
+  /// "/run/mapcap/endpoints/ID"
+  [[nodiscard]] std::string path_of(const std::string& id) const { return path_ + "/" + id; }
+
+  /// Makes what is missing, and listens. What an earlier broker left there is used again. Errors: `denied` for
+  /// a directory that is somebody else's, `busy` when another broker has its endpoints there, `io`.
+  Result<ListeningSocket> listen(const std::string& id);
+
+  /// The socket and its directory. What is not there is fine. Errors: `io`.
+  Result<void> remove(const std::string& id);
+
+  /// A read-only mount of the directory that is in no tree: whoever has the descriptor can connect through it,
+  /// and gets nowhere else, not by ".." either. Linux 5.12. Errors: `io`.
+  [[nodiscard]] Result<Fd> mount_of(const std::string& id) const;
+
+  /// Removes what was left of endpoints other than `known`. Foreign things stay. Errors: as listen().
+  Result<void> sweep(const std::set<std::string>& known);
+
+ private:
+  /// RUNTIME/endpoints, made if it is missing and `make` is set; not valid when it is not there.
+  Result<BorrowedFd> root(bool make);
+
+  std::string path_;
+  bool (*refuse_)(BorrowedFd);
+  Fd root_;  ///< Locked for as long as the broker lives.
+};
+
+}  // namespace mapcap::broker

@@ -1,0 +1,73 @@
+// What an endpoint leaves when it ends: found in turns, taken away or handed over one by one.
+#include "broker/ledger/strength.h"
+#include "broker/regions/regions.h"
+#include "broker/wait/slice.h"
+#include "policy/judge.h"
+
+namespace mapcap::broker {
+
+using policy::Verb;
+
+Task<std::vector<RegionId>> Regions::owned_by(std::uint32_t owner) {
+  std::vector<RegionId> owned;
+  Directory::Position position;
+  for (bool more = true; more;) {
+    Slice slice(parts_.loop.time());
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      position = {region.record.name, region.id().value};
+      if (region.record.owner == owner && region.holds_name()) owned.push_back(region.id());
+      more = slice.over();
+      return !more;
+    });
+    if (more) co_await parts_.loop.give_way();
+  }
+  co_return owned;
+}
+
+Task<bool> Regions::owns_any(std::uint32_t owner) {
+  bool found = false;
+  Directory::Position position;
+  for (bool more = true; more && !found;) {
+    Slice slice(parts_.loop.time());
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      position = {region.record.name, region.id().value};
+      found = region.record.owner == owner;
+      more = slice.over();
+      return !found && !more;
+    });
+    if (more) co_await parts_.loop.give_way();
+  }
+  co_return found;
+}
+
+Task<Result<schema::Revoked>> Regions::take_away(RegionId id) {
+  return reclaim_.revoke(id, {});
+}
+
+Task<Result<void>> Regions::hand_over(RegionId id, const policy::Subject& heir) {
+  Region* region = parts_.directory.find(id);
+  if (region == nullptr || region->record.state != RegionState::live ||
+      region->record.lifetime == LifetimeKind::connection) {
+    co_return failure(ErrorCode::busy,
+                      "region number " + std::to_string(id.value) + " is no longer to be had");
+  }
+  MAPCAP_CO_TRY_VOID(policy_->authorize(heir, policy::action_on(as_judged(*region), {Verb::create})));
+  ledger::RegionRecord theirs = region->record;
+  theirs.owner = heir.uid();
+  theirs.group = heir.gid();
+  const Payer::Groups groups = heir.shared_groups();
+  MAPCAP_CO_TRY_VOID(co_await parts_.ledger.put(theirs, strength_of(theirs)));
+  region = parts_.directory.find(id);
+  if (region == nullptr || region->record.state != RegionState::live)
+    co_return failure(ErrorCode::busy, "region " + theirs.name + " ended meanwhile");
+  region->record.owner = theirs.owner;
+  region->record.group = theirs.group;
+  // He was charged for it all the time, so no limit is passed.
+  region->charge =
+      parts_.quotas.take({theirs.owner, groups, theirs.pool, heir.user()}, region->charge.amount());
+  co_return ok();
+}
+
+}  // namespace mapcap::broker
