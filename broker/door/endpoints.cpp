@@ -245,7 +245,7 @@ Task<void> Endpoints::look_at_makers() {
   std::map<std::uint32_t, EndpointRecord> makers;
   for (const auto& [number, one] : all_) makers.try_emplace(one->record.maker, one->record);
   for (auto& [uid, record] : makers) {
-    const auto ask = [&record] { return maker_of(record); };
+    const auto ask = [&asked = record] { return maker_of(asked); };
     const policy::Subject::Maker found = co_await parts_.accounts.run_for(uid, ask);
     for (const auto& [number, one] : all_) {
       if (one->record.maker != uid) continue;
