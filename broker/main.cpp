@@ -187,7 +187,12 @@ Result<void> serve(const Config& config) {
   bool stopping = false;
   auto keepers_end = ServiceVerbs::Keeper::stays;
   const auto stop = [&](const std::string& why) {
-    if (stopping) return loop.stop();  // Asked twice: not even for the ledger's disk.
+    if (stopping) {
+      // Asked twice: not even for the ledger's disk, but still for a keeper that is to have all memory.
+      const keeper::KeeperHealth health = keeper->health();
+      if (health.serving && health.unheld == 0) loop.stop();
+      return;
+    }
     stopping = true;
     report.stopping(why);
     sd_notify(0, "STOPPING=1");
@@ -211,8 +216,7 @@ Result<void> serve(const Config& config) {
                 config.policy_path, config.policy_text);
   Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools},
                       EndpointDirectory(config.socket, parts::refuse_descriptors));
-  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload,
-                    endpoints);
+  Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload, endpoints);
   listener.set_handler(dispatch);
   Releases releases(
       loop, {[&](confine::GrantId grant) -> Meter::Account {

@@ -81,10 +81,12 @@ Actor actor_of(const Session& session) {
   const policy::Subject& subject = session.subject();
   const policy::PeerLabel& label = subject.label();
   Actor who;
-  who.account = session.account();
+  // Whoever makes many endpoints is still one.
+  const policy::Endpoint* endpoint = subject.endpoint();
+  who.account = endpoint != nullptr ? endpoint->maker.uid() : session.account();
   who.uid = subject.uid();
   who.user = subject.user();
-  if (const policy::Endpoint* endpoint = subject.endpoint()) who.endpoint = endpoint->id;
+  if (endpoint != nullptr) who.endpoint = endpoint->id;
   who.pid = subject.pid();
   who.program = label.program;
   who.unit = label.unit;

@@ -35,7 +35,6 @@ Task<Result<EndpointEnded>> Endpoints::finish(std::uint64_t number) {
   }
   if (one->record.state == EndpointState::ended) co_return one->result;
   one->ending = true;
-  one->ttl = Loop::Timer();
   one->authority->ended = true;  // At once, while the ledger writes.
   if (one->record.state == EndpointState::active) {
     one->record.state = EndpointState::ending;
@@ -44,7 +43,6 @@ Task<Result<EndpointEnded>> Endpoints::finish(std::uint64_t number) {
       one->record.state = EndpointState::active;
       one->authority->ended = false;
       one->ending = false;
-      schedule(*one);
       one->changed->notify();
       co_return recorded.error();
     }

@@ -125,11 +125,21 @@ policy::Rule rule_of(const EndpointRecord& record) {
   return rule;
 }
 
-/// As the accounts have him now; one that they do not know is who he was when he made it.
+/// Who made it with the machine's power and who did so as a container's uid 0 are two.
+bool made_by(const EndpointRecord& record, const policy::Subject& subject) {
+  return record.maker == subject.uid() && record.maker_administrator == subject.administrator();
+}
+
+/// With the groups that he had when he made it and still has by the accounts: neither those that he left since, nor those
+/// that his process had given up.
 policy::Subject::Maker maker_of(const EndpointRecord& record) {
   const std::optional<policy::Account> account = policy::find_account(record.maker);
-  if (!account) return {record.maker, record.maker_group, record.groups, "", record.maker_administrator};
-  return {record.maker, account->gid, policy::groups_of(*account), account->name, record.maker_administrator};
+  if (!account) return {record.maker, record.maker_group, {}, "", record.maker_administrator};
+  std::vector<std::uint32_t> groups = policy::groups_of(*account);
+  std::erase_if(groups, [&](std::uint32_t gid) {
+    return std::find(record.groups.begin(), record.groups.end(), gid) == record.groups.end();
+  });
+  return {record.maker, record.maker_group, std::move(groups), account->name, record.maker_administrator};
 }
 
 }  // namespace
@@ -273,7 +283,7 @@ Result<Endpoints::One*> Endpoints::find_for(const Caller& caller, const std::str
   const auto found = by_id_.find(id);
   if (found == by_id_.end()) return no_such(id);
   One* one = found->second;
-  if (one->record.maker != caller.subject.uid() && !caller.subject.administrator()) return no_such(id);
+  if (!made_by(one->record, caller.subject) && !caller.subject.administrator()) return no_such(id);
   return one;
 }
 
@@ -285,10 +295,15 @@ Result<void> Endpoints::check_room(const policy::Subject& maker) const {
                        "end some",
                    {{"used", std::to_string(has)}, {"limit", std::to_string(has)}});
   };
-  if (all_.size() >= kMost) return refused("the broker", all_.size());
+  // Some are left for administrators, whoever has the rest.
+  const std::size_t most = maker.administrator() ? kMost : kMost - kMostOfOne;
+  if (all_.size() >= most) return refused("the broker", all_.size());
   if (maker.administrator()) return ok();
+  // A user with a range of subordinate uids is one.
+  const std::uint32_t account = parts_.quotas.account_of(maker.uid());
   const auto own = static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), [&](const auto& entry) {
-    return entry.second->record.maker == maker.uid();
+    const EndpointRecord& record = entry.second->record;
+    return !record.maker_administrator && parts_.quotas.account_of(record.maker) == account;
   }));
   if (own >= kMostOfOne) return refused(maker.describe(), own);
   return ok();
@@ -358,7 +373,7 @@ Task<Result<Delivery>> Endpoints::list(Caller caller, schema::EndpointList ask) 
   MAPCAP_CO_TRY(const Position from, position_of(ask.cursor));
   std::map<Position, const One*> own;
   for (const auto& [number, one] : all_) {
-    if (one->record.maker == caller.subject.uid() || caller.subject.administrator())
+    if (made_by(one->record, caller.subject) || caller.subject.administrator())
       own[{one->record.id, number}] = one.get();
   }
   schema::EndpointListing listing;

@@ -54,16 +54,22 @@ Task<Result<void>> Regions::hand_over(RegionId id, const policy::Subject& heir) 
                       "region number " + std::to_string(id.value) + " is no longer to be had");
   }
   MAPCAP_CO_TRY_VOID(policy_->authorize(heir, policy::action_on(as_judged(*region), {Verb::create})));
-  ledger::RegionRecord theirs = region->record;
-  theirs.owner = heir.uid();
-  theirs.group = heir.gid();
+  // At once, so that whatever else is recorded meanwhile (a renewal, a publish) has it too.
+  const std::uint32_t owner = std::exchange(region->record.owner, heir.uid());
+  const std::uint32_t group = std::exchange(region->record.group, heir.gid());
+  const ledger::RegionRecord theirs = region->record;
   const Payer::Groups groups = heir.shared_groups();
-  MAPCAP_CO_TRY_VOID(co_await parts_.ledger.put(theirs, strength_of(theirs)));
+  const Result<void> recorded = co_await parts_.ledger.put(theirs, strength_of(theirs));
   region = parts_.directory.find(id);
+  if (!recorded) {
+    if (region != nullptr) {
+      region->record.owner = owner;
+      region->record.group = group;
+    }
+    co_return recorded.error();
+  }
   if (region == nullptr || region->record.state != RegionState::live)
     co_return failure(ErrorCode::busy, "region " + theirs.name + " ended meanwhile");
-  region->record.owner = theirs.owner;
-  region->record.group = theirs.group;
   // He was charged for it all the time, so no limit is passed.
   region->charge =
       parts_.quotas.take({theirs.owner, groups, theirs.pool, heir.user()}, region->charge.amount());

@@ -119,6 +119,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   label.confinement = to_string(confiner.kind());
   label.holder = {uid, holder.gid()};
   label.published_unix_ns = region->published.value_or(0);
+  const bool says_published = region->published.has_value();
   region->touched = true;
   const bool first = region->pool->pool->granting(region->extent);
   const std::uint32_t writable = rights == Access::read_write ? 1 : 0;
@@ -137,6 +138,8 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   if (region->record.state != RegionState::live) {
     co_return failure(ErrorCode::busy, "region " + region->record.name + " was taken away meanwhile");
   }
+  // It was published while the grant was made: nobody gets one that says otherwise.
+  if (!says_published && region->published) co_await confiner.tell_published(id, *region->published);
   co_return issued;
 }
 
@@ -184,7 +187,10 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::revoke}, ask.name));
   std::optional<Drains::Place> place;
   if (ask.drain) {
-    const std::uint32_t account = parts_.quotas.account_of(caller.subject.uid());
+    const std::uint32_t account =
+        caller.subject.administrator()
+            ? policy::kAdministrators  // None of theirs for whoever is uid 0 without being one.
+            : parts_.quotas.account_of(caller.subject.uid());
     MAPCAP_CO_TRY_VOID(check_drains(account));
     place.emplace(drains_, account);
   }
@@ -321,6 +327,9 @@ Result<schema::Explained> Regions::explain(const policy::Subject& subject, const
     const Result<schema::RegionName> name = schema::RegionName::parse(ask.ask.name);
     if (!name) stands = name.error();
     if (name) region = parts_.directory.find_or_latest(name.value().str());
+    // Of what he may not reach he is told what he would be told if it were not there.
+    if (region != nullptr && !policy::may_reach(*policy_, subject, as_judged(*region), verb))
+      region = nullptr;
     if (region != nullptr) question.existing = as_judged(*region);
   }
   schema::Explained told = policy::explain(*policy_, subject, question);

@@ -3,7 +3,11 @@
 namespace mapcap::broker {
 
 Meter::Account Meter::turn_to(Account account) {
-  if (account == account_) return account;
+  if (account == account_) {
+    // Nobody's work begins, goes on or ends here: whoever is next does not pay for it.
+    if (!account && charge_ && !followed_) since_ = time_.worked();
+    return account;
+  }
   if (charge_ && !(followed_ && !account_)) {
     const Time now = time_.worked();
     if (account_) charge_(*account_, now - since_);

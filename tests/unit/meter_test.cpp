@@ -141,6 +141,11 @@ TEST_F(MeterTest, WhatTheLoopDoesForNobodyIsNotTheNextOnesCost) {
   loop_.run_ready();
   EXPECT_EQ(charged[kOther], 2ms) << "a timer's work";
   EXPECT_EQ(charged[kUser], 2ms);
+
+  spawn(after_its_wait(5ms));
+  start(kOther, 1ms);
+  loop_.run_ready();
+  EXPECT_EQ(charged[kOther], 3ms) << "a coroutine that is nobody's";
   loop_.meter().on_charge(nullptr);
 }
 
