@@ -245,7 +245,7 @@ TEST_F(ShutdownTest, OfThousandsOfRegionsHoldsNobodyUpAndMissesNone) {
   asking.join();
   for (const int end : begun) ::close(end);
   EXPECT_LE(answered, 100) << "he was not served at all";
-  EXPECT_GT(answered, 50) << "in one piece of the loop it would be one or two";
+  EXPECT_GT(answered, 10) << "in one piece of the loop it would be one or two";
   EXPECT_TRUE(broker.await_end());
   EXPECT_TRUE(no_process_is_left(broker));
   broker.start();

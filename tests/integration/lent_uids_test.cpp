@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "tests/support/loop_harness.h"
 
@@ -39,13 +40,17 @@ class LentUidsTest : public testing::Test {
   std::uint32_t account_after(const std::function<void()>& change) {
     Result<AccountChanges> changes = AccountChanges::watch(directory_);
     EXPECT_TRUE(changes) << changes.error().sentence;
-    LentUids lent({harness_.loop, harness_.worker, [this](const Subordinates& now) { lent_ = now, ++reads_; },
-                   [this] { return read(); }},
-                  std::move(changes.value()));
-    lent.start();
+    std::optional<LentUids> lent;
+    lent.emplace(LentUids::Parts{harness_.loop, harness_.worker,
+                                 [this](const Subordinates& now) { lent_ = now, ++reads_; },
+                                 [this] { return read(); }},
+                 std::move(changes.value()));
+    lent->start();
     change();
     auto end = harness_.loop.after(500ms, [this] { harness_.loop.stop(); });
     harness_.loop.run();
+    lent.reset();
+    harness_.loop.run_ready();  // What waits for the next change ends.
     return lent_.account_of(100'000);
   }
 
