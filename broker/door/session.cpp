@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "policy/endpoint.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker {
@@ -17,6 +18,13 @@ namespace {
 /// What a packet that no client library sends is charged, beyond what it cost: the second in a row means a
 /// rest. Who lives by such packets does not need half of the loop.
 constexpr Ration::Time kNonsense = Ration::kBurst;
+
+/// Whose turns a session takes and whose time it spends: whoever makes many endpoints is still one user. An
+/// administrator's are one each.
+std::uint32_t turns_of(const policy::Subject& subject, std::uint32_t account) {
+  const policy::Endpoint* endpoint = subject.endpoint();
+  return endpoint == nullptr || endpoint->maker.administrator() ? account : endpoint->maker.uid();
+}
 
 }  // namespace
 
@@ -71,7 +79,7 @@ Task<bool> Session::answer_next() {
   if (!ready) co_return false;
   // From here on the loop works for this user: receiving and refusing nonsense costs time too.
   busy_ = true;
-  FairGate::Turn turn = co_await parts_.gate.turn(account_, id_);
+  FairGate::Turn turn = co_await parts_.gate.turn(turns_of(subject_, account_), id_);
   if (closed_) co_return false;
   if (!greeting_.done) subject_.look_again();
   auto received = socket_.receive(schema::kMaxRequest);
@@ -119,7 +127,7 @@ Task<bool> Session::send_packet(Packet packet, BorrowedFd fd) {
 }
 
 Task<bool> Session::misbehaved(Failure error) {
-  parts_.gate.charge(account_, kNonsense);
+  parts_.gate.charge(turns_of(subject_, account_), kNonsense);
   parts_.report.client_misbehaved(subject_.uid(), subject_.pid(), error);
   // One clear error, if the peer has room for it, and the end.
   const Packet packet = schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)}));
@@ -129,7 +137,8 @@ Task<bool> Session::misbehaved(Failure error) {
 
 void Session::notify(const schema::Notice& notice) {
   if (closed_ || !greeting_.wants_notices) return;
-  const Meter::Scope scope(parts_.loop.meter(), account_);  // Whoever caused it need not pay for its reader.
+  const Meter::Scope scope(parts_.loop.meter(),
+                           turns_of(subject_, account_));  // Whoever caused it need not pay for its reader.
   Packet packet = schema::encode(schema::FromBroker(notice));
   if (notices_.empty()) {
     Result<bool> sent = schema::send(socket_.borrow(), packet);

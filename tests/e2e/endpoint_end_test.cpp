@@ -8,8 +8,8 @@
 #include <chrono>
 #include <csignal>
 
-#include "tests/support/patience.h"
 #include "tests/support/endpoints.h"
+#include "tests/support/patience.h"
 
 namespace mapcap::test {
 namespace {
