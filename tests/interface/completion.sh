@@ -35,7 +35,7 @@ offers "create clone completion" c
 offers "set" quota s
 offers "--user" quota set --u
 offers "--size --sealed --socket" create root/x --s
-offers "default" policy d
+offers "default" policy de
 COMP_WORDS=(mapcap run root/x -- ech) COMP_CWORD=4
 _mapcap || true
 [[ " ${COMPREPLY[*]} " == *" echo "* ]] || { echo "programs are not offered behind --"; wrong=1; }
