@@ -233,13 +233,19 @@ Task<Result<void>> Reclaim::cut(RegionId id) {
   };
   Result<void> done = ok();
   bool zeroed = false;
-  if (region->unwritable && region->record.seal == SealKind::sealed) zeroed = co_await zero_unwritable(id);
+  const bool sealed = region->record.seal == SealKind::sealed;
+  if (region->unwritable && sealed) zeroed = co_await zero_unwritable(id);
   if (zeroed) {
     // Nothing is left to take.
   } else if (costs_nothing(*parts_.directory.find(id))) {
     done = take();
   } else {
     done = co_await parts_.worker.run(take);
+  }
+  // A publish that was under way may have put its seal on meanwhile.
+  if (!done && sealed && parts_.directory.find(id)->unwritable) {
+    zeroed = co_await zero_unwritable(id);
+    if (zeroed) done = ok();
   }
   if (!done && pool.facts().end_holders_after) done = co_await outlast_holders(id);
   region = parts_.directory.find(id);
