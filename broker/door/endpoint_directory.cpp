@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/fd_path.h"
 #include "schema/endpoint_id.h"
 
 namespace mapcap::broker {
@@ -46,7 +47,7 @@ Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string&
   if (::unlinkat(directory.get(), kSocket, 0) != 0 && errno != ENOENT)
     return io_error("removing the socket that was in " + path, errno);
   // Through the descriptor: the path may be longer than an address has room for.
-  const std::string way = "/proc/self/fd/" + std::to_string(directory.get()) + "/" + kSocket;
+  const std::string way = fd_path(directory, kSocket);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, way.data(), way.size());

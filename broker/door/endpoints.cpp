@@ -350,6 +350,8 @@ Result<EndpointRecord> Endpoints::plan(const Caller& caller, schema::EndpointSpe
 Task<Result<Delivery>> Endpoints::create(Caller caller, schema::EndpointCreate ask) {
   MAPCAP_CO_TRY(EndpointRecord record, plan(caller, std::move(ask.spec)));
   const std::string id = record.id;
+  // Whoever still has the directory of an earlier one of that id reaches nothing of this one by it.
+  MAPCAP_CO_TRY_VOID(directory_.remove(id));
   MAPCAP_CO_TRY(ListeningSocket socket, directory_.listen(id));
   const auto making = making_.insert(id).first;
   policy::Subject::Maker maker{record.maker, record.maker_group, caller.subject.groups(),

@@ -65,7 +65,8 @@ void EndpointWords::add_to(CLI::App& app, const Add& add) {
   list("--names", text_->names, "Only regions whose name matches this glob; may be repeated [USER/ID/**]");
   list("--pool", text_->pools, "Only this pool; may be repeated [all]");
   list("--verbs", text_->verbs,
-       "create, open, list, show, renew, revoke, pools, quota or clone; may be repeated [all but clone]")
+       "create, open, list, show, renew, revoke, publish, pools, quota or clone; may be repeated [all but "
+       "clone]")
       ->delimiter(',');
   create->add_option("--rights", text_->rights, "At most these rights: ro or rw")->capture_default_str();
   create->add_option("--bytes", text_->bytes, "At most so much memory, for example 1G");
