@@ -25,8 +25,8 @@ grep -q 'memory accounting.*strict' /run/strict/doctor || { cat /run/strict/doct
 
 # What is left to everybody to run programs with is a fraction of what the regions need.
 spare=$((64 << 10))
-mc create strict/sealed --size 128M --sealed --lifetime persistent > /dev/null || fail "a region that fits was refused"
-mc create strict/revocable --size 64M --revocable --lifetime persistent > /dev/null || fail "a region that fits was refused"
+mc create strict/sealed --size 64M --sealed --lifetime persistent > /dev/null || fail "a region that fits was refused"
+mc create strict/revocable --size 32M --revocable --lifetime persistent > /dev/null || fail "a region that fits was refused"
 left=$(($(field CommitLimit) - $(field Committed_AS) - spare))
 [ "$left" -gt 0 ] || skip "this guest's commit limit of $(field CommitLimit) KiB is too small"
 "$probe" commit "$((left << 10))" /run/strict/committed /run/strict/enough & greedy=$!
