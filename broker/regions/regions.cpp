@@ -1,5 +1,4 @@
-// Open, renew and revoke, and what the verbs share. Create: region_create.cpp; list and show:
-// region_list.cpp.
+// Open, renew and revoke, and what the verbs share. create.cpp, list.cpp and publish.cpp are the others.
 #include "broker/regions/regions.h"
 
 #include <algorithm>

@@ -186,7 +186,7 @@ class Parser {
             [this] { return publish_command(text_); });
     name_argument(publish);
     within_option(publish);
-    publish->footer("While it waits nobody gets a writable grant; when it fails, everything is as it was.");
+    publish->footer("While it waits nobody gets a writable grant; when it fails they may have one again.");
   }
 
   void within_option(CLI::App* command) {
