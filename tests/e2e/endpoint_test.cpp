@@ -1,9 +1,12 @@
 // Promise 16: an endpoint is an authority of its own, never allows more than its maker may, and nobody has more
 // by making some.
 #include <gmock/gmock.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 
@@ -203,6 +206,32 @@ TEST_F(EndpointTest, WhoMayMakeNoneMakesNoneAndOnesOwnAreNobodyElses) {
 }
 
 /// Sixteen race, through four endpoints of one maker.
+// Promise 13: both are uid 0, and only one of them made it.
+TEST_F(EndpointTest, AContainersRootHasNoPartInTheAdministratorsEndpoints) {
+  BrokerProcess broker;
+  broker.start();
+  Client root = broker.connect();
+  root.endpoint_create(spec("adm"));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> none{};
+    if (::syscall(SYS_capset, &header, none.data()) != 0) ::_exit(100);
+    Client powerless = broker.connect();
+    if (!powerless.endpoints().empty()) ::_exit(1);
+    if (refused([&] { powerless.endpoint("adm"); }, "show") != ErrorCode::not_found) ::_exit(2);
+    if (refused([&] { powerless.endpoint_directory("adm"); }, "directory") != ErrorCode::not_found)
+      ::_exit(3);
+    if (refused([&] { powerless.endpoint_end("adm"); }, "end") != ErrorCode::not_found) ::_exit(4);
+    powerless.endpoint_create(spec("own"));
+    ::_exit(powerless.endpoints().size() == 1 ? 0 : 5);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(root.endpoints().size(), 2U);
+}
+
 TEST_F(EndpointTest, QuotaOfAnEndpointAndOfItsMakerBothHold) {
   constexpr int kRacers = 16;
   constexpr std::uint64_t kEach = 5;
