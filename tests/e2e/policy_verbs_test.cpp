@@ -88,6 +88,11 @@ TEST_F(PolicyVerbsTest, ExplainAgreesWithTheBroker) {
               HasSubstr("no rule allows policy"));
   const CommandResult hidden = by(0, {"policy", "explain", "--broker", "--as", "1001", "open", "1000/a"});
   EXPECT_THAT(hidden.out, HasSubstr("there is no region named 1000/a that you may see"));
+  // And nothing in what is said of the rules tells it from one that is not there.
+  std::string missing = by(0, {"policy", "explain", "--broker", "--as", "1001", "open", "1000/b"}).out;
+  for (std::size_t at = 0; (at = missing.find("1000/b", at)) != std::string::npos;)
+    missing.replace(at, 6, "1000/a");
+  EXPECT_EQ(hidden.out, missing);
 }
 
 TEST_F(PolicyVerbsTest, ADiffNamesWhoLosesWhichRegion) {
