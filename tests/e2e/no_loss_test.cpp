@@ -144,9 +144,13 @@ class NoLoss : public testing::TestWithParam<Plan> {
     if (::geteuid() == 0) ::sched_setaffinity(0, sizeof before_, &before_);
   }
 
-  /// The keeper has everything: from here on the broker may die. Its descriptors tell.
+  /// The keeper has everything: from here on the broker may die. Its descriptors tell, and the broker's word
+  /// that it serves: a keeper that was forked a moment ago still has its parent's, and is about to close them.
   static bool everything_is_held(const BrokerProcess& broker, std::uint64_t regions) {
-    return comes_true([&] { return memory_of(broker.keeper_pid()) == regions; });
+    return comes_true([&] {
+      const BrokerStatus status = broker.connect().status();
+      return status.keeper.serving && status.unguarded == 0 && memory_of(broker.keeper_pid()) == regions;
+    });
   }
   static std::uint64_t memory_of(pid_t keeper) {
     std::error_code failed;
