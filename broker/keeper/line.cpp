@@ -1,0 +1,240 @@
+// What is said over the keeper's socket, and who waits for it.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+
+#include "broker/keeper/client.h"
+
+namespace mapcap::broker::keeper {
+
+using wire::Kind;
+
+namespace {
+
+constexpr std::chrono::milliseconds kAfterFailure{20};
+constexpr const char* kNoSense = "was ended because it made no sense";
+
+/// Packets of descriptors between two looks at the rest of the loop: a thousand regions.
+constexpr int kBatchesAtOnce = 4;
+
+}  // namespace
+
+Task<Result<void>> KeeperClient::hold(RegionId region, BorrowedFd fd) {
+  const Time until = now() + options_.issue_deadline;
+  const std::shared_ptr<Waits> waits = waits_;
+  guard(region, fd);
+  while (!waits->over && !holdings_.held(region)) {
+    if (is_full()) {
+      drop(region);
+      co_return failure(ErrorCode::exhausted, "the keeper holds " + std::to_string(max_held_) +
+                                                  " regions, as many as fs.nr_open allows; raise that limit");
+    }
+    if (now() >= until) {
+      drop(region);
+      co_return failure(ErrorCode::unavailable, "no keeper took the region's memory into custody within " +
+                                                    format_duration(options_.issue_deadline) + "; ask again");
+    }
+    const bool still = co_await wait(until);
+    if (!still) break;
+  }
+  if (waits->over) co_return failure(ErrorCode::unavailable, "mapcapd is shutting down");
+  co_return ok();
+}
+
+void KeeperClient::guard(RegionId region, BorrowedFd fd) {
+  holdings_.add(region, fd);
+  send_unsent();
+}
+
+void KeeperClient::drop(RegionId region) {
+  if (holdings_.drop(region) && line_ != nullptr) unsent_.push_back({Kind::drop, 0, region.value, 0});
+  send_unsent();
+}
+
+std::vector<RegionId> KeeperClient::unheld(std::size_t most) const {
+  return holdings_.unheld(most);
+}
+
+Task<bool> KeeperClient::settle(std::chrono::nanoseconds patience) {
+  const Time until = now() + patience;
+  const std::shared_ptr<Waits> waits = waits_;
+  for (;;) {
+    if (waits->over) co_return false;
+    const bool needed = holdings_.size() != 0;
+    if ((serving_ || !needed) && unsent_.empty() && holdings_.given() == holdings_.size()) co_return true;
+    if (now() >= until) co_return false;
+    const bool still = co_await wait(until);
+    if (!still) co_return false;
+  }
+}
+
+void KeeperClient::leave_line() {
+  serving_ = false;
+  unsent_.clear();
+  if (line_ == nullptr) return;
+  line_->owner = nullptr;
+  // The watch may keep the descriptor for a moment; the keeper must see the end now.
+  ::shutdown(line_->socket.get(), SHUT_RDWR);
+  if (line_->watch) line_->watch->cancel();
+  if (line_->more) line_->more->notify();
+  line_.reset();
+}
+
+void KeeperClient::watch_line() {
+  if (line_ == nullptr) return;
+  line_->watch.emplace(*loop_, line_->socket.borrow());
+  line_->more.emplace(*loop_);
+  spawn(listen(line_));
+  spawn(talk(line_));
+}
+
+Task<void> KeeperClient::listen(std::shared_ptr<Line> line) {
+  for (;;) {
+    const bool ready = co_await line->watch->readable();
+    if (!ready || line->owner == nullptr) co_return;
+    line->owner->hear();
+    if (line->owner == nullptr) co_return;
+  }
+}
+
+Task<void> KeeperClient::talk(std::shared_ptr<Line> line) {
+  while (line->owner != nullptr) {
+    const Sent sent = line->owner->send_some();
+    line->blocked = sent != Sent::all;
+    if (sent == Sent::full) {
+      const bool ready = co_await line->watch->writable();
+      if (!ready) co_return;
+    } else if (sent == Sent::failed) {
+      co_await line->owner->loop_->sleep(kAfterFailure);
+    } else if (sent == Sent::more) {
+      co_await line->owner->loop_->yield();
+    } else {
+      co_await line->more->wait();
+    }
+  }
+}
+
+void KeeperClient::hear() {
+  const std::shared_ptr<Line> line = line_;
+  // Bounded, so that a burst of releases does not hold the loop: what is left makes the socket readable
+  // again.
+  for (int i = 0; i < 16 && line->owner != nullptr; ++i) {
+    auto received = schema::receive(line->socket.borrow(), wire::kMaxPacket, 2);
+    if (!received) return ended("");
+    if (const auto* nothing = std::get_if<schema::Wait>(&received.value())) {
+      if (*nothing == schema::Wait::closed) ended("");
+      return;
+    }
+    silent_looks_ = 0;
+    obey(std::move(std::get<schema::Incoming>(received.value())));
+  }
+}
+
+void KeeperClient::obey(schema::Incoming packet) {
+  std::span<const std::byte> bytes(packet.bytes);
+  const auto head = wire::take<wire::Head>(bytes);
+  if (!head) return ended(kNoSense);
+  switch (head->kind) {
+    case Kind::released:
+      for (std::uint64_t i = 0; i < head->value; ++i) {
+        const auto grant = wire::take<std::uint64_t>(bytes);
+        if (!grant) return ended(kNoSense);
+        if (clone_.released(*grant) && released_) released_(*grant);
+      }
+      return;
+    case Kind::pong:
+      last_pong_ = std::max(last_pong_, head->value);
+      tell_waiters();
+      return;
+    case Kind::ended:
+      // All memory is in the broker's hands: a new keeper is the simplest way to a new connection.
+      return ended("was ended because its FUSE connection was aborted");
+    default:
+      if (serving_ || !starting_.hear(std::move(packet))) return ended(kNoSense);
+      if (starting_.complete) replaced();
+  }
+}
+
+void KeeperClient::ping() {
+  // One that waits to be sent asks as well as two.
+  if (unsent_.empty() || unsent_.back().kind != Kind::ping) unsent_.push_back({Kind::ping});
+  unsent_.back().value = ++last_ping_;
+  send_unsent();
+}
+
+bool KeeperClient::tell(const wire::Head& head) {
+  if (line_ == nullptr) return false;
+  // One of an earlier version would take it for nonsense; its grants say nothing of publishing at all.
+  if (head.kind == Kind::published && !tells_published_) return false;
+  // What undoes something must get there in the end; what does something may be refused.
+  if (head.kind == Kind::backed) {
+    if (!serving_ || !unsent_.empty()) return false;
+    auto sent = schema::send(line_->socket.borrow(), wire::packet(head));
+    return sent && sent.value();
+  }
+  unsent_.push_back(head);
+  send_unsent();
+  return true;
+}
+
+Task<bool> KeeperClient::wait(Time until) {
+  const std::shared_ptr<Waits> waits = waits_;
+  if (waits->over || !waits->changed) co_return false;
+  const Loop::Timer deadline = loop_->after(until - now(), [waits] { waits->changed->notify(); });
+  co_await waits->changed->wait();
+  co_return !waits->over;
+}
+
+Task<bool> KeeperClient::answers(Time until) {
+  const std::shared_ptr<Waits> waits = waits_;
+  const std::shared_ptr<Line> line = line_;
+  if (line == nullptr) co_return false;
+  ping();
+  const std::uint64_t asked = last_ping_;
+  while (!waits->over && line_ == line && last_pong_ < asked && now() < until) {
+    const bool still = co_await wait(until);
+    if (!still) co_return false;
+  }
+  co_return !waits->over && line_ == line && last_pong_ >= asked;
+}
+
+void KeeperClient::tell_waiters() {
+  if (waits_->changed) waits_->changed->notify();
+}
+
+KeeperClient::Sent KeeperClient::send_some() {
+  if (line_ == nullptr) return Sent::all;
+  while (!unsent_.empty()) {
+    auto sent = schema::send(line_->socket.borrow(), wire::packet(unsent_.front()));
+    if (!sent) return Sent::failed;
+    if (!sent.value()) return Sent::full;
+    unsent_.pop_front();
+    tell_waiters();
+  }
+  if (!serving_) return Sent::all;
+  for (int i = 0; i < kBatchesAtOnce; ++i) {
+    const std::size_t room = max_held_ - std::min<std::size_t>(max_held_, holdings_.given());
+    const Holdings::Batch batch = holdings_.next(std::min(room, holds_many_ ? wire::kFdsPerPacket : 1));
+    if (batch.regions.empty()) return Sent::all;
+    const wire::Bytes packet = batch.regions.size() == 1
+                                   ? wire::packet({Kind::hold, 0, batch.regions.front(), 0})
+                                   : wire::hold_packet(batch.regions);
+    auto sent = schema::send(line_->socket.borrow(), packet, batch.fds);
+    if (!sent) return Sent::failed;
+    if (!sent.value()) return Sent::full;
+    holdings_.sent(batch);
+    tell_waiters();
+  }
+  return Sent::more;
+}
+
+void KeeperClient::send_unsent() {
+  // Without asking again for each of thousands, which the queue has no room for.
+  if (line_ == nullptr || line_->blocked) return;
+  if (send_some() == Sent::all || !line_->more) return;
+  line_->blocked = true;
+  line_->more->notify();
+}
+
+}  // namespace mapcap::broker::keeper
