@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on a fresh Debian 12: installs, builds, runs every test, and counts. Safe to repeat.
 #
-#     tests/check.sh [STAGE...]     lint dev quickstart vm asan tsan fuzz, or only those named; tidy, bench, system, programs by name
+#     tests/check.sh [STAGE...]     lint dev quickstart vm system asan tsan fuzz, or only those named; tidy, bench, programs by name
 #
 # What each covers, needs and takes: tests/README.md. What a failed test printed comes whole, at the end.
 # A test that needs what this machine lacks is skipped by name and reason. Ends with one line:
@@ -14,7 +14,7 @@ become_root "$@"
 install_packages $build_packages $test_packages
 
 stages=("$@")
-[ ${#stages[@]} -eq 0 ] && stages=(lint dev quickstart vm asan tsan fuzz)
+[ ${#stages[@]} -eq 0 ] && stages=(lint dev quickstart vm system asan tsan fuzz)
 results=$(mktemp -d /tmp/mapcap-check.XXXXXX)
 guest=
 trap '[ -z "$guest" ] || { kill -- "-$guest" && wait "$guest"; } 2>/dev/null; rm -rf "$results"' EXIT
@@ -159,6 +159,8 @@ for stage in "${stages[@]}"; do
       ;;
     system)
       say "system: the installed unit under a real service manager"
+      # shellcheck disable=SC2086
+      install_packages $system_packages
       build dev || { count "system: build" 1; continue; }
       MAPCAP_BUILD=$PWD/build/dev tests/system/run.sh >"$results/system" 2>&1 </dev/null
       case $? in
@@ -194,7 +196,7 @@ for stage in "${stages[@]}"; do
         count "programs" 1
       fi
       ;;
-    *) die "there is no stage $stage; there are lint dev asan tsan fuzz tidy bench vm quickstart system programs" ;;
+    *) die "there is no stage $stage; there are lint dev quickstart vm system asan tsan fuzz tidy bench programs" ;;
   esac
   took="$took $stage $((SECONDS - stage_began)) s,"
   echo "-- $stage took $((SECONDS - stage_began)) s"

@@ -219,13 +219,40 @@ case_the_binary_is_exchanged_under_load() {
     [ "$(head -n 1 /root/found)" = "root/load/$i contents" ] || fail "root/load/$i has other contents"
   done </root/acknowledged
 }
+# The journal takes what it was sent in its own time. (grep -q would end journalctl by SIGPIPE.)
+logged() { journalctl -q --no-pager -u mapcapd | grep "$1" >/dev/null; }
+journal_entry() { # NEWEST: fields that it must have
+  journalctl -q --no-pager -o json -n 1 "$@" >/root/entry && [ -s /root/entry ]
+}
+case_audit_records_are_journal_entries_with_fields() {
+  mapcap create root/told --size 4096 --lifetime persistent >/dev/null || fail "create"
+  setpriv --reuid 4711 --regid 4711 --clear-groups mapcap create root/theirs --size 4096 2>/dev/null &&
+    fail "somebody made a region in root's name"
+  local id=6e8f4a1c0d5b4f0e9a7c3b2d1e0f5a69
+  within 20 journal_entry MESSAGE_ID=$id MAPCAP_VERB=create MAPCAP_NAME=root/told || fail "no entry of what was allowed"
+  local field
+  for field in '"MAPCAP_VERDICT":"allowed"' '"MAPCAP_UID":"0"' '"MAPCAP_PROGRAM":"mapcap"' '"MAPCAP_PID":' \
+    '"MAPCAP_RULE":"/etc/mapcap/policy.toml:' '"_SYSTEMD_UNIT":"mapcapd.service"'; do
+    grep -F "$field" /root/entry >/dev/null || fail "the entry lacks $field: $(cat /root/entry)"
+  done
+  within 20 journal_entry MESSAGE_ID=$id MAPCAP_UID=4711 MAPCAP_NAME=root/theirs || fail "no entry of what was denied"
+  for field in '"MAPCAP_VERDICT":"denied"' '"MAPCAP_WHY":"' '"PRIORITY":"'; do
+    grep -F "$field" /root/entry >/dev/null || fail "the entry lacks $field: $(cat /root/entry)"
+  done
+  # By its unit: who asks is told of as the service that he is.
+  printf '[Service]\nType=oneshot\nExecStart=/usr/bin/mapcap create root/by-unit --size 4096 --lifetime persistent\n' \
+    >/run/systemd/system/asker.service
+  systemctl daemon-reload
+  systemctl start asker || fail "create by a unit"
+  within 20 journal_entry MESSAGE_ID=$id MAPCAP_UNIT=asker.service MAPCAP_NAME=root/by-unit || fail "no entry names the unit"
+}
 case_more_regions_than_the_store_takes() {
   mkdir -p /etc/systemd/system/mapcapd.service.d
   printf '[Service]\nFileDescriptorStoreMax=4\n' >/etc/systemd/system/mapcapd.service.d/few.conf
   systemctl daemon-reload
   systemctl restart mapcapd || fail "restart"
   make_regions root/many 10
-  journalctl -q --no-pager -u mapcapd | grep -q 'FileDescriptorStoreMax' || fail "nobody was told"
+  within 20 logged FileDescriptorStoreMax || fail "nobody was told"
   # All that needs the store's help to live is what a kill of all leaves; everything else keeps all of them.
   systemctl restart mapcapd || fail "restart"
   check_regions root/many 10
