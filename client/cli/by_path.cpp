@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -137,7 +138,9 @@ void serve_paths(std::vector<GrantAtPath> grants) {
     const std::string path = std::filesystem::absolute(one.path).lexically_normal();
     if (!seen.insert(path).second) throw Error(ErrorCode::invalid, "--at names the path " + path + " twice");
     const bool writable = one.grant.rights() == Access::read_write;
-    at += ";" + std::to_string(place(one.grant.fd())) + (writable ? ":rw:" : ":ro:") + encoded(path);
+    const auto made = std::chrono::duration_cast<std::chrono::seconds>(one.grant.info().created_unix);
+    at += ";" + std::to_string(place(one.grant.fd())) + (writable ? ":rw:" : ":ro:") +
+          std::to_string(made.count()) + ":" + encoded(path);
   }
   // NOLINTBEGIN(concurrency-mt-unsafe): this program has one thread.
   if (const char* others = std::getenv("LD_PRELOAD"); others != nullptr && *others != '\0')

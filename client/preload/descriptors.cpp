@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdarg>
+#include <cstdint>
 
 #include "client/preload/real.h"
 #include "client/preload/served.h"
@@ -23,14 +24,12 @@ MAPCAP_SERVES int dup(int fd) {
 }
 MAPCAP_SERVES int dup2(int fd, int to) {
   if (fd != to && is_ours(to)) return errno = EBADF, -1;
-  if (fd != to) closed(to);
   const int copy = MAPCAP_REAL(dup2)(fd, to);
   if (copy >= 0) copied(fd, copy);
   return copy;
 }
 MAPCAP_SERVES int dup3(int fd, int to, int flags) {
   if (fd != to && is_ours(to)) return errno = EBADF, -1;
-  if (fd != to) closed(to);
   const int copy = MAPCAP_REAL(dup3)(fd, to, flags);
   if (copy >= 0) copied(fd, copy);
   return copy;
@@ -48,8 +47,13 @@ int control(Fcntl* real, int fd, int command, void* argument) {
     const int flags = real(fd, command, argument);
     const Open open = find(fd);
     if (flags < 0 || !open) return flags;
-    return (flags & ~(O_ACCMODE | O_APPEND)) | (open.writable ? O_RDWR : O_RDONLY) |
-           (open.append ? O_APPEND : 0);
+    const int access = !open.writable ? O_RDONLY : open.readable ? O_RDWR : O_WRONLY;
+    return (flags & ~(O_ACCMODE | O_APPEND)) | access | (open.append ? O_APPEND : 0);
+  }
+  if (command == F_SETFL && find(fd)) {
+    // The other flags would be those of all copies of the grant, and mean nothing to memory.
+    set_append(fd, (static_cast<int>(reinterpret_cast<std::intptr_t>(argument)) & O_APPEND) != 0);
+    return 0;
   }
   const int result = real(fd, command, argument);
   if (result >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC)) copied(fd, result);
@@ -102,3 +106,9 @@ MAPCAP_SERVES int close_range(unsigned first, unsigned last, int flags) {
 MAPCAP_SERVES void closefrom(int first) {
   ::close_range(static_cast<unsigned>(std::max(first, 0)), ~0U, 0);
 }
+
+// ---- older names of the same
+
+MAPCAP_ALSO(__close, close);
+MAPCAP_ALSO(__dup2, dup2);
+MAPCAP_ALSO(__fcntl, fcntl);

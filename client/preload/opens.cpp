@@ -39,10 +39,11 @@ int allowed(const Served& served, int mode) {
   return 0;
 }
 
-/// "/proc/self/fd/N" of an open region: its path, as a link to a file would have it.
+/// "/proc/self/fd/N" and its like, of an open region: its path, as a link to a file would have it.
 const Served* linked(int dirfd, const char* path) {
-  if (std::strncmp(path, "/proc/self/fd/", 14) != 0 && std::strncmp(path, "/dev/fd/", 8) != 0) return nullptr;
-  return at_path(dirfd, path);
+  const Served* served = at_path(dirfd, path);
+  if (served == nullptr || std::strcmp(path, served->path) == 0) return nullptr;
+  return std::strncmp(path, "/proc/", 6) == 0 || std::strncmp(path, "/dev/", 5) == 0 ? served : nullptr;
 }
 
 ssize_t put_link(const Served& served, char* to, std::size_t room) {
@@ -168,6 +169,18 @@ MAPCAP_SERVES int __fxstat64(int version, int fd, struct stat64* to) {
   if (const Open open = find(fd)) return tell(*open.served, to);
   return MAPCAP_REAL_AS(OldFstat64, __fxstat64)(version, fd, to);
 }
+using OldFstatat = int(int, int, const char*, struct stat*, int);
+using OldFstatat64 = int(int, int, const char*, struct stat64*, int);
+MAPCAP_SERVES int __fxstatat(int version, int dirfd, const char* path, struct stat* to, int flags) {
+  if (*path == '\0' && (flags & AT_EMPTY_PATH) != 0 && find(dirfd)) return ::fstat(dirfd, to);
+  if (const Served* served = at_path(dirfd, path)) return tell(*served, to);
+  return MAPCAP_REAL_AS(OldFstatat, __fxstatat)(version, dirfd, path, to, flags);
+}
+MAPCAP_SERVES int __fxstatat64(int version, int dirfd, const char* path, struct stat64* to, int flags) {
+  if (*path == '\0' && (flags & AT_EMPTY_PATH) != 0 && find(dirfd)) return ::fstat64(dirfd, to);
+  if (const Served* served = at_path(dirfd, path)) return tell(*served, to);
+  return MAPCAP_REAL_AS(OldFstatat64, __fxstatat64)(version, dirfd, path, to, flags);
+}
 /// Grants have no filesystem of their own: a page is a page.
 MAPCAP_SERVES int fstatfs(int fd, struct statfs* to) {
   const Open open = find(fd);
@@ -184,6 +197,10 @@ MAPCAP_SERVES int statfs64(const char* path, struct statfs64* to) {
 MAPCAP_SERVES int statvfs(const char* path, struct statvfs* to) {
   if (const Served* served = at_path(AT_FDCWD, path)) return MAPCAP_REAL(fstatvfs)(served->fd, to);
   return MAPCAP_REAL(statvfs)(path, to);
+}
+MAPCAP_SERVES int statvfs64(const char* path, struct statvfs64* to) {
+  if (const Served* served = at_path(AT_FDCWD, path)) return MAPCAP_REAL(fstatvfs64)(served->fd, to);
+  return MAPCAP_REAL(statvfs64)(path, to);
 }
 
 MAPCAP_SERVES int access(const char* path, int mode) {
@@ -241,3 +258,9 @@ MAPCAP_SERVES int truncate(const char* path, off_t size) {
 MAPCAP_SERVES int truncate64(const char* path, off64_t size) {
   return ::truncate(path, size);
 }
+
+// ---- older names of the same
+
+MAPCAP_ALSO(__open, open);
+MAPCAP_ALSO(__open64, open64);
+MAPCAP_ALSO(__statfs, statfs);

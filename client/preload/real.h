@@ -31,3 +31,7 @@ Function* real(const char* name, std::atomic<void*>& found) {
 
 /// What the program sees of this library.
 #define MAPCAP_SERVES extern "C" __attribute__((visibility("default")))
+
+/// Another name that the C library has for a function of this file. (The alias attribute wants the attributes of both to
+/// agree, and only the C library's headers know those of one.)
+#define MAPCAP_ALSO(older, name) __asm__(".globl " #older "\n.set " #older ", " #name)

@@ -32,8 +32,11 @@ constexpr int kMostDescriptors = 1 << 16;
 struct Entry {
   static constexpr std::uint64_t kWritable = 1ULL << 62U;
   static constexpr std::uint64_t kAppend = 1ULL << 61U;
-  static std::uint64_t of(std::size_t served, std::uint32_t cell, bool writable, bool append) {
-    return (std::uint64_t{served + 1} << 32U) | cell | (writable ? kWritable : 0) | (append ? kAppend : 0);
+  static constexpr std::uint64_t kWriteOnly = 1ULL << 60U;
+  static std::uint64_t of(std::size_t served, std::uint32_t cell, int flags) {
+    const int access = flags & O_ACCMODE;
+    return (std::uint64_t{served + 1} << 32U) | cell | (access != O_RDONLY ? kWritable : 0) |
+           (access == O_WRONLY ? kWriteOnly : 0) | ((flags & O_APPEND) != 0 ? kAppend : 0);
   }
   static std::size_t served(std::uint64_t entry) { return ((entry >> 32U) & 0xffff) - 1; }
   static std::uint32_t cell(std::uint64_t entry) { return static_cast<std::uint32_t>(entry); }
@@ -54,8 +57,8 @@ bool in_table(int fd) {
   return fd >= 0 && fd < kMostDescriptors;
 }
 
-// ---- set-up: $MAPCAP_AT, which `mapcap run` wrote: MEMFD, then for each region ;FD:RIGHTS:PATH, '%' and ';'
-// in a path as %XX
+// ---- set-up: $MAPCAP_AT, which `mapcap run` wrote: MEMFD, then for each region ;FD:RIGHTS:MADE:PATH, with
+// the second in which it was created, and '%' and ';' in a path as %XX
 
 [[noreturn]] void give_up(const char* why) {
   std::fprintf(stderr, "mapcap: $MAPCAP_AT is not what `mapcap run --at` sets: %s\n", why);
@@ -124,7 +127,7 @@ void take_over() {
       const std::uint64_t of_parent = known != 0 ? known : positions->entry_of(::getppid(), fd);
       const bool usable = of_parent != 0 && Entry::served(of_parent) == i;
       const std::uint64_t entry =
-          usable ? of_parent : Entry::of(i, positions->new_cell(), all[i].writable, false);
+          usable ? of_parent : Entry::of(i, positions->new_cell(), all[i].writable ? O_RDWR : O_RDONLY);
       if (known == 0) positions->note(::getpid(), fd, entry);
       table[static_cast<std::size_t>(fd)] = entry;
     }
@@ -160,7 +163,9 @@ __attribute__((constructor)) void set_up() {
     served.fd = number(rest, ':');
     served.writable = begins(rest, "rw:");
     if (!served.writable && !begins(rest, "ro:")) give_up(rest);
-    char* path = const_cast<char*>(rest) + 3;
+    char* path = nullptr;
+    served.made = std::strtoll(rest + 3, &path, 10);
+    if (*path++ != ':') give_up(rest);
     next = decode(path);
     served.path = path;
     struct stat status {};
@@ -173,6 +178,7 @@ __attribute__((constructor)) void set_up() {
     ++count;
   }
   take_over();
+  replace_standard_streams();
   ::pthread_atfork(nullptr, nullptr, after_fork);
   errno = saved;
 }
@@ -209,14 +215,38 @@ ssize_t copy(std::byte* inside, void* outside, std::size_t length, bool writes) 
   return -1;
 }
 
+/// "/dev/stdin", "/dev/fd/N", "/proc/self/fd/N" and their like: what is open already, by its number. Else -1.
+int descriptor_named(const char* path) {
+  constexpr std::array kStandard{"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+  for (std::size_t fd = 0; fd < kStandard.size(); ++fd) {
+    if (std::strcmp(path, kStandard[fd]) == 0) return static_cast<int>(fd);
+  }
+  std::array<char, 32> by_process{};
+  if (begins(path, "/proc/"))
+    std::snprintf(by_process.data(), by_process.size(), "/proc/%d/fd/", static_cast<int>(::getpid()));
+  const std::array<const char*, 4> prefixes{"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/",
+                                            by_process.data()};
+  for (const char* prefix : prefixes) {
+    const std::size_t length = std::strlen(prefix);
+    if (length == 0 || !begins(path, prefix) || path[length] == '\0') continue;
+    int fd = 0;
+    for (const char* digit = path + length; *digit != '\0'; ++digit) {
+      if (*digit < '0' || *digit > '9' || fd >= kMostDescriptors) return -1;
+      fd = fd * 10 + (*digit - '0');
+    }
+    return fd;
+  }
+  return -1;
+}
+
 }  // namespace
 
 Open find(int fd) {
   if (!in_table(fd)) return {};
   const std::uint64_t entry = table[static_cast<std::size_t>(fd)].load(std::memory_order_acquire);
   if (entry == 0) return {};
-  return {&all[Entry::served(entry)], positions->cell(Entry::cell(entry)), (entry & Entry::kWritable) != 0,
-          (entry & Entry::kAppend) != 0};
+  return {&all[Entry::served(entry)], positions->cell(Entry::cell(entry)), (entry & Entry::kWriteOnly) == 0,
+          (entry & Entry::kWritable) != 0, (entry & Entry::kAppend) != 0};
 }
 
 int open_served(Served& served, int flags) {
@@ -233,8 +263,8 @@ int open_served(Served& served, int flags) {
     ::syscall(SYS_close, fd);
     return errno = EMFILE, -1;
   }
-  const std::uint64_t entry = Entry::of(static_cast<std::size_t>(&served - all.data()), positions->new_cell(),
-                                        writes, (flags & O_APPEND) != 0);
+  const std::uint64_t entry =
+      Entry::of(static_cast<std::size_t>(&served - all.data()), positions->new_cell(), flags);
   positions->note(::getpid(), fd, entry);
   table[static_cast<std::size_t>(fd)].store(entry, std::memory_order_release);
   return fd;
@@ -247,7 +277,11 @@ void copied(int fd, int copy) {
     positions->keep(Entry::cell(entry));
     positions->note(::getpid(), copy, entry);
   }
-  table[static_cast<std::size_t>(copy)].store(entry, std::memory_order_release);
+  const std::uint64_t before =
+      table[static_cast<std::size_t>(copy)].exchange(entry, std::memory_order_acq_rel);
+  if (before == 0) return;
+  positions->drop(Entry::cell(before));
+  if (entry == 0) positions->forget(::getpid(), copy);
 }
 
 void closed(int fd) {
@@ -256,6 +290,13 @@ void closed(int fd) {
   if (entry == 0) return;
   positions->drop(Entry::cell(entry));
   positions->forget(::getpid(), fd);
+}
+
+void set_append(int fd, bool append) {
+  std::atomic<std::uint64_t>& entry = table[static_cast<std::size_t>(fd)];
+  const std::uint64_t now = (entry.load() & ~Entry::kAppend) | (append ? Entry::kAppend : 0);
+  positions->note(::getpid(), fd, now);
+  entry.store(now);
 }
 
 bool is_ours(int fd) {
@@ -309,19 +350,12 @@ Served* at_path(int dirfd, const char* path) {
   for (std::size_t i = 0; i < count; ++i) {
     if (absolute == all[i].path) return &all[i];
   }
-  // What is open already, by its number.
   buffer[length] = '\0';
-  for (const char* prefix : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (!begins(buffer.data(), prefix)) continue;
-    char* end = nullptr;
-    const long fd = std::strtol(buffer.data() + std::strlen(prefix), &end, 10);
-    if (end == buffer.data() + length && fd >= 0 && fd < kMostDescriptors)
-      return find(static_cast<int>(fd)).served;
-  }
-  return nullptr;
+  return find(descriptor_named(buffer.data())).served;
 }
 
 ssize_t read_at(const Open& open, void* to, std::size_t length, std::uint64_t at) {
+  if (!open.readable) return errno = EBADF, -1;
   if (at >= open.served->size || length == 0) return 0;
   std::byte* memory = memory_of(*open.served);
   if (memory == nullptr) return -1;

@@ -31,6 +31,7 @@ struct Served {
   std::uint64_t size = 0;
   std::uint64_t device = 0;  ///< As fstat has it: what tells its copies.
   std::uint64_t inode = 0;
+  std::int64_t made = 0;                    ///< Seconds since 1970-01-01 UTC.
   std::atomic<std::byte*> memory{nullptr};  ///< Mapped when it is first read or written.
 };
 
@@ -38,7 +39,8 @@ struct Served {
 struct Open {
   Served* served = nullptr;
   std::atomic<std::uint64_t>* position = nullptr;
-  bool writable = false;  ///< As it was opened.
+  bool readable = false;  ///< As it was opened.
+  bool writable = false;
   bool append = false;
   explicit operator bool() const { return served != nullptr; }
 };
@@ -51,10 +53,12 @@ Served* at_path(int dirfd, const char* path);
 
 /// A new open file, or -1 with errno: EACCES for writing where the grant does not, EEXIST, ENOTDIR, EMFILE.
 int open_served(Served& served, int flags);
-/// `copy` is now another descriptor of what `fd` is: as after dup(2).
+/// `copy` is now another descriptor of what `fd` is, whatever it was before: as after dup(2).
 void copied(int fd, int copy);
-/// `fd` was closed, or is about to be something else.
+/// `fd` was closed.
 void closed(int fd);
+/// As fcntl(F_SETFL) with or without O_APPEND, for this descriptor alone.
+void set_append(int fd, bool append);
 /// Whether `fd` is a grant's own descriptor, or our memory: not the program's to close.
 bool is_ours(int fd);
 /// How many descriptors is_ours() knows, and the nth of them in ascending order.
@@ -65,6 +69,9 @@ int our(std::size_t n);
 /// the region was revoked, EBADF where it was not opened for that, ENOSPC behind the end.
 ssize_t read_at(const Open& open, void* to, std::size_t length, std::uint64_t at);
 ssize_t write_at(const Open& open, const void* from, std::size_t length, std::uint64_t at);
+/// Those of the standard streams that are regions become streams which can be read and written.
+void replace_standard_streams();
+
 /// Stores of this process to the region are as durable as msync makes them. 0, or -1 with errno.
 int sync_all(const Open& open);
 

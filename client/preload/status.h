@@ -12,16 +12,15 @@
 
 namespace mapcap::preload {
 
-/// A regular file of the region's size, its user's own: what programs want to see before they read one. The
-/// kernel knows a grant as a file of root's, which some refuse; and asked through a path it knows nothing.
 inline int tell_of_device(const Served& served, struct stat* to) {
   return MAPCAP_REAL(fstat)(served.fd, to);
 }
 inline int tell_of_device(const Served& served, struct stat64* to) {
   return MAPCAP_REAL(fstat64)(served.fd, to);
 }
-/// A regular file of the region's size, its user's own: what programs want to see before they read one. The
-/// kernel knows a grant as a file of root's, which some refuse; and asked through a path it knows nothing.
+/// A regular file of the region's size, its user's own: what programs want to see before they read one. Its
+/// times are that of its creation: nobody knows when memory was written. The
+/// kernel knows a grant as a file of root's, from 1970, which some refuse; and asked through a path it knows nothing.
 template <typename Status>
 int tell(const Served& served, Status* to) {
   if (served.is_device) return tell_of_device(served, to);
@@ -35,6 +34,7 @@ int tell(const Served& served, Status* to) {
   to->st_size = static_cast<off_t>(served.size);
   to->st_blksize = 4096;
   to->st_blocks = static_cast<blkcnt_t>((served.size + 511) / 512);
+  to->st_atim.tv_sec = to->st_mtim.tv_sec = to->st_ctim.tv_sec = served.made;
   return 0;
 }
 
@@ -50,6 +50,7 @@ inline int tell(const Served& served, struct statx* to) {
   to->stx_ino = served.inode;
   to->stx_size = served.size;
   to->stx_blocks = (served.size + 511) / 512;
+  to->stx_atime.tv_sec = to->stx_mtime.tv_sec = to->stx_ctime.tv_sec = served.made;
   return 0;
 }
 

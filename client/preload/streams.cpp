@@ -1,5 +1,7 @@
 // fopen and its like. The C library reads its streams by calls of its own that nobody can stand in for, so a
-// stream of a region is one with functions (fopencookie(3)), and fileno() knows its descriptor.
+// stream of a region is one with functions (fopencookie(3)), and fileno() knows its descriptor. The three standard
+// streams are variables of the C library's, which a program reads whenever it uses them: they are exchanged for such a
+// stream where the program was started with a region as its standard input, say, or reopens it on one.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -102,7 +104,79 @@ FILE* open_stream(Served& served, const char* mode) {
   return file;
 }
 
+/// The variable that holds the standard stream of this descriptor.
+FILE** standard(int fd) {
+  return fd == STDIN_FILENO ? &stdin : fd == STDOUT_FILENO ? &stdout : &stderr;
+}
+
+/// What the C library reads by itself stays behind: who kept a pointer to it gets errors, and never other bytes.
+FILE* replace_standard(int fd, const char* mode) {
+  FILE* file = stream_of(fd, mode);
+  if (file == nullptr) return nullptr;
+  if (fd == STDERR_FILENO) std::setvbuf(file, nullptr, _IONBF, 0);
+  *standard(fd) = file;
+  return file;
+}
+
+/// Which of the standard streams it is, by its descriptor; -1 for others, which cannot be exchanged: of those the caller
+/// has the pointer, and the C library the object behind it.
+int standard_number(FILE* file) {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (file != nullptr && file == *standard(fd)) return fd;
+  }
+  errno = EOPNOTSUPP;
+  return -1;
+}
+
+FILE* reopen(Served& served, const char* mode, FILE* file) {
+  const int number = standard_number(file);
+  const int flags = flags_of(mode);
+  if (number < 0) return nullptr;
+  if (flags < 0) return errno = EINVAL, nullptr;
+  std::fflush(file);
+  const int fd = open_served(served, flags);
+  if (fd < 0) return nullptr;
+  // A stream of ours has nothing else to be freed of: its descriptor is what the new one takes.
+  streams.remove(number);
+  if (fd != number) {
+    if (::dup2(fd, number) < 0) return nullptr;
+    ::close(fd);
+  }
+  return replace_standard(number, mode);
+}
+
+/// A stream of ours, on a file: one of the C library's, whose descriptor is the lowest that is free.
+FILE* leave(const char* path, const char* mode, FILE* file) {
+  const int number = standard_number(file);
+  if (number < 0) return nullptr;
+  std::fflush(file);
+  streams.remove(number);
+  ::close(number);
+  FILE* fresh = ::fopen(path, mode);
+  if (fresh == nullptr) return nullptr;
+  if (number == STDERR_FILENO) std::setvbuf(fresh, nullptr, _IONBF, 0);
+  return *standard(number) = fresh;
+}
+
+template <typename Real>
+FILE* reopened(Real* real, const char* path, const char* mode, FILE* file) {
+  const bool ours = streams.find(file) >= 0;
+  if (path == nullptr) return ours ? file : real(path, mode, file);  // Binary or not is the same.
+  if (Served* served = at_path(AT_FDCWD, path)) return reopen(*served, mode, file);
+  return ours ? leave(path, mode, file) : real(path, mode, file);
+}
+
 }  // namespace
+
+namespace mapcap::preload {
+
+void replace_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (const Open open = find(fd)) replace_standard(fd, !open.readable ? "w" : open.writable ? "r+" : "r");
+  }
+}
+
+}  // namespace mapcap::preload
 
 MAPCAP_SERVES FILE* fopen(const char* path, const char* mode) {
   if (Served* served = at_path(AT_FDCWD, path)) return open_stream(*served, mode);
@@ -115,17 +189,11 @@ MAPCAP_SERVES FILE* fopen64(const char* path, const char* mode) {
 MAPCAP_SERVES FILE* fdopen(int fd, const char* mode) {
   return find(fd) ? stream_of(fd, mode) : MAPCAP_REAL(fdopen)(fd, mode);
 }
-/// Only a stream that was made with functions can read a region, and this one was not: its descriptor cannot
-/// be exchanged.
 MAPCAP_SERVES FILE* freopen(const char* path, const char* mode, FILE* file) {
-  if (path == nullptr || at_path(AT_FDCWD, path) == nullptr) return MAPCAP_REAL(freopen)(path, mode, file);
-  errno = EOPNOTSUPP;
-  return nullptr;
+  return reopened(MAPCAP_REAL(freopen), path, mode, file);
 }
 MAPCAP_SERVES FILE* freopen64(const char* path, const char* mode, FILE* file) {
-  if (path == nullptr || at_path(AT_FDCWD, path) == nullptr) return MAPCAP_REAL(freopen64)(path, mode, file);
-  errno = EOPNOTSUPP;
-  return nullptr;
+  return reopened(MAPCAP_REAL(freopen64), path, mode, file);
 }
 MAPCAP_SERVES int fileno(FILE* file) noexcept {
   const int fd = streams.find(file);

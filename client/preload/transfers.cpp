@@ -5,7 +5,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <optional>
 
 #include "client/preload/real.h"
 #include "client/preload/served.h"
@@ -14,13 +17,32 @@ using namespace mapcap::preload;
 
 namespace {
 
-/// Moves the position by what was done. Two threads that read at once get different bytes, as from a file.
+/// Moves the position by what was done. Two threads that read at once get different bytes, as from a file: each
+/// takes its part before it copies, and gives back what it could not have.
 template <typename Transfer>
-ssize_t at_position(const Open& open, Transfer transfer) {
-  std::uint64_t before = open.append ? open.served->size : open.position->load();
-  const ssize_t done = transfer(before);
-  if (done > 0) open.position->fetch_add(static_cast<std::uint64_t>(done));
+ssize_t at_position(const Open& open, std::size_t length, Transfer transfer) {
+  if (open.append) return transfer(open.served->size);  // There is nothing behind the end.
+  const std::uint64_t size = open.served->size;
+  std::uint64_t at = open.position->load();
+  std::uint64_t mine = 0;
+  do {
+    mine = at >= size ? 0 : std::min<std::uint64_t>(std::min<std::size_t>(length, SSIZE_MAX), size - at);
+  } while (!open.position->compare_exchange_weak(at, at + mine));
+  const ssize_t done = transfer(at);
+  const std::uint64_t moved = done > 0 ? static_cast<std::uint64_t>(done) : 0;
+  if (moved != mine) open.position->fetch_sub(mine - moved);
   return done;
+}
+
+/// Bytes of all parts, or nothing with errno where the kernel would refuse them.
+std::optional<std::size_t> length_of(const iovec* parts, int count) {
+  std::size_t sum = 0;
+  for (int i = 0; i < count; ++i) {
+    if (__builtin_add_overflow(sum, parts[i].iov_len, &sum) || sum > SSIZE_MAX) count = -1;
+  }
+  if (count >= 0 && count <= IOV_MAX) return sum;
+  errno = EINVAL;
+  return std::nullopt;
 }
 
 /// One part after the other, until one is not transferred whole. `transfer` is read_at or write_at.
@@ -54,7 +76,7 @@ bool refused(off64_t offset) {
 MAPCAP_SERVES ssize_t read(int fd, void* to, std::size_t length) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(read)(fd, to, length);
-  return at_position(open, [&](std::uint64_t at) { return read_at(open, to, length, at); });
+  return at_position(open, length, [&](std::uint64_t at) { return read_at(open, to, length, at); });
 }
 MAPCAP_SERVES ssize_t __read_chk(int fd, void* to, std::size_t length, std::size_t) {
   return ::read(fd, to, length);
@@ -76,12 +98,16 @@ MAPCAP_SERVES ssize_t __pread64_chk(int fd, void* to, std::size_t length, off64_
 MAPCAP_SERVES ssize_t readv(int fd, const iovec* parts, int count) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(readv)(fd, parts, count);
-  return at_position(open, [&](std::uint64_t at) { return read_all(open, parts, count, at); });
+  const auto length = length_of(parts, count);
+  if (!length) return -1;
+  return at_position(open, *length, [&](std::uint64_t at) { return read_all(open, parts, count, at); });
 }
 MAPCAP_SERVES ssize_t preadv64(int fd, const iovec* parts, int count, off64_t offset) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(preadv64)(fd, parts, count, offset);
-  return refused(offset) ? -1 : read_all(open, parts, count, static_cast<std::uint64_t>(offset));
+  return refused(offset) || !length_of(parts, count)
+             ? -1
+             : read_all(open, parts, count, static_cast<std::uint64_t>(offset));
 }
 MAPCAP_SERVES ssize_t preadv(int fd, const iovec* parts, int count, off_t offset) {
   return ::preadv64(fd, parts, count, offset);
@@ -98,7 +124,7 @@ MAPCAP_SERVES ssize_t preadv2(int fd, const iovec* parts, int count, off_t offse
 MAPCAP_SERVES ssize_t write(int fd, const void* from, std::size_t length) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(write)(fd, from, length);
-  return at_position(open, [&](std::uint64_t at) { return write_at(open, from, length, at); });
+  return at_position(open, length, [&](std::uint64_t at) { return write_at(open, from, length, at); });
 }
 MAPCAP_SERVES ssize_t pwrite64(int fd, const void* from, std::size_t length, off64_t offset) {
   const Open open = find(fd);
@@ -111,12 +137,16 @@ MAPCAP_SERVES ssize_t pwrite(int fd, const void* from, std::size_t length, off_t
 MAPCAP_SERVES ssize_t writev(int fd, const iovec* parts, int count) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(writev)(fd, parts, count);
-  return at_position(open, [&](std::uint64_t at) { return write_all(open, parts, count, at); });
+  const auto length = length_of(parts, count);
+  if (!length) return -1;
+  return at_position(open, *length, [&](std::uint64_t at) { return write_all(open, parts, count, at); });
 }
 MAPCAP_SERVES ssize_t pwritev64(int fd, const iovec* parts, int count, off64_t offset) {
   const Open open = find(fd);
   if (!open) return MAPCAP_REAL(pwritev64)(fd, parts, count, offset);
-  return refused(offset) ? -1 : write_all(open, parts, count, static_cast<std::uint64_t>(offset));
+  return refused(offset) || !length_of(parts, count)
+             ? -1
+             : write_all(open, parts, count, static_cast<std::uint64_t>(offset));
 }
 MAPCAP_SERVES ssize_t pwritev(int fd, const iovec* parts, int count, off_t offset) {
   return ::pwritev64(fd, parts, count, offset);
@@ -248,3 +278,11 @@ MAPCAP_SERVES int posix_fadvise(int fd, off_t offset, off_t length, int advice) 
 MAPCAP_SERVES ssize_t readahead(int fd, off64_t offset, std::size_t length) {
   return find(fd) ? 0 : MAPCAP_REAL(readahead)(fd, offset, length);
 }
+
+// ---- older names of the same
+
+MAPCAP_ALSO(__read, read);
+MAPCAP_ALSO(__write, write);
+MAPCAP_ALSO(__pread64, pread64);
+MAPCAP_ALSO(__pwrite64, pwrite64);
+MAPCAP_ALSO(__lseek, lseek);

@@ -83,6 +83,18 @@ class ToolTest(ProgramCase):
         self.assertEqual(self.run_at(name, "stat", "-c", "%s %F", "region"), f"{len(self.contents)} regular file\n")
         self.assertIn(f" {len(self.contents)} ", self.run_at(name, "ls", "-l", "region"))
 
+    def test_perl_awk_sed_cmp_diff_sort_and_gzip(self) -> None:
+        name = self.region(self.contents)
+        with open(os.path.join(self.here, "copy"), "wb") as file:
+            file.write(self.contents)
+        self.assertEqual(self.run_at(name, "perl", "-ne", "print if $. == 3", "region"), "line 000002\n")
+        self.assertEqual(self.run_at(name, "awk", "END { print NR }", "region"), "8192\n")
+        self.assertEqual(self.run_at(name, "sed", "-n", "2p", "region"), "line 000001\n")
+        self.assertEqual(self.run_at(name, "cmp", "region", "copy"), "")
+        self.assertEqual(self.run_at(name, "diff", "copy", "region"), "")
+        self.assertEqual(self.run_at(name, "sh", "-c", "sort -r <region | head -n 1"), "line 008191\n")
+        self.assertEqual(self.run_at(name, "sh", "-c", "gzip -c region | gzip -d"), self.contents.decode())
+
     def test_cp_and_dd_and_tar_copy_out(self) -> None:
         name = self.region(self.contents)
         self.run_at(name, "cp", "region", "copy")
