@@ -107,7 +107,8 @@ std::string zsh(const CommandTree& program) {
 # Completion of mapcap for zsh; made by `mapcap completion zsh`.
 _mapcap() {
   local place= i
-  local -a commands options
+  # Not "commands" and "options", which are what zsh's own completions of a program's words ask.
+  local -a verbs switches
   for ((i = 2; i < CURRENT; i++)); do
     if [[ ${words[i]} == -- ]]; then
       shift $i words
@@ -130,17 +131,17 @@ _mapcap() {
   case $place in
 )";
   for_each_place("", program, [&](const std::string& place, const CommandTree& command) {
-    text += "    \"" + place + "\")\n      commands=(";
+    text += "    \"" + place + "\")\n      verbs=(";
     for (const CommandTree& below : command.commands) text += zsh_choice(below.name, below.help);
-    text += ")\n      options=(";
+    text += ")\n      switches=(";
     for (const auto& option : command.options) text += zsh_choice(option.name, option.help);
     text += ")\n      ;;\n";
   });
   return text + R"(  esac
   if [[ $PREFIX == -* ]]; then
-    _describe -o option options
-  elif ((${#commands} > 0)); then
-    _describe command commands
+    _describe -o option switches
+  elif ((${#verbs} > 0)); then
+    _describe command verbs
   else
     _files
   fi
