@@ -14,11 +14,11 @@ namespace mapcap::broker {
 namespace {
 
 /// Whoever can rename a directory above may put another in its place for the next start.
-Result<void> nobody_else_decides(BorrowedFd directory, const std::string& what, const std::string& option) {
-  Result<void> trusted = check_trusted_directory(directory, ::geteuid());
+Result<void> nobody_else_decides(BorrowedFd directory, const std::string& path) {
+  Result<void> trusted = check_trusted_directory(directory, path, ::geteuid());
   if (trusted) return ok();
   Failure refused = std::move(trusted).assume_error();
-  refused.sentence = what + ": " + refused.sentence + ", or choose another " + option;
+  refused.sentence = "the state directory " + path + ": " + refused.sentence + ", or choose another --state";
   return refused;
 }
 
@@ -39,7 +39,7 @@ Result<Fd> claim_state_directory(const std::string& path) {
                        " must belong to root and be writable by nobody else: chown root and "
                        "chmod 0700 it, or choose another --state");
   }
-  MAPCAP_TRY_VOID(nobody_else_decides(directory.borrow(), "the state directory " + path, "--state"));
+  MAPCAP_TRY_VOID(nobody_else_decides(directory.borrow(), path));
   Fd lock(::openat(directory.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock.valid()) {
     return io_error("the state directory " + path + " is not writable (choose another --state)", errno);

@@ -68,7 +68,8 @@ Result<Place> find_place(const std::string& path) {
                        ", which must belong to root and be writable by nobody else: chown root and "
                        "chmod 0755 it, or choose another --socket path");
   }
-  if (Result<void> trusted = check_trusted_directory(place.directory.borrow(), ::geteuid()); !trusted) {
+  if (Result<void> trusted = check_trusted_directory(place.directory.borrow(), directory, ::geteuid());
+      !trusted) {
     Failure refused = std::move(trusted).assume_error();
     refused.sentence =
         "the socket's directory " + directory + ": " + refused.sentence + ", or choose another --socket path";

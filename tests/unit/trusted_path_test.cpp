@@ -94,6 +94,65 @@ TEST_F(TrustedPath, ALinkIsAsGoodAsTheDirectoriesThatItLiesInAndLeadsTo) {
   EXPECT_NE(why_not(link), "");
 }
 
+// Each link that is followed, and each directory that a link leads through, decides as well.
+TEST_F(TrustedPath, ALinkThatGoesThroughAStrangersDirectoryIsNotTaken) {
+  const std::string strangers = top_ + "/strangers";
+  std::filesystem::create_directory(strangers);
+  ::chmod(strangers.c_str(), 0755);
+  std::filesystem::create_symlink("../middle/below", strangers + "/inner");
+  std::filesystem::create_symlink(strangers + "/inner/policy.toml", top_ + "/by-target.toml");
+  std::filesystem::create_symlink("strangers", top_ + "/shelf");
+  const std::string through_target = top_ + "/by-target.toml";
+  const std::string through_component = top_ + "/shelf/inner/policy.toml";
+  EXPECT_EQ(why_not(through_target), "");
+  EXPECT_EQ(why_not(through_component), "");
+  ASSERT_EQ(::chown(strangers.c_str(), kSomebody, 0), 0);
+  for (const std::string& path : {through_target, through_component}) {
+    EXPECT_NE(why_not(path).find("the directory " + strangers + " belongs to user 65534"), std::string::npos)
+        << why_not(path);
+    EXPECT_EQ(why_not(path, kSomebody), "");
+  }
+  EXPECT_EQ(why_not(file_), "") << "by its own name it is as good as before";
+}
+
+TEST_F(TrustedPath, AStrangersLinkInAStickyDirectoryIsNotTaken) {
+  const std::string sticky = top_ + "/sticky";
+  std::filesystem::create_directory(sticky);
+  ::chmod(sticky.c_str(), 01777);
+  const std::string link = sticky + "/link.toml";
+  std::filesystem::create_symlink(file_, link);
+  EXPECT_EQ(why_not(link), "");
+  ASSERT_EQ(::lchown(link.c_str(), kSomebody, 0), 0);
+  EXPECT_EQ(why_not(link), "the link " + link +
+                               " belongs to user 65534, who could turn it elsewhere; it must belong to root: "
+                               "make it anew, or name what it leads to");
+}
+
+TEST_F(TrustedPath, ADirectoryIsJudgedByTheWayToItToo) {
+  const std::string strangers = top_ + "/strangers";
+  std::filesystem::create_directory(strangers);
+  ::chmod(strangers.c_str(), 0755);
+  std::filesystem::create_symlink(directory_, strangers + "/link");
+  const auto why_not_directory = [](const std::string& path) -> std::string {
+    const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const Result<void> checked = check_trusted_directory(directory.borrow(), path, 0);
+    return checked ? "" : checked.error().sentence;
+  };
+  EXPECT_EQ(why_not_directory(strangers + "/link"), "");
+  EXPECT_EQ(why_not_directory(strangers + "/link/../below/./"), "");
+  ASSERT_EQ(::chown(strangers.c_str(), kSomebody, 0), 0);
+  EXPECT_EQ(why_not_directory(directory_), "");
+  EXPECT_NE(why_not_directory(strangers + "/link"), "");
+  EXPECT_NE(why_not_directory(strangers + "/link/../below"), "");
+}
+
+TEST_F(TrustedPath, ALoopOfLinksEnds) {
+  const Fd file(::open(file_.c_str(), O_RDONLY | O_CLOEXEC));
+  std::filesystem::create_symlink("loop", top_ + "/loop");
+  EXPECT_FALSE(check_trusted_file(file.borrow(), top_ + "/loop", 0));
+  EXPECT_FALSE(check_trusted_file(file.borrow(), file_ + "/below", 0));
+}
+
 TEST_F(TrustedPath, AFileThatWasMovedAwayMeanwhileIsNotTaken) {
   const Fd file(::open(file_.c_str(), O_RDONLY | O_CLOEXEC));
   std::filesystem::remove(file_);
