@@ -38,9 +38,8 @@ bool subject_matches(const Rule& rule, const Subject& asking) {
 
 bool verb_matches(const Rule& rule, const Subject& subject, Verb verb) {
   if (rule.verbs.any()) return rule.verbs.test(static_cast<std::size_t>(verb));
-  // A rule that lets somebody do all there is was not written about everybody's memory.
-  if (verb == Verb::shutdown && rule.effect == Effect::allow && !subject.authority().administrator())
-    return false;
+  // A rule that lets somebody do all there is was not written about everybody's memory and limits.
+  if (administers(verb) && rule.effect == Effect::allow && !subject.authority().administrator()) return false;
   return !nameless(verb) || (rule.names.empty() && rule.pools.empty());
 }
 

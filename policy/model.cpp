@@ -42,6 +42,10 @@ std::string_view to_string(Verb verb) {
   return kVerbWords.at(static_cast<std::size_t>(verb));
 }
 
+bool administers(Verb verb) {
+  return verb == Verb::quota_set || verb == Verb::shutdown || verb == Verb::reload || verb == Verb::policy;
+}
+
 Result<Verb> parse_verb(std::string_view text) {
   for (std::size_t i = 0; i < kVerbs; ++i) {
     if (kVerbWords.at(i) == text) return static_cast<Verb>(i);

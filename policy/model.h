@@ -17,8 +17,7 @@
 
 namespace mapcap::policy {
 
-/// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides. `shutdown` is given
-/// to who is no administrator by rules that list it, and by no other. `reload` reads the policy file again, `policy`
+/// What can be allowed. `quota` reads, `quota_set` sets and clears the administrator's overrides. `reload` reads the policy file again, `policy`
 /// shows the one in force and tells what anybody may do by it. `endpoint` makes endpoints, and renews, lists
 /// and ends one's own.
 enum class Verb : std::uint8_t {
@@ -41,6 +40,9 @@ enum class Verb : std::uint8_t {
 inline constexpr std::size_t kVerbs = 15;
 /// Not about a region.
 bool nameless(Verb verb);
+/// Decides over others, or over what the broker is: `quota_set`, `shutdown`, `reload` and `policy`. Rules give it to who
+/// is no administrator only where they list it.
+bool administers(Verb verb);
 
 /// "create", ..., "quota-set".
 std::string_view to_string(Verb);

@@ -43,7 +43,12 @@ std::string policy_text(Confinement confinement) {
          std::string(to_string(confinement)) +
          "\"\n\n"
          "[[rule]]\n"
-         "any = true\n";
+         "any = true\n\n"
+         "[[rule]]\n"
+         "uid = " +
+         std::to_string(::geteuid()) +
+         "\n"
+         "verbs = [\"quota-set\", \"reload\", \"policy\"]\n";
 }
 
 std::string find_daemon() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <vector>
 
 #include "base/text.h"
 
@@ -10,18 +11,20 @@ namespace {
 
 constexpr std::size_t kShownOfALine = 160;
 
-std::string_view line_of(std::string_view text, std::uint32_t number) {
-  for (; number > 1; --number) {
+/// A text's lines, found once for all its problems.
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (true) {
     const std::size_t end = text.find('\n');
-    if (end == std::string_view::npos) return {};
+    lines.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return lines;
     text.remove_prefix(end + 1);
   }
-  return text.substr(0, text.find('\n'));
 }
 
 /// The line and a caret below the place; nothing where the line is empty, as for what a whole file lacks.
-std::string excerpt(std::string_view text, Position at) {
-  std::string line(line_of(text, at.line));
+std::string excerpt(const std::vector<std::string_view>& lines, Position at) {
+  std::string line(at.line <= lines.size() ? lines[at.line - 1] : std::string_view());
   if (line.ends_with('\r')) line.pop_back();
   std::replace(line.begin(), line.end(), '\t', ' ');
   if (line.find_first_not_of(' ') == std::string::npos || at.column > kShownOfALine) return "";
@@ -39,10 +42,11 @@ std::string counted(std::size_t count, const std::string& what) {
 
 std::string in_words(std::string_view text, const std::string& source, const std::vector<Problem>& problems) {
   std::string out;
+  const std::vector<std::string_view> lines = lines_of(text);
   for (const Problem& problem : problems) {
     out += source + ":" + std::to_string(problem.at.line) + ":" + std::to_string(problem.at.column) +
            (problem.severity == Severity::error ? ": error: " : ": warning: ") + problem.message + "\n" +
-           excerpt(text, problem.at);
+           excerpt(lines, problem.at);
   }
   return out;
 }

@@ -99,6 +99,17 @@ void warn_of_one_rule(Section& section, const Rule& rule) {
     section.warning(section.at(),
                     "uid 0 is a container's root too; the machine's own is administrator = true");
   }
+  if (rule.effect == Effect::allow && rule.subject.any) {
+    std::string over_others;
+    for (std::size_t i = 0; i < kVerbs; ++i) {
+      const auto verb = static_cast<Verb>(i);
+      if (rule.verbs.test(i) && administers(verb))
+        over_others += (over_others.empty() ? "" : ", ") + std::string(to_string(verb));
+    }
+    if (!over_others.empty())
+      section.warning(section.at("verbs"), "it gives everybody " + over_others +
+                                               ", which decide over others: name a user or a group");
+  }
   if (!lists(rule, Verb::create) && !lists(rule, Verb::open) && !lists(rule, Verb::clone))
     idle("rights", "only create, open and clone give rights, and its verbs lack them");
 }
@@ -143,18 +154,78 @@ bool shadows(const Rule& deny, const Rule& allow) {
   return !deny.rights && deny.cache.none() && deny.lifetimes.none() && deny.seals.none();
 }
 
-void warn_of_shadows(const std::vector<Rule>& rules, Problems& problems) {
-  std::vector<const Rule*> denies;
-  for (const Rule& rule : rules) {
-    if (rule.effect == Effect::deny) denies.push_back(&rule);
+/// Denies by whom and what they speak of, so that an allow is held against those alone that could shadow it.
+class Denies {
+ public:
+  explicit Denies(const std::vector<Rule>& rules) {
+    for (const Rule& rule : rules) {
+      if (rule.effect != Effect::deny) continue;
+      for (const Whom& whom : of_a_deny(rule.subject)) {
+        if (rule.names.empty()) found_[{whom, ""}].push_back(&rule);
+        for (const std::string& glob : rule.names) found_[{whom, glob}].push_back(&rule);
+      }
+    }
   }
+
+  /// The first in the file's order that leaves nothing of the allow; null: none.
+  [[nodiscard]] const Rule* first_over(const Rule& allow) const {
+    const Rule* first = nullptr;
+    for (const Whom& whom : of_an_allow(allow.subject)) {
+      for (const std::string& glob : wider(allow.names)) {
+        const auto found = found_.find({whom, glob});
+        if (found == found_.end()) continue;
+        const auto over = std::find_if(found->second.begin(), found->second.end(),
+                                       [&](const Rule* deny) { return shadows(*deny, allow); });
+        if (over != found->second.end() && (first == nullptr || *over < first)) first = *over;
+      }
+    }
+    return first;
+  }
+
+ private:
+  using Whom = std::pair<char, std::uint32_t>;
+
+  static std::vector<Whom> of_a_deny(const SubjectMatch& match) {
+    std::vector<Whom> whom;
+    if (match.any) whom.emplace_back('*', 0);
+    if (match.administrator) whom.emplace_back('a', 0);
+    for (const std::uint32_t uid : match.uids) whom.emplace_back('u', uid);
+    for (const std::uint32_t gid : match.gids) whom.emplace_back('g', gid);
+    return whom;
+  }
+
+  /// One of them has every deny whose subject covers this one.
+  static std::vector<Whom> of_an_allow(const SubjectMatch& match) {
+    std::vector<Whom> whom{{'*', 0}};
+    if (match.administrator) whom.insert(whom.end(), {{'a', 0}, {'u', 0}});
+    if (!match.uids.empty()) whom.emplace_back('u', match.uids.front());
+    if (!match.gids.empty()) whom.emplace_back('g', match.gids.front());
+    return whom;
+  }
+
+  /// None ("") and every glob that covers the first of the names.
+  static std::vector<std::string> wider(const std::vector<std::string>& names) {
+    std::vector<std::string> globs{""};
+    if (names.empty()) return globs;
+    const std::string& name = names.front();
+    globs.push_back(name);
+    if (name != "**") globs.emplace_back("**");
+    for (std::size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+      std::string glob = name.substr(0, slash) + "/**";
+      if (glob != name) globs.push_back(std::move(glob));
+    }
+    return globs;
+  }
+
+  std::map<std::pair<Whom, std::string>, std::vector<const Rule*>> found_;
+};
+
+void warn_of_shadows(const std::vector<Rule>& rules, Problems& problems) {
+  const Denies denies(rules);
   for (const Rule& rule : rules) {
     if (rule.effect != Effect::allow) continue;
-    for (const Rule* deny : denies) {
-      if (!shadows(*deny, rule)) continue;
+    if (const Rule* deny = denies.first_over(rule))
       problems.warn(rule.at, "[[rule]]: it allows nothing, since all of it is denied by " + deny->where);
-      break;
-    }
   }
 }
 
@@ -192,9 +263,11 @@ void warn_of_nobody_in_charge(const Policy& policy, Problems& problems) {
   Action sets_quotas;
   sets_quotas.verb = Verb::quota_set;
   const auto gives = [](const Rule& rule) {
+    const SubjectMatch& whom = rule.subject;
     const bool about_regions = !rule.names.empty() || !rule.pools.empty();
+    const bool means_root = whom.administrator || whom.any || within<std::uint32_t>({0U}, whom.uids);
     return rule.effect == Effect::allow && lists(rule, Verb::quota_set) &&
-           (rule.verbs.any() || !about_regions);
+           (rule.verbs.any() || (!about_regions && means_root));
   };
   if (std::none_of(policy.rules().begin(), policy.rules().end(), gives)) {
     problems.warn(

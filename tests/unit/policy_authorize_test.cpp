@@ -242,19 +242,22 @@ TEST(Authorize, ARuleAboutRegionsDoesNotGiveTheVerbsThatAreAboutNone) {
   EXPECT_FALSE(listed->allows(alice(), only(Verb::quota)));
 }
 
-TEST(Authorize, WhoIsNoAdministratorShutsDownOnlyByARuleThatListsIt) {
-  const auto policy = load_with_pool("[[rule]]\nuser=\"bob\"\nverbs=[\"shutdown\"]\n[[rule]]\nany=true\n");
-  EXPECT_TRUE(policy->allows(root(), only(Verb::shutdown)));
-  EXPECT_TRUE(policy->allows(bob(), only(Verb::shutdown)));
-  EXPECT_FALSE(policy->allows(alice(), only(Verb::shutdown)));
-  EXPECT_TRUE(policy->allows(alice(), only(Verb::quota_set)));
-  const auto refused = policy->authorize(alice(), only(Verb::shutdown));
-  ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().sentence,
-              HasSubstr("it does not list this verb, which is the administrator's"));
-  const auto denied =
-      load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"shutdown\"]\n");
-  EXPECT_FALSE(denied->allows(root(), only(Verb::shutdown)));
+TEST(Authorize, WhoIsNoAdministratorAdministersOnlyByARuleThatListsTheVerb) {
+  for (const Verb verb : {Verb::shutdown, Verb::quota_set, Verb::reload, Verb::policy}) {
+    const std::string word(to_string(verb));
+    const auto policy = load_with_pool("[[rule]]\nuser=\"bob\"\nverbs=[\"" + word +
+                                       "\"]\n[[rule]]\nany=true\n[[rule]]\nuser=\"alice\"\n");
+    EXPECT_TRUE(policy->allows(root(), only(verb))) << word;
+    EXPECT_TRUE(policy->allows(bob(), only(verb))) << word;
+    EXPECT_FALSE(policy->allows(alice(), only(verb))) << word;
+    const auto refused = policy->authorize(alice(), only(verb));
+    ASSERT_FALSE(refused) << word;
+    EXPECT_THAT(refused.error().sentence,
+                HasSubstr("it does not list this verb, which is the administrator's"));
+    const auto denied =
+        load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"" + word + "\"]\n");
+    EXPECT_FALSE(denied->allows(root(), only(verb))) << word;
+  }
 }
 
 TEST(Authorize, ADenyAboutRegionsDoesNotTakeTheVerbsThatAreAboutNone) {

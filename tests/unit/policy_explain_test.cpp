@@ -153,12 +153,14 @@ TEST(Explain, OfAVerbWithoutARegionNeedsNoRegion) {
 }
 
 TEST(Verbs, OfThePolicyAreNotPartOfEverythingUnderAPrefix) {
-  const auto policy = load_with_pool("[[rule]]\nuser=\"alice\"\nnames=[\"a/**\"]\n[[rule]]\nuser=\"bob\"\n");
+  const auto policy = load_with_pool(
+      "[[rule]]\nuser=\"alice\"\nnames=[\"a/**\"]\n[[rule]]\nuser=\"bob\"\n[[rule]]\nadministrator=true\n");
   for (const Verb verb : {Verb::reload, Verb::policy}) {
     Action action;
     action.verb = verb;
     EXPECT_FALSE(policy->allows(alice(), action)) << to_string(verb);
-    EXPECT_TRUE(policy->allows(bob(), action)) << to_string(verb);
+    EXPECT_FALSE(policy->allows(bob(), action)) << "nor of everything: " << to_string(verb);
+    EXPECT_TRUE(policy->allows(root(), action)) << to_string(verb);
   }
 }
 
