@@ -37,67 +37,21 @@ std::string whom(const Subject& subject) {
 
 }  // namespace
 
-Policy::Policy(Settings settings) : settings_(std::move(settings)) {
-  for (std::uint32_t i = 0; i < settings_.rules.size(); ++i) {
-    const SubjectMatch& subject = settings_.rules[i].subject;
-    if (subject.any) for_any_.push_back(i);
-    if (subject.administrator) for_administrators_.push_back(i);
-    if (subject.endpoints()) for_endpoints_.push_back(i);
-    for (const std::uint32_t uid : subject.uids) by_uid_[uid].push_back(i);
-    for (const std::uint32_t gid : subject.gids) by_gid_[gid].push_back(i);
-  }
-}
-
-/// Indices of the rules whose subject is meant, in the file's order.
-std::vector<std::uint32_t> Policy::rules_about(const Subject& asking) const {
-  const Subject& subject = asking.authority();
-  std::vector<std::uint32_t> rules;
-  const auto add = [&rules](const Index& index, std::uint32_t id) {
-    const auto found = index.find(id);
-    if (found != index.end()) rules.insert(rules.end(), found->second.begin(), found->second.end());
-  };
-  const auto add_person = [&](std::uint32_t uid, const std::vector<std::uint32_t>& groups) {
-    add(by_uid_, uid);
-    // By the shorter way: a user may be in 65,536 groups.
-    if (by_gid_.size() < groups.size()) {
-      for (const auto& [gid, about] : by_gid_) {
-        if (std::binary_search(groups.begin(), groups.end(), gid))
-          rules.insert(rules.end(), about.begin(), about.end());
-      }
-    } else {
-      for (const std::uint32_t gid : groups) add(by_gid_, gid);
-    }
-  };
-  if (const Lender* lender = subject.lender()) {
-    add_person(lender->uid, lender->groups);
-    // What is denied to him; what is allowed to him is not.
-    std::erase_if(rules,
-                  [this](std::uint32_t index) { return settings_.rules[index].effect == Effect::allow; });
-  }
-  rules.insert(rules.end(), for_any_.begin(), for_any_.end());
-  if (subject.administrator())
-    rules.insert(rules.end(), for_administrators_.begin(), for_administrators_.end());
-  add_person(subject.uid(), subject.groups());
-  if (asking.endpoint() != nullptr) rules.insert(rules.end(), for_endpoints_.begin(), for_endpoints_.end());
-  std::sort(rules.begin(), rules.end());
-  rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
-  return rules;
-}
+Policy::Policy(Settings settings) : settings_(std::move(settings)), index_(settings_.rules) {}
 
 Policy::Verdict Policy::judge(const Subject& subject, const Action& action) const {
   Verdict verdict;
   if (const Endpoint* endpoint = subject.endpoint())
     verdict.beyond = endpoint->ended ? Part::subject : first_mismatch(endpoint->record, subject, action);
-  for (const std::uint32_t index : rules_about(subject)) {
-    const Rule& rule = settings_.rules[index];
-    if (rule.effect == Effect::allow && verdict.allow != nullptr) continue;
-    if (first_mismatch(rule, subject, action) != Part::none) continue;
-    if (rule.effect == Effect::deny) {
-      verdict.deny = &rule;
-      return verdict;
-    }
-    verdict.allow = &rule;
-  }
+  const auto first = [&](Effect effect) -> const Rule* {
+    const auto applies = [&](std::uint32_t index) {
+      return first_mismatch(settings_.rules[index], subject, action) == Part::none;
+    };
+    const auto index = index_.first(effect, subject, action.verb, action.name, applies);
+    return index ? &settings_.rules[*index] : nullptr;
+  };
+  verdict.deny = first(Effect::deny);
+  if (verdict.deny == nullptr) verdict.allow = first(Effect::allow);
   return verdict;
 }
 
@@ -124,19 +78,19 @@ Result<Permit> Policy::authorize(const Subject& subject, const Action& action) c
 
 std::vector<std::pair<Part, const Rule*>> Policy::misses(const Subject& subject, const Action& action) const {
   std::vector<std::pair<Part, const Rule*>> misses;
-  for (const std::uint32_t index : rules_about(subject)) {
+  for (const std::uint32_t index : index_.near(subject, action.verb, action.name, kClosestShown)) {
     const Rule& rule = settings_.rules[index];
-    if (rule.effect == Effect::allow) misses.emplace_back(first_mismatch(rule, subject, action), &rule);
+    misses.emplace_back(first_mismatch(rule, subject, action), &rule);
   }
   std::stable_sort(misses.begin(), misses.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
+  misses.resize(std::min(misses.size(), kClosestShown));
   return misses;
 }
 
 std::string Policy::closest(const Subject& subject, const Action& action) const {
-  std::vector<std::pair<Part, const Rule*>> closest = misses(subject, action);
+  const std::vector<std::pair<Part, const Rule*>> closest = misses(subject, action);
   if (closest.empty()) return "no rule in " + settings_.source + " is about this user";
-  closest.resize(std::min(closest.size(), kClosestShown));
   std::string text = "rules that came closest: ";
   for (const auto& [part, rule] : closest) {
     text += (rule == closest.front().second ? "" : ", ") + rule->where + " (" + why_not(*rule, part, action) +
@@ -154,18 +108,13 @@ std::vector<const Rule*> Policy::closest_rules(const Subject& subject, const Act
   std::vector<const Rule*> rules;
   const Verdict verdict = judge(subject, action);
   if (verdict.deny != nullptr || verdict.beyond != Part::none) return rules;
-  for (const auto& [part, rule] : misses(subject, action)) {
-    if (rules.size() < kClosestShown) rules.push_back(rule);
-  }
+  for (const auto& [part, rule] : misses(subject, action)) rules.push_back(rule);
   return rules;
 }
 
 std::vector<const Rule*> Policy::rules_for(const Subject& subject) const {
   std::vector<const Rule*> rules;
-  for (const std::uint32_t index : rules_about(subject)) {
-    const Rule* rule = &settings_.rules[index];
-    if (rules.empty() || rules.back() != rule) rules.push_back(rule);
-  }
+  for (const std::uint32_t index : index_.about(subject)) rules.push_back(&settings_.rules[index]);
   return rules;
 }
 

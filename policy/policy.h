@@ -2,19 +2,18 @@
 //
 // Default deny; an explicit deny wins over every allow; among allows the first in the file's order gives the
 // permit. A rule speaks of an action when its subject is meant and everything it lists contains what the
-// action asks for. What a rule does not list is not restricted, with five refinements:
+// action asks for. What a rule does not list is not restricted, with six refinements:
 //
 //  - A rule that lists names or pools is about regions. It speaks of verbs that are about none (`pools`,
 //    `quota`, `quota-set`, `clone`, `shutdown`, `reload`, `policy`) only when it lists that verb, so that allowing
 //    everything under a prefix does not allow setting quotas.
-//  - `shutdown` is the administrator's (Subject::administrator); to others an allow gives it only when it lists it.
-//  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a
-//  deny
-//    only without names. Each region of the answer is then judged by its own name.
+//  - `quota-set`, `shutdown`, `reload` and `policy` are the administrator's (Subject::administrator); to others an allow
+//    gives them only when it lists them.
+//  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a deny only
+//    without names. Each region of the answer is then judged by its own name.
 //  - A deny about a user or a group is about the uids as well that /etc/subuid lends to him or its members.
 //  - max_ttl without lifetimes excludes `persistent`: a maximum that a region which never ends would pass is
-//  none.
-//
+//    none.
 //  - published = "required" bounds what open opens, and says nothing of the other verbs: whoever makes and fills a
 //    region has it before it is published.
 //
@@ -26,7 +25,8 @@
 // An endpoint (endpoint.h) may do what its record says and its maker may do, judged as the maker; rules about
 // endpoints take from that, and can give nothing.
 //
-// Cost: rules are found by uid, by gid and for any, so rules about others cost nothing.
+// Cost: rules are found by their subject, and by what stands in their names before the first wildcard (rule_index.h), so
+// that rules about others and about other names cost nothing.
 #pragma once
 
 #include <cstdint>
@@ -34,12 +34,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "policy/model.h"
+#include "policy/rule_index.h"
 #include "policy/subject.h"
 
 namespace mapcap::policy {
@@ -135,21 +135,15 @@ class Policy {
     const Rule* allow = nullptr;
     Part beyond = Part::none;  ///< Of an endpoint: what its own record does not say.
   };
-  [[nodiscard]] std::vector<std::uint32_t> rules_about(const Subject& asking) const;
   [[nodiscard]] Verdict judge(const Subject& subject, const Action& action) const;
-  /// Every allow about the subject, the closest first.
+  /// The allows about the subject that come closest, at most kClosestShown, the closest first.
   [[nodiscard]] std::vector<std::pair<Part, const Rule*>> misses(const Subject& subject,
                                                                  const Action& action) const;
   [[nodiscard]] std::string closest(const Subject& subject, const Action& action) const;
   [[nodiscard]] const QuotaRule* quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const;
 
-  using Index = std::unordered_map<std::uint32_t, std::vector<std::uint32_t>>;
   Settings settings_;
-  Index by_uid_;
-  Index by_gid_;
-  std::vector<std::uint32_t> for_any_;
-  std::vector<std::uint32_t> for_administrators_;
-  std::vector<std::uint32_t> for_endpoints_;  ///< Denies, whatever the endpoint.
+  RuleIndex index_;
 };
 
 }  // namespace mapcap::policy

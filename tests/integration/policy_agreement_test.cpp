@@ -40,7 +40,7 @@ class PolicyAgreementTest : public RegionsTest {
     if (chance(60)) rule += std::string("names=[") + one_of(names) + "]\n";
     if (chance(50)) rule += std::string("verbs=[") + one_of(verbs) + "]\n";
     if (chance(15)) rule += "pools=[\"dram\"]\n";
-    if (chance(20)) rule += std::string("rights=\"") + (chance(50) ? "ro" : "rw") + "\"\n";
+    if (chance(20)) rule += std::string("rights=[\"") + (chance(50) ? "ro" : "rw") + "\"]\n";
     if (chance(20)) rule += std::string("lifetimes=[\"") + (chance(50) ? "ttl" : "persistent") + "\"]\n";
     if (chance(20)) rule += "max_ttl=\"1h\"\n";
     if (chance(20)) rule += "max_size=\"8K\"\n";
