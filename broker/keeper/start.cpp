@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "base/fd_path.h"
 #include "broker/keeper/fuse/mount.h"
@@ -26,6 +27,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kDeathPatienceMs = 1000;
+constexpr std::chrono::milliseconds kBetweenTries{20};
 constexpr int kPeerPidfd = 77;                           // SO_PEERPIDFD, Linux 6.5.
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4.
 
@@ -250,9 +252,12 @@ Result<Inventory> receive_inventory(const KeeperHandle& keeper, const KeeperOpti
   return inventory;
 }
 
-Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedFd directory,
-                                                                       const KeeperOptions& options) {
-  std::optional<std::pair<KeeperHandle, Inventory>> none;
+namespace {
+
+using Survivor = std::optional<std::pair<KeeperHandle, Inventory>>;
+
+Result<Survivor> try_to_adopt(BorrowedFd directory, const KeeperOptions& options) {
+  Survivor none;
   auto connected = schema::connect_to(socket_path(directory, kSocketName));
   if (!connected) {
     if (connected.error().code == ErrorCode::unavailable) return none;
@@ -308,7 +313,20 @@ Result<std::optional<std::pair<KeeperHandle, Inventory>>> adopt_keeper(BorrowedF
       keeper.clone_unavailable = "the keeper of the broker before serves no FUSE filesystem (any more)";
     keeper.clone.device.reset();
   }
-  return std::optional(std::pair(std::move(keeper), std::move(inventory.value())));
+  return Survivor(std::pair(std::move(keeper), std::move(inventory.value())));
+}
+
+}  // namespace
+
+Result<Survivor> adopt_keeper(BorrowedFd directory, const KeeperOptions& options) {
+  const Clock::time_point until = Clock::now() + std::chrono::milliseconds(kDeathPatienceMs);
+  for (;;) {
+    Result<Survivor> adopted = try_to_adopt(directory, options);
+    // A broker that was killed in a request to the keeper lives, and has its socket, until it is answered.
+    const bool again = !adopted && adopted.error().code == ErrorCode::busy && Clock::now() < until;
+    if (!again) return adopted;
+    std::this_thread::sleep_for(kBetweenTries);
+  }
 }
 
 void unlink_socket(BorrowedFd directory) {

@@ -63,10 +63,15 @@ class StandIn {
     return given;
   }
 
+  /// kill -9, without waiting: while its keeper is stopped it may not end.
+  void begin_to_kill() const {
+    if (pid_ > 0) ::kill(pid_, SIGKILL);
+  }
+
   /// kill -9; false when it does not end.
   bool kill() {
     if (pid_ <= 0) return true;
-    ::kill(pid_, SIGKILL);
+    begin_to_kill();
     if (!comes_true([this] { return ::waitpid(pid_, nullptr, WNOHANG) == pid_; })) return false;
     pid_ = 0;
     return true;
