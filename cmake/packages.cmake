@@ -36,5 +36,7 @@ set(CPACK_DEBIAN_PYTHON_PACKAGE_SECTION python)
 set(CPACK_DEBIAN_PYTHON_PACKAGE_ARCHITECTURE all)
 set(CPACK_DEBIAN_PYTHON_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_PYTHON_PACKAGE_DEPENDS "python3 (>= 3.11), libmapcap${PROJECT_VERSION_MAJOR} (>= ${version})")
+set(CPACK_DEBIAN_PYTHON_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/client/python/debian/postinst
+                                              ${PROJECT_SOURCE_DIR}/client/python/debian/prerm)
 set(CPACK_COMPONENT_PYTHON_DESCRIPTION "the Python package")
 include(CPack)

@@ -87,6 +87,25 @@ test_build() {
   count_ctest "$1"
 }
 
+# in_a_tree STAGE: runs tests/STAGE/run.sh, and adds up what it counts.
+in_a_tree() {
+  local counts
+  tests/"$1"/run.sh >"$results/$1" 2>&1 </dev/null
+  if [ $? -eq 77 ]; then
+    count "$1" 77 "$(sed -n 's/^skip: //p' "$results/$1" | head -n 1)"
+    return
+  fi
+  grep -E '^(ok|FAIL)' "$results/$1"
+  read -r -a counts < <(grep -E '^[0-9]+ passed, [0-9]+ failed' "$results/$1" | tr -dc '0-9 \n' | tr -s ' ')
+  if [ ${#counts[@]} -ge 2 ]; then
+    passed=$((passed + counts[0])) failed=$((failed + counts[1]))
+    [ "${counts[1]}" -eq 0 ] || sed -n '/^FAIL/,$p' "$results/$1" | head -n 120
+  else
+    tail -n 60 "$results/$1"
+    count "$1" 1
+  fi
+}
+
 # Emulation keeps one processor busy, and waits for its own disks: it runs beside the stages that follow.
 join_guest() {
   [ -n "$guest" ] || return 0
@@ -162,21 +181,14 @@ for stage in "${stages[@]}"; do
       # shellcheck disable=SC2086
       install_packages $system_packages
       build dev || { count "system: build" 1; continue; }
-      MAPCAP_BUILD=$PWD/build/dev tests/system/run.sh >"$results/system" 2>&1 </dev/null
-      case $? in
-        77) count "system" 77 "$(sed -n 's/^skip: //p' "$results/system" | head -n 1)" ;;
-        *)
-          grep -E '^(ok|FAIL)' "$results/system"
-          read -r -a counts < <(grep -E '^[0-9]+ passed, [0-9]+ failed' "$results/system" | tr -dc '0-9 \n' | tr -s ' ')
-          if [ ${#counts[@]} -ge 2 ]; then
-            passed=$((passed + counts[0])) failed=$((failed + counts[1]))
-            [ "${counts[1]}" -eq 0 ] || sed -n '/^FAIL/,$p' "$results/system" | head -n 120
-          else
-            tail -n 60 "$results/system"
-            count "system" 1
-          fi
-          ;;
-      esac
+      MAPCAP_BUILD=$PWD/build/dev in_a_tree system
+      ;;
+    packages)
+      say "packages: the Debian packages in a Debian that has nothing else"
+      # shellcheck disable=SC2086
+      install_packages $system_packages
+      build debian || { count "packages: build" 1; continue; }
+      MAPCAP_BUILD=$PWD/build/debian in_a_tree packages
       ;;
     programs)
       say "programs: Debian's, with a region under a path of theirs"

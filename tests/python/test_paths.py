@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import unittest
@@ -23,9 +24,9 @@ class PathsTest(BrokerCase):
         with self.owner.create(self.name, size=SIZE) as region:
             region.store(0, LETTERS)
 
-    def run_at(self, *command: str, rights: str = "rw") -> str:
+    def run_under(self, *command: str, rights: str = "rw") -> subprocess.CompletedProcess[str]:
         at = f"{self.path}={self.name}:{rights}"
-        done = subprocess.run(
+        return subprocess.run(
             [os.environ["MAPCAP"], "--socket", self.socket, "run", "--at", at, "--", *command],
             capture_output=True,
             text=True,
@@ -33,6 +34,9 @@ class PathsTest(BrokerCase):
             check=False,
             cwd=self.here,
         )
+
+    def run_at(self, *command: str, rights: str = "rw") -> str:
+        done = self.run_under(*command, rights=rights)
         self.assertEqual((done.returncode, done.stderr), (0, ""), f"{command}: {done.stdout}")
         return done.stdout
 
@@ -65,6 +69,33 @@ class PathsTest(BrokerCase):
         )
         said = self.run_at("sh", "-c", f'echo input | {sys.executable} -c "{program}"')
         self.assertEqual(said, "b'ab' b'cde'\nb'bc' input\n\n")
+
+    def program(self, name: str, contents: bytes, mode: int = 0o755) -> str:
+        path = os.path.join(self.here, name)
+        with open(path, "wb") as file:
+            file.write(contents)
+        os.chmod(path, mode)
+        return path
+
+    def test_programs_into_which_nothing_can_be_preloaded_are_named(self) -> None:
+        # An ELF file for x86-64 whose program headers name no interpreter, since there are none.
+        header = b"\x7fELF\x02\x01\x01" + bytes(9)
+        header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 0, 0, 0, 0)
+        static = self.program("static", header)
+        script = self.program("script", f"#!{static} -x\n".encode())
+        with open("/bin/true", "rb") as file:
+            set_uid = self.program("set-uid", file.read())
+        os.chown(set_uid, 65534, 65534)
+        os.chmod(set_uid, 0o4755)
+        for program, named, why in (
+            (static, static, "is statically linked"),
+            (script, static, "is statically linked"),
+            (set_uid, set_uid, "is set-uid"),
+        ):
+            done = self.run_under(program)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn(f"{named} {why}", done.stderr)
+        self.assertEqual(self.run_under("no-such-program").returncode, 127)
 
 
 if __name__ == "__main__":

@@ -23,18 +23,8 @@ done
 
 # ---- the tree ---------------------------------------------------------------------------------------------
 
-if [ ! -e "$cache/tree/.complete" ]; then
-  rm -rf "$cache/tree"
-  mkdir -p "$cache"
-  mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*debian[^ ]*\) .*/\2/p' /etc/apt/sources.list \
-    /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
-  if ! debootstrap --variant=minbase --include=systemd,systemd-sysv,procps,util-linux bookworm "$cache/tree" \
-    "${mirror:-http://deb.debian.org/debian}" >"$cache/log" 2>&1; then
-    tail -n 3 "$cache/log"
-    skip "no Debian tree can be had from ${mirror:-deb.debian.org}"
-  fi
-  touch "$cache/tree/.complete"
-fi
+. "$here/../support/debian_tree.sh"
+why=$(debian_tree "$cache/tree" systemd,systemd-sysv,procps,util-linux) || skip "$(tail -n 1 <<<"$why")"
 
 work=$(mktemp -d /tmp/mapcap-system.XXXXXX)
 tree=$work/tree
