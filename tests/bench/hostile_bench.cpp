@@ -33,6 +33,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <optional>
 #include <stdexcept>
@@ -40,11 +42,13 @@
 #include <vector>
 
 #include "mapcap/fd.h"
+#include "tests/bench/measure.h"
 #include "tests/support/attackers.h"
 
 namespace mapcap::test {
 namespace {
 
+using bench::median;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
@@ -75,15 +79,6 @@ void renice(int nice) {
   if (::setpriority(PRIO_PROCESS, 0, nice) != 0) std::perror("setpriority");
 }
 
-double at(const std::vector<double>& sorted, double fraction) {
-  return sorted.at(static_cast<std::size_t>(fraction * static_cast<double>(sorted.size() - 1)));
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return at(values, 0.5);
-}
-
 /// p50 and p99 of each round, in microseconds.
 struct Waits {
   std::vector<double> p50;
@@ -97,8 +92,8 @@ struct Waits {
       waits.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
     }
     std::sort(waits.begin(), waits.end());
-    p50.push_back(at(waits, 0.5));
-    p99.push_back(at(waits, 0.99));
+    p50.push_back(bench::quantile(waits, 0.5));
+    p99.push_back(bench::quantile(waits, 0.99));
   }
 };
 
@@ -189,7 +184,7 @@ class Bench {
 
   void compare_verbs(std::optional<Attack> attack) const {
     for (const Placement placement : kPlacements) {
-      Client client = broker_.connect();
+      Client client = attack == Attack::endpoints ? neighbour() : broker_.connect();
       compare(
           attack, placement, "create+map+revoke", [&] { create_map_revoke(client); }, options_.operations);
       compare(
@@ -213,13 +208,30 @@ class Bench {
                       const std::function<Attacker()>& start) const {
     renice(0);  // Which it inherits.
     {
+      // Which its children and threads inherit, whenever it starts them.
+      pin(0, placement == Placement::apart ? options_.other_cpu : options_.cpu);
       const Attacker other = start();
-      if (placement == Placement::apart) pin(other.pid(), options_.other_cpu);
+      pin(0, options_.cpu);
       ::usleep(100'000);  // An attacker has its connections by then.
       take_place(placement);
       waits.measure(operations, once);
     }
     ::usleep(200'000);
+  }
+
+  /// By an endpoint, which is to have no less of the broker because others have many.
+  [[nodiscard]] Client neighbour() const {
+    EndpointSpec wanted;
+    wanted.id = "neighbour";
+    wanted.names = {"**"};
+    Client maker = broker_.connect();
+    const std::vector<EndpointInfo> known = maker.endpoints();
+    if (std::none_of(known.begin(), known.end(),
+                     [&](const EndpointInfo& endpoint) { return endpoint.spec.id == wanted.id; }))
+      maker.endpoint_create(wanted);
+    ConnectOptions options = BrokerProcess::patient();
+    options.socket = broker_.directory() + "/endpoints/" + wanted.id + "/mapcap.sock";
+    return Client::connect(options);
   }
 
   static void take_place(Placement placement) { renice(placement == Placement::ahead ? -10 : 0); }
@@ -228,11 +240,24 @@ class Bench {
   Options options_;
 };
 
+/// The broker finds kLentUids in its /etc/subuid, where there is one at all.
+void lend_uids(BrokerProcess& broker) {
+  const std::string lent = broker.directory() + "/subuid";
+  const std::string program = broker.directory() + "/mapcapd";
+  std::ofstream(lent) << kLentUids;
+  std::ofstream(program) << "#!/bin/sh\nexec unshare -m sh -c 'mount --bind " << lent
+                         << " /etc/subuid && exec " << MAPCAPD_PATH << " \"$@\"' mapcapd \"$@\"\n";
+  std::filesystem::permissions(program, std::filesystem::perms(0755));
+  if (std::filesystem::exists("/etc/subuid")) broker.set_program(program);
+}
+
 void run(const Options& options) {
   pin(0, options.cpu);
   BrokerProcess broker(open_policy("[pool." + std::string(kPopulatedPool) +
                                    "]\nbacking = \"memory\"\ncapacity = \"256M\"\npopulate = true\n"
-                                   "[[quota]]\nany = true\nconnections = 64\ngrants = 128\nregions = 128\n"));
+                                   "[[quota]]\nany = true\nconnections = 64\ngrants = 128\nregions = 128\n"
+                                   "[[rule]]\nany = true\nverbs = [\"endpoint\"]\n"));
+  lend_uids(broker);
   broker.start();
   Client owner = broker.connect();
   RegionSpec shared;

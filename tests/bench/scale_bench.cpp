@@ -1,16 +1,17 @@
-// Does anything cost more because many regions exist? Fills a real broker with regions of one page, stops at
+// Does anything cost more because many regions exist? Fills a real broker with regions of one page, stops at 10,
 // 1,000, 10,000, 100,000 and the number given, and at each stop measures, beside a floor:
 //
 //     create               | memfd_create, ftruncate, seal and close, at the same moment
-//     show, list of a prefix with one region in it
+//     show, open and map, list of a prefix with one region in it
 //     list of everything   | per region
 //     memory               | resident bytes a region of the broker and of the keeper
+//     restart              | how long a killed broker's successor takes until it answers
 //
-// and in the end, how long a killed broker's successor takes until it answers. Needs root. Broker and keeper
-// hold one descriptor of each region, so without a number it is a million or what the limit on open files
-// allows. MAPCAP_BENCH_DIR names the directory for the broker's state (default /tmp).
+// Needs root. Broker and keeper hold one descriptor of each region, so without a number it is a million or what the
+// limit on open files allows. MAPCAP_BENCH_DIR names the directory for the broker's state (default /tmp). --json: a
+// line of JSON for each stop, instead of words.
 //
-//     scale_bench [REGIONS]
+//     scale_bench [--json] [REGIONS]
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -22,23 +23,28 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "tests/bench/measure.h"
 #include "tests/support/broker_process.h"
 
 namespace mapcap::test {
 namespace {
 
+using bench::median;
+using bench::processor_time;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kPage = 4096;
 constexpr int kFillers = 4;  ///< As many requests as the broker lets one user have under way.
 constexpr int kSamples = 1000;
-constexpr std::chrono::seconds kPatience{600};  ///< With a restart in an emulated machine.
+constexpr int kBatch = 10;  ///< So few of them are there beside those that a stop is about.
 
 double microseconds(Clock::duration taken) {
   return std::chrono::duration<double, std::micro>(taken).count();
@@ -51,30 +57,12 @@ double microseconds_of(Action action) {
   return microseconds(Clock::now() - begin);
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 RegionSpec spec(const std::string& name) {
   RegionSpec wanted;
   wanted.name = name;
   wanted.size = kPage;
   wanted.lifetime = Lifetime::persistent();
   return wanted;
-}
-
-/// Processor time that a process has used, in microseconds: what others do on the machine hardly changes it.
-double processor_time(pid_t pid) {
-  double total = 0;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
-    std::ifstream schedstat(task.path() / "schedstat");
-    double nanoseconds = 0;
-    schedstat >> nanoseconds;
-    total += nanoseconds / 1000;
-  }
-  return total;
 }
 
 /// Resident bytes of a process.
@@ -131,22 +119,32 @@ struct Costs {
   double floor = 0;
   Cost create;
   Cost show;
+  Cost open;
   Cost list_one;            ///< A prefix with one region in it.
   Cost list_per_region;     ///< Of everything.
   double broker_bytes = 0;  ///< Resident, a region.
   double keeper_bytes = 0;
+  double restart = 0;  ///< From the start of a killed broker's successor to its first answer, milliseconds.
 };
 
-/// Medians of what is waited for, means of the work.
-template <typename Operation>
-Cost cost_of(const BrokerProcess& broker, int times, Operation operation) {
-  const pid_t keeper = broker.keeper_pid();
-  std::vector<double> waited;
-  const double before = processor_time(broker.pid()) + processor_time(keeper);
-  for (int i = 0; i < times; ++i) waited.push_back(microseconds_of([&] { operation(i); }));
-  const double after = processor_time(broker.pid()) + processor_time(keeper);
-  return {median(waited), (after - before) / times};
-}
+/// One kind of operation, in batches: medians of what is waited for, means of the work.
+class Meter {
+ public:
+  explicit Meter(std::vector<pid_t> processes) : processes_(std::move(processes)) {}
+
+  template <typename Operation>
+  void batch(int times, Operation operation) {
+    const double before = processor_time(processes_);
+    for (int i = 0; i < times; ++i) waited_.push_back(microseconds_of([&] { operation(i); }));
+    worked_ += processor_time(processes_) - before;
+  }
+  [[nodiscard]] Cost cost() const { return {median(waited_), worked_ / static_cast<double>(waited_.size())}; }
+
+ private:
+  std::vector<pid_t> processes_;
+  std::vector<double> waited_;
+  double worked_ = 0;
+};
 
 Costs measure(const BrokerProcess& broker, std::uint64_t regions, std::uint64_t empty_broker,
               std::uint64_t empty_keeper) {
@@ -159,15 +157,28 @@ Costs measure(const BrokerProcess& broker, std::uint64_t regions, std::uint64_t 
   costs.keeper_bytes = per_region(resident(broker.keeper_pid()), empty_keeper);
   Client client = broker.connect();
   const auto name = [](int i) { return "probe/" + std::to_string(i) + "/one"; };
+  const std::vector<pid_t> processes{broker.pid(), broker.keeper_pid()};
+  Meter create(processes);
+  Meter show(processes);
+  Meter open(processes);
+  Meter list_one(processes);
+  Meter list_all(processes);
   costs.floor = floor_of_create();
-  costs.create = cost_of(broker, kSamples, [&](int i) { client.create(spec(name(i))); });
-  costs.show = cost_of(broker, kSamples, [&](int i) { client.show(name(i)); });
-  costs.list_one =
-      cost_of(broker, kSamples, [&](int i) { client.list("probe/" + std::to_string(i) + "/*"); });
-  for (int i = 0; i < kSamples; ++i) client.revoke(name(i));
+  for (int done = 0; done < kSamples; done += kBatch) {
+    create.batch(kBatch, [&](int i) { client.create(spec(name(i))); });
+    show.batch(kBatch, [&](int i) { client.show(name(i)); });
+    open.batch(kBatch, [&](int i) { const Mapping mapping(client.open(name(i), Access::read_only)); });
+    list_one.batch(kBatch, [&](int i) { client.list("probe/" + std::to_string(i) + "/*"); });
+    for (int i = 0; i < kBatch; ++i) client.revoke(name(i));
+  }
+  costs.create = create.cost();
+  costs.show = show.cost();
+  costs.open = open.cost();
+  costs.list_one = list_one.cost();
   std::size_t listed = 0;
-  costs.list_per_region = cost_of(broker, 5, [&](int) { listed = client.list().size(); });
-  if (listed != regions) std::printf("list shows %zu of %" PRIu64 " regions\n", listed, regions);
+  list_all.batch(5, [&](int) { listed = client.list().size(); });
+  costs.list_per_region = list_all.cost();
+  if (listed != regions) std::fprintf(stderr, "list shows %zu of %" PRIu64 " regions\n", listed, regions);
   costs.list_per_region.waited /= static_cast<double>(listed);
   costs.list_per_region.worked /= static_cast<double>(listed);
   return costs;
@@ -185,12 +196,31 @@ void print(const Costs& costs, const Costs& first) {
       costs.regions, costs.broker_bytes, costs.keeper_bytes, costs.create.waited / costs.floor);
   print("create", costs.create, first.create);
   print("show", costs.show, first.show);
+  print("open", costs.open, first.open);
   print("list a prefix of one", costs.list_one, first.list_one);
   print("list all, a region", costs.list_per_region, first.list_per_region);
+  std::printf("    a killed broker's successor answers after %.0f ms\n", costs.restart);
   std::fflush(stdout);
 }
 
-int run(std::uint64_t most) {
+void print_json(const Costs& costs) {
+  std::printf("{\"kind\": \"scale\", \"regions\": %" PRIu64
+              ", \"floor\": %.2f, \"broker_bytes\": %.0f, "
+              "\"keeper_bytes\": %.0f, \"restart_ms\": %.1f",
+              costs.regions, costs.floor, costs.broker_bytes, costs.keeper_bytes, costs.restart);
+  const auto cost = [](const char* what, const Cost& of) {
+    std::printf(", \"%s\": {\"waited\": %.3f, \"worked\": %.3f}", what, of.waited, of.worked);
+  };
+  cost("create", costs.create);
+  cost("show", costs.show);
+  cost("open", costs.open);
+  cost("list_one", costs.list_one);
+  cost("list_per_region", costs.list_per_region);
+  std::printf("}\n");
+  std::fflush(stdout);
+}
+
+int run(std::uint64_t most, bool json) {
   const char* named = std::getenv("MAPCAP_BENCH_DIR");  // NOLINT(concurrency-mt-unsafe): before any thread.
   BrokerProcess broker(R"([broker]
 max_connections_per_user = 1000
@@ -203,28 +233,32 @@ any = true
 names = ["**"]
 )",
                        named != nullptr ? named : "/tmp");
-  broker.start(kPatience);
-  fill(broker, 0, 16);  // Threads, arenas and pages that any first request brings.
+  broker.start();
+  fill(broker, 0, 10);  // Threads, arenas and pages that any first request brings.
   const std::uint64_t empty_broker = resident(broker.pid());
   const std::uint64_t empty_keeper = resident(broker.keeper_pid());
-  std::uint64_t there = 16;
+  std::uint64_t there = 10;
   Costs first;
-  for (const std::uint64_t stop : {std::uint64_t{1000}, std::uint64_t{10000}, std::uint64_t{100000}, most}) {
-    if (stop > most || stop <= there) continue;
+  for (const std::uint64_t stop : std::set<std::uint64_t>{10, 1000, 10000, 100000, most}) {
+    if (stop > most) continue;
     fill(broker, there, stop);
     there = stop;
-    const Costs costs = measure(broker, stop, empty_broker, empty_keeper);
+    Costs costs = measure(broker, stop, empty_broker, empty_keeper);
+    broker.kill_broker();
+    costs.restart = microseconds_of([&] { broker.start(); }) / 1e3;
+    const std::size_t found = broker.connect().list().size();
+    if (found != there) {
+      std::fprintf(stderr, "%zu regions of %" PRIu64 " are there after a restart\n", found, there);
+      return 1;
+    }
     if (first.regions == 0) first = costs;
-    print(costs, first);
+    if (json) {
+      print_json(costs);
+    } else {
+      print(costs, first);
+    }
   }
-  broker.kill_broker();
-  const double recovery = microseconds_of([&] { broker.start(kPatience); });
-  const std::size_t found = broker.connect().list().size();
-  std::printf("a killed broker's successor answers after %.2f s, %.2f us a region, and lists %zu\n",
-              recovery / 1e6, recovery / static_cast<double>(there), found);
-  std::printf("resident after it: broker %.0f B a region\n",
-              static_cast<double>(resident(broker.pid())) / static_cast<double>(there));
-  return found == there ? 0 : 1;
+  return 0;
 }
 
 }  // namespace
@@ -252,8 +286,9 @@ int main(int argc, char** argv) {
     return 77;
   }
   try {
-    const std::uint64_t asked = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0;
-    return mapcap::test::run(asked > 0 ? asked : as_many_as_fit());
+    const bool json = argc > 1 && std::string_view(argv[1]) == "--json";
+    const std::uint64_t asked = std::strtoull(argv[argc - 1], nullptr, 10);
+    return mapcap::test::run(asked > 0 ? std::min(asked, as_many_as_fit()) : as_many_as_fit(), json);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "scale_bench: %s\n", error.what());
     return 1;

@@ -1,10 +1,8 @@
 // What rides on strangers' packets: whoever drops the last reference to it may sleep for as long as they
 // please, so that must never be the broker. On a kernel that refuses descriptors (Linux 6.16), and as on one
 // before.
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,6 +30,7 @@
 #include "tests/support/attackers.h"
 #include "tests/support/broker_process.h"
 #include "tests/support/busy_machine.h"
+#include "tests/support/lingering.h"
 #include "tests/support/patience.h"
 
 namespace mapcap::test {
@@ -40,32 +39,6 @@ namespace {
 using namespace std::chrono_literals;
 using schema::Reply;
 using schema::Request;
-
-constexpr int kLingerSeconds = 60;
-
-/// A TCP connection to oneself whose peer never reads: closing it for the last time takes kLingerSeconds.
-struct Lingering {
-  Lingering() {
-    const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* at = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(listener.get(), at, size) != 0 || ::listen(listener.get(), 1) != 0) return;
-    ::getsockname(listener.get(), at, &size);
-    socket = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(socket.get(), at, size) != 0) return;
-    peer = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    const std::vector<char> filling(1U << 16U);
-    while (::send(socket.get(), filling.data(), filling.size(), MSG_DONTWAIT) > 0) {
-    }
-    const linger long_one{1, kLingerSeconds};
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &long_one, sizeof long_one);
-  }
-  Fd socket;
-  Fd peer;
-};
 
 /// One raw connection.
 class RawPeer {

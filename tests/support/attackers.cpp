@@ -1,5 +1,6 @@
 #include "tests/support/attackers.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -7,14 +8,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "schema/channel.h"
 #include "schema/codec.h"
+#include "tests/support/lingering.h"
 
 namespace mapcap::test {
 
@@ -23,6 +27,22 @@ using schema::Request;
 
 namespace {
 
+void become(uid_t user) {
+  if (user != 0 && (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0)) ::_exit(1);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Another user would lose it again.
+}
+
+[[noreturn]] void repeat(const std::function<void()>& round) {
+  ::signal(SIGPIPE, SIG_IGN);
+  for (;;) {
+    try {
+      round();
+    } catch (const std::exception&) {
+      std::this_thread::sleep_for(1ms);
+    }
+  }
+}
+
 Fd greeted(const BrokerProcess& broker) {
   Fd socket = std::move(schema::connect_to(broker.socket()).value());
   (void)schema::send(socket.borrow(), schema::encode(Request{1, schema::Hello{}}));
@@ -30,6 +50,7 @@ Fd greeted(const BrokerProcess& broker) {
 }
 
 constexpr std::size_t kPage = 4096;
+constexpr uid_t kFirstLent = 164000;  // kLentUids
 
 RegionSpec spec(const std::string& name, std::uint64_t size) {
   RegionSpec wanted;
@@ -167,12 +188,110 @@ void populate_and_revoke(const BrokerProcess& broker) {
   }
 }
 
+/// `work` again and again, in so many threads at once.
+void side_by_side(int threads, const std::function<void(int)>& work) {
+  std::vector<std::thread> sides;
+  for (int number = 0; number < threads; ++number) {
+    sides.emplace_back([&work, number] {
+      for (;;) {
+        try {
+          work(number);
+        } catch (const std::exception&) {
+          std::this_thread::sleep_for(1ms);
+        }
+      }
+    });
+  }
+  for (std::thread& side : sides) side.join();
+}
+
+/// Waits for the answer to the request before.
+std::optional<schema::Incoming> heard(const Fd& socket) {
+  pollfd waiting{socket.get(), POLLIN, 0};
+  if (::poll(&waiting, 1, 1000) != 1) return std::nullopt;
+  auto received = schema::receive(socket.borrow(), schema::kMaxPacket, 1);
+  if (!received || !std::holds_alternative<schema::Incoming>(received.value())) return std::nullopt;
+  return std::move(std::get<schema::Incoming>(received.value()));
+}
+
+void let_sockets_ride(const BrokerProcess& broker) {
+  constexpr std::size_t kPassengers = 32;
+  const Fd socket = std::move(schema::connect_to(broker.socket()).value());
+  schema::Hello hello;
+  hello.features = schema::kFeatureSendsFds;
+  (void)schema::send(socket.borrow(), schema::encode(Request{1, hello}));
+  (void)heard(socket);
+  std::vector<Fd> peers;
+  std::vector<std::thread> closing;
+  const std::vector<std::byte> nonsense(24, std::byte{0x41});
+  for (std::uint64_t number = 2; number < 2 + kPassengers; ++number) {
+    Lingering passenger;
+    const std::array<BorrowedFd, 1> riding{passenger.socket.borrow()};
+    (void)schema::send(socket.borrow(), schema::encode(Request{number, schema::List{}}), riding);
+    (void)schema::send(socket.borrow(),
+                       schema::encode(Request{number + kPassengers, schema::AskClonePort{}}));
+    while (auto packet = heard(socket)) {
+      if (packet->fds.empty()) continue;  // The list's.
+      (void)schema::send(packet->fds.front().borrow(), nonsense, riding);
+      break;
+    }
+    // Whoever is the last to have it lingers: one's own process where the broker was faster.
+    closing.emplace_back([last = passenger.socket.release()] { ::close(last); });
+    peers.push_back(std::move(passenger.peer));
+  }
+  peers.clear();  // Which resets what still lingers.
+  for (std::thread& thread : closing) thread.join();
+}
+
+void clone_a_file(const BrokerProcess& broker) {
+  side_by_side(4, [&](int) {
+    Client client = broker.connect();
+    const Fd file(::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (::ftruncate(file.get(), kPage) != 0) return;
+    for (;;) client.clone(file.get(), Access::read_only);
+  });
+}
+
+/// In the calling process and its children.
+void read_as_lent_users(const BrokerProcess& broker) {
+  for (int number = 1; number < kLentUidsUsed; ++number) {
+    if (::fork() != 0) continue;
+    become(kFirstLent + static_cast<uid_t>(number));
+    repeat([&] { read_a_grant(broker); });
+  }
+  ::pause();
+}
+
+void churn_through_endpoints(const BrokerProcess& broker) {
+  side_by_side(kEndpointsUsed, [&](int number) {
+    const std::string id = "hostile-" + std::to_string(number);
+    EndpointSpec wanted;
+    wanted.id = id;
+    wanted.names = {id + "/**"};
+    Client own = broker.connect();
+    try {
+      own.endpoint_create(wanted);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::exists) throw;
+    }
+    const Fd directory = own.endpoint_directory(id);
+    ConnectOptions options;
+    options.socket = "/proc/self/fd/" + std::to_string(directory.get()) + "/mapcap.sock";
+    Client client = Client::connect(options);
+    for (;;) {
+      { const Mapping mapping(client.create(spec(id + "/region", 65536), Access::read_write)); }
+      client.revoke(id + "/region");
+    }
+  });
+}
+
 }  // namespace
 
 const char* to_string(Attack attack) {
   constexpr std::array kNames{"connections", "requests",   "largest packets", "grants",
                               "deaf",        "refused",    "churn",           "misread",
-                              "mappings",    "letting go", "stars",           "populating"};
+                              "mappings",    "letting go", "stars",           "populating",
+                              "riders",      "clones",     "lent uids",       "endpoints"};
   return kNames.at(static_cast<std::size_t>(attack));
 }
 
@@ -202,27 +321,29 @@ void carry_out(Attack attack, const BrokerProcess& broker, WhenFull when_full) {
       return list_with_stars(broker);
     case Attack::populating:
       return populate_and_revoke(broker);
+    case Attack::riders:
+      return let_sockets_ride(broker);
+    case Attack::clones:
+      return clone_a_file(broker);
+    case Attack::lent_uids:
+      return read_as_lent_users(broker);
+    case Attack::endpoints:
+      return churn_through_endpoints(broker);
   }
 }
 
-Attacker::Attacker(const std::function<void()>& round) {
+Attacker::Attacker(const std::function<void()>& round) : Attacker(round, kAttacker) {}
+
+Attacker::Attacker(const std::function<void()>& round, uid_t user) {
   child_ = ::fork();
   if (child_ != 0) return;
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::setresgid(kAttacker, kAttacker, kAttacker) != 0 || ::setresuid(kAttacker, kAttacker, kAttacker) != 0)
-    ::_exit(1);
-  ::signal(SIGPIPE, SIG_IGN);
-  for (;;) {
-    try {
-      round();
-    } catch (const std::exception&) {
-      std::this_thread::sleep_for(1ms);
-    }
-  }
+  become(user);
+  repeat(round);
 }
 
 Attacker::Attacker(const BrokerProcess& broker, Attack attack, WhenFull when_full)
-    : Attacker([&broker, attack, when_full] { carry_out(attack, broker, when_full); }) {}
+    : Attacker([&broker, attack, when_full] { carry_out(attack, broker, when_full); },
+               attack == Attack::lent_uids ? 0 : kAttacker) {}
 
 void Attacker::end() {
   if (child_ <= 0) return;

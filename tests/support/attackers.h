@@ -18,6 +18,9 @@ inline constexpr uid_t kAttacker = 64001;
 /// A region that everybody may open ro; make it before Attack::grants.
 inline constexpr const char* kSharedRegion = "good/shared";
 
+/// To the attacker, where Attack::lent_uids is to count as one user's: a line of /etc/subuid.
+inline constexpr const char* kLentUids = "64001:164000:65536\n";
+
 /// A pool with `populate = true`, for Attack::populating.
 inline constexpr const char* kPopulatedPool = "populated";
 
@@ -34,11 +37,18 @@ enum class Attack {
   letting_go,       ///< Takes as many grants as it gets, and lets go of all of them at once.
   stars,            ///< Lists regions with long names by a glob of stars.
   populating,       ///< Creates and revokes regions of 64 MiB in kPopulatedPool, where there is one.
+  riders,           ///< Asks to clone sockets that take a minute to close, and closes its own descriptor.
+  clones,           ///< Has a file cloned on four connections, as fast as it can.
+  lent_uids,        ///< misread by kLentUidsUsed uids that are lent to it. Needs root to become them.
+  endpoints,        ///< churn through kEndpointsUsed endpoints of its own at once.
 };
-inline constexpr std::array kAttacks{Attack::connections, Attack::requests, Attack::largest_packets,
-                                     Attack::grants,      Attack::deaf,     Attack::refused,
-                                     Attack::churn,       Attack::misread,  Attack::mappings,
-                                     Attack::letting_go,  Attack::stars,    Attack::populating};
+inline constexpr int kLentUidsUsed = 40;
+inline constexpr int kEndpointsUsed = 8;
+inline constexpr std::array kAttacks{
+    Attack::connections, Attack::requests,   Attack::largest_packets, Attack::grants,
+    Attack::deaf,        Attack::refused,    Attack::churn,           Attack::misread,
+    Attack::mappings,    Attack::letting_go, Attack::stars,           Attack::populating,
+    Attack::riders,      Attack::clones,     Attack::lent_uids,       Attack::endpoints};
 const char* to_string(Attack attack);
 
 /// What a flooder does whose socket takes no more: goes on trying, which costs a processor whatever the
@@ -52,14 +62,17 @@ void carry_out(Attack attack, const BrokerProcess& broker, WhenFull when_full = 
 class Attacker {
  public:
   explicit Attacker(const std::function<void()>& round);
+  /// On the processors of who starts it.
   Attacker(const BrokerProcess& broker, Attack attack, WhenFull when_full = WhenFull::try_on);
   Attacker(const Attacker&) = delete;
   Attacker& operator=(const Attacker&) = delete;
   ~Attacker() { end(); }
   void end();
+  /// It may have children, and threads.
   [[nodiscard]] pid_t pid() const { return child_; }
 
  private:
+  Attacker(const std::function<void()>& round, uid_t user);
   pid_t child_ = 0;
 };
 

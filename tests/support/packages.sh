@@ -17,6 +17,7 @@ test_packages="libgtest-dev libgmock-dev libbenchmark-dev libmemkind-dev clang-t
   e2fsprogs xfsprogs qemu-system-x86 busybox-static kmod cpio xz-utils ndctl daxctl bpftool ccache llvm lld shellcheck
   mypy python3-numpy dpkg-dev strace zsh fish python3-venv"
 system_packages="systemd-container debootstrap"
+bench_packages="dbus-daemon"
 program_packages="memcached sqlite3 python3-lmdb file openjdk-17-jdk-headless"
 
 # install_packages NAME...: only what is missing, so that a second run needs no network.
