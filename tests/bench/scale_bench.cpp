@@ -74,8 +74,10 @@ std::uint64_t resident(pid_t pid) {
   return pages * kPage;
 }
 
-void fill(const BrokerProcess& broker, std::uint64_t from, std::uint64_t to) {
+/// False when the broker takes no more, which standard error says why.
+bool fill(const BrokerProcess& broker, std::uint64_t from, std::uint64_t to) {
   std::atomic<std::uint64_t> next{from};
+  std::atomic<bool> failed = false;
   std::vector<std::thread> fillers;
   for (int i = 0; i < kFillers; ++i) {
     fillers.emplace_back([&] {
@@ -88,10 +90,12 @@ void fill(const BrokerProcess& broker, std::uint64_t from, std::uint64_t to) {
       } catch (const Error& error) {
         std::fprintf(stderr, "a create failed: %s\n", error.what());
         next = to;
+        failed = true;
       }
     });
   }
   for (std::thread& filler : fillers) filler.join();
+  return !failed;
 }
 
 double floor_of_create() {
@@ -234,14 +238,14 @@ names = ["**"]
 )",
                        named != nullptr ? named : "/tmp");
   broker.start();
-  fill(broker, 0, 10);  // Threads, arenas and pages that any first request brings.
+  if (!fill(broker, 0, 10)) return 1;  // Threads, arenas and pages that any first request brings.
   const std::uint64_t empty_broker = resident(broker.pid());
   const std::uint64_t empty_keeper = resident(broker.keeper_pid());
   std::uint64_t there = 10;
   Costs first;
   for (const std::uint64_t stop : std::set<std::uint64_t>{10, 1000, 10000, 100000, most}) {
     if (stop > most) continue;
-    fill(broker, there, stop);
+    if (!fill(broker, there, stop)) break;
     there = stop;
     Costs costs = measure(broker, stop, empty_broker, empty_keeper);
     broker.kill_broker();
@@ -266,7 +270,8 @@ names = ["**"]
 
 namespace {
 
-/// A million, or as many as a process may hold descriptors of.
+/// A million, or as many as a process may hold descriptors of, but for those of connections and what the broker
+/// keeps for more of them.
 std::uint64_t as_many_as_fit() {
   std::uint64_t most = 0;
   std::ifstream("/proc/sys/fs/nr_open") >> most;
@@ -274,8 +279,7 @@ std::uint64_t as_many_as_fit() {
   rlimit limit{};
   if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0)
     most = limit.rlim_max;
-  return std::min<std::uint64_t>(1'000'000,
-                                 most - std::min<std::uint64_t>(most, 3000));  // Some for the probes.
+  return std::min<std::uint64_t>(1'000'000, most - std::min<std::uint64_t>(most, 6000));
 }
 
 }  // namespace
