@@ -10,8 +10,9 @@
 namespace mapcap::bench {
 
 std::unique_ptr<Session> floor_session(const std::string& socket);
-/// `peer`: the socket's path; else the bus's address.
+/// At the path of a socket.
 std::unique_ptr<Session> peer_bus_session(const std::string& path);
+/// On the bus at an address as D-Bus writes it.
 std::unique_ptr<Session> bus_session(const std::string& address);
 /// No broker at all: names in /dev/shm, which everybody can truncate who can write.
 std::unique_ptr<Session> shm_session();
