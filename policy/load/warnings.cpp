@@ -197,7 +197,10 @@ class Denies {
   /// One of them has every deny whose subject covers this one.
   static std::vector<Whom> of_an_allow(const SubjectMatch& match) {
     std::vector<Whom> whom{{'*', 0}};
-    if (match.administrator) whom.insert(whom.end(), {{'a', 0}, {'u', 0}});
+    if (match.administrator) {
+      whom.emplace_back('a', 0);
+      whom.emplace_back('u', 0);
+    }
     if (!match.uids.empty()) whom.emplace_back('u', match.uids.front());
     if (!match.gids.empty()) whom.emplace_back('g', match.gids.front());
     return whom;
