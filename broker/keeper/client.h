@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "broker/keeper/clone.h"
+#include "broker/keeper/forge.h"
 #include "broker/keeper/holdings.h"
 #include "broker/keeper/keeper.h"
 #include "broker/keeper/start.h"
@@ -35,10 +36,13 @@ inline constexpr std::chrono::seconds kRequestTimeout{60};
 class KeeperClient final : public Keeper, private KeeperLink {
  public:
   KeeperClient(KeeperOptions options, Fd directory)
-      : options_(std::move(options)), directory_(std::move(directory)), clone_(*this) {}
+      : options_(with_forge(std::move(options))),
+        directory_(std::move(directory)),
+        clone_(*this, options_.forge) {}
 
   ~KeeperClient() override;
   Result<void> adopt();
+  Result<void> reopen_directory() override;
   void attach(Loop& loop) override;
   [[nodiscard]] bool adopted() const override { return adopted_; }
   [[nodiscard]] int pid() const override { return pid_; }
@@ -68,6 +72,11 @@ class KeeperClient final : public Keeper, private KeeperLink {
   Result<void> begin();
 
  private:
+  static KeeperOptions with_forge(KeeperOptions options) {
+    if (!options.forge) options.forge = own_forge();
+    return options;
+  }
+
   /// Of those who wait for the keeper: may outlive it.
   struct Waits {
     std::optional<Event> changed;

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "broker/keeper/fuse/mount.h"
+#include "broker/keeper/forge.h"
 #include "broker/keeper/label_blob.h"
 
 namespace mapcap::broker::keeper {
@@ -93,7 +93,8 @@ bool CloneConfiner::detach_some(const std::function<bool(RegionId)>& kept) {
 void CloneConfiner::close_untold(std::int32_t last) {
   // The kernel hands ids out in ascending order, and a broker tells of each before it opens the next.
   constexpr std::int32_t most = 4;
-  for (std::int32_t id = last + 1; id <= last + most; ++id) close_backing(device_->borrow(), id);
+  for (std::int32_t id = last + 1; id <= last + most; ++id)
+    forge_->close_backing(device_->borrow(), id, false);
 }
 
 Result<void> CloneConfiner::attach(RegionId region, BorrowedFd fd, ByteCount, confine::Backing backing) {
@@ -110,9 +111,9 @@ Result<void> CloneConfiner::attach_as(RegionId region, BorrowedFd fd, bool guard
     known->second.guarded = guarded;
     return ok();
   }
-  MAPCAP_TRY(const std::int32_t backing_id, open_backing(device_->borrow(), fd));
+  MAPCAP_TRY(const std::int32_t backing_id, forge_->open_backing(device_->borrow(), fd));
   if (!keeper_.tell({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
-    close_backing(device_->borrow(), backing_id);
+    forge_->close_backing(device_->borrow(), backing_id, false);
     return failure(ErrorCode::unavailable, "the keeper does not answer; ask again");
   }
   attached_.emplace(region.value, Attached{backing_id, guarded, true});
@@ -191,9 +192,11 @@ void CloneConfiner::detach(RegionId region) {
   // The kernel keeps the backing of nodes that are open; only the number goes.
   const std::int32_t backing_id = known->second.backing_id;
   if (region.value >= confine::kForeignIds && closing_) {
-    closing_->run([device = device_, backing_id] { close_backing(device->borrow(), backing_id); });
+    closing_->run([device = device_, forge = forge_, backing_id] {
+      forge->close_backing(device->borrow(), backing_id, true);
+    });
   } else {
-    close_backing(device_->borrow(), backing_id);
+    forge_->close_backing(device_->borrow(), backing_id, false);
   }
   keeper_.tell({wire::Kind::unbacked, 0, region.value, 0});
   attached_.erase(known);

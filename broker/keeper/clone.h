@@ -18,6 +18,8 @@
 
 namespace mapcap::broker::keeper {
 
+class Forge;
+
 /// What the confiner needs of whoever has the keeper.
 class KeeperLink {
  public:
@@ -39,7 +41,8 @@ class KeeperLink {
 class CloneConfiner final : public confine::Confiner {
  public:
   /// `keeper` outlives it.
-  explicit CloneConfiner(KeeperLink& keeper) : keeper_(keeper) {}
+  CloneConfiner(KeeperLink& keeper, std::shared_ptr<Forge> forge)
+      : keeper_(keeper), forge_(std::move(forge)) {}
 
   // ---- for the keeper's owner
 
@@ -105,6 +108,7 @@ class CloneConfiner final : public confine::Confiner {
   Result<void> attach_as(RegionId region, BorrowedFd fd, bool guarded);
 
   KeeperLink& keeper_;
+  std::shared_ptr<Forge> forge_;
   std::shared_ptr<Fd> device_ = std::make_shared<Fd>();
   std::shared_ptr<IssuePath> path_;
   std::string unavailable_ = "the keeper is not running";

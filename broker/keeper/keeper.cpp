@@ -89,6 +89,11 @@ void KeeperClient::shut_down() {
   retry_timer_ = {};
   unclaimed_timer_ = {};
 }
+Result<void> KeeperClient::reopen_directory() {
+  MAPCAP_TRY(directory_, open_state_directory(options_.state_directory));
+  return ok();
+}
+
 Result<std::unique_ptr<Keeper>> Keeper::adopt_or_start(const KeeperOptions& options) {
   MAPCAP_TRY(Fd directory, open_state_directory(options.state_directory));
   auto keeper = std::make_unique<KeeperClient>(options, std::move(directory));

@@ -17,6 +17,8 @@
 
 namespace mapcap::broker::keeper {
 
+class Forge;
+
 struct KeeperOptions {
   std::string state_directory;                     ///< The adoption socket lives here, root only.
   std::chrono::milliseconds issue_deadline{2000};  ///< An open that takes longer fails with `timed_out`.
@@ -29,6 +31,7 @@ struct KeeperOptions {
   std::optional<std::chrono::seconds> idle{60};
   policy::Subordinates
       accounts{};  ///< Who stands behind a uid: his requests to the keeper are counted as one's.
+  std::shared_ptr<Forge> forge{};  ///< What makes keepers and registers backings; null: this process itself.
 };
 
 /// Memory that the keeper carried over an earlier broker's death.
@@ -61,6 +64,10 @@ class Keeper {
   /// memory is lost. Errors: `busy` when a broker, even a stopped one, is connected to it; `unsupported` when
   /// it is of another version; `io`.
   static Result<std::unique_ptr<Keeper>> adopt_or_start(const KeeperOptions& options);
+
+  /// The state directory is seen by another way from now on (sandbox/room.h): the descriptor of it is opened anew. Before
+  /// any thread exists. Errors: `io`.
+  virtual Result<void> reopen_directory() { return ok(); }
 
   /// Starts watching: release events and the keeper's death. Then the confiner may issue.
   virtual void attach(Loop& loop) = 0;

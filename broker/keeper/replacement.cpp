@@ -51,8 +51,9 @@ Result<void> KeeperClient::adopt() {
 }
 
 Result<void> KeeperClient::begin() {
-  MAPCAP_TRY(KeeperHandle handle,
-             fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts));
+  MAPCAP_TRY(
+      KeeperHandle handle,
+      options_.forge->start_keeper(directory_.borrow(), {kRequestTimeout, options_.idle, options_.accounts}));
   auto inventory = receive_inventory(handle, options_);
   if (!inventory) {
     signal_keeper(handle.process.borrow(), SIGKILL);
@@ -114,7 +115,8 @@ void KeeperClient::note_endings() {
 void KeeperClient::start_again() {
   last_start_ = now();
   starting_ = Inventory();
-  auto handle = fork_keeper(directory_.borrow(), kRequestTimeout, options_.idle, options_.accounts);
+  auto handle =
+      options_.forge->start_keeper(directory_.borrow(), {kRequestTimeout, options_.idle, options_.accounts});
   if (!handle) {
     clone_.disconnect("the keeper cannot be started again: " + handle.error().sentence,
                       CloneConfiner::Lasts::no);

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "base/fd_path.h"
+#include "broker/keeper/forge.h"
 #include "broker/keeper/start.h"
 #include "broker/keeper/wire.h"
 
@@ -64,8 +65,8 @@ Result<std::pair<KeeperHandle, Inventory>> take_over(BorrowedFd directory, const
                                                      const std::vector<HeldMemory>& memory,
                                                      std::chrono::seconds request_timeout,
                                                      const KeeperOptions& options) {
-  MAPCAP_TRY(KeeperHandle next,
-             fork_keeper(directory, request_timeout, options.idle, options.accounts, kSpareName));
+  MAPCAP_TRY(KeeperHandle next, options.forge->start_keeper(directory, {request_timeout, options.idle,
+                                                                        options.accounts, kSpareName}));
   const auto give_up = [&](const Failure& why) {
     signal_keeper(next.process.borrow(), SIGKILL);
     pollfd gone{next.process.get(), POLLIN, 0};

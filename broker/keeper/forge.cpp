@@ -1,0 +1,27 @@
+#include "broker/keeper/forge.h"
+
+#include "broker/keeper/fuse/mount.h"
+
+namespace mapcap::broker::keeper {
+namespace {
+
+class OwnForge final : public Forge {
+ public:
+  Result<KeeperHandle> start_keeper(BorrowedFd directory, const NewKeeper& wanted) override {
+    return fork_keeper(directory, wanted.request_timeout, wanted.idle, wanted.accounts, wanted.socket_name);
+  }
+  Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) override {
+    return keeper::open_backing(device, file);
+  }
+  void close_backing(BorrowedFd device, std::int32_t backing_id, bool) override {
+    keeper::close_backing(device, backing_id);
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<Forge> own_forge() {
+  return std::make_shared<OwnForge>();
+}
+
+}  // namespace mapcap::broker::keeper
