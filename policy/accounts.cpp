@@ -4,7 +4,10 @@
 #include <pwd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <fstream>
+#include <sstream>
 
 namespace mapcap::policy {
 namespace {
@@ -47,33 +50,55 @@ std::optional<Group> group_from(LookUp look_up) {
   return Group{found->gr_name, found->gr_gid};
 }
 
+std::atomic<NameService*>& asked_service() {
+  static std::atomic<NameService*> service{nullptr};
+  return service;
+}
+
 }  // namespace
 
+void ask_names_of(NameService* service) {
+  asked_service().store(service);
+}
+
 std::optional<Account> find_account(const std::string& name) {
+  if (NameService* service = asked_service().load()) return service->account(name);
   return account_from([&](passwd* entry, char* data, std::size_t size, passwd** result) {
     return ::getpwnam_r(name.c_str(), entry, data, size, result);
   });
 }
 
 std::optional<Account> find_account(std::uint32_t uid) {
+  if (NameService* service = asked_service().load()) return service->account(uid);
   return account_from([&](passwd* entry, char* data, std::size_t size, passwd** result) {
     return ::getpwuid_r(uid, entry, data, size, result);
   });
 }
 
 std::optional<Group> find_group(const std::string& name) {
+  if (NameService* service = asked_service().load()) return service->group(name);
   return group_from([&](group* entry, char* data, std::size_t size, group** result) {
     return ::getgrnam_r(name.c_str(), entry, data, size, result);
   });
 }
 
 std::optional<Group> find_group(std::uint32_t gid) {
+  if (NameService* service = asked_service().load()) return service->group(gid);
   return group_from([&](group* entry, char* data, std::size_t size, group** result) {
     return ::getgrgid_r(gid, entry, data, size, result);
   });
 }
 
+std::string subuid_text() {
+  if (NameService* service = asked_service().load()) return service->subuid_text();
+  std::ifstream file("/etc/subuid");
+  std::ostringstream text;
+  text << file.rdbuf();  // Iterators would throw at a directory.
+  return text.str();
+}
+
 std::vector<std::uint32_t> groups_of(const Account& account) {
+  if (NameService* service = asked_service().load()) return service->groups_of(account);
   std::vector<gid_t> groups(64);
   int count = static_cast<int>(groups.size());
   while (::getgrouplist(account.name.c_str(), account.gid, groups.data(), &count) < 0) {

@@ -40,4 +40,23 @@ std::optional<Group> find_group(std::uint32_t gid);
 /// Every group that the account is a member of, its primary one included.
 std::vector<std::uint32_t> groups_of(const Account& account);
 
+/// The text of /etc/subuid; empty when it cannot be read.
+std::string subuid_text();
+
+/// Whom this process asks instead of its own C library: one that can open no file has nothing to look names up in. Its
+/// calls are the functions above, from any thread.
+class NameService {
+ public:
+  virtual ~NameService() = default;
+  virtual std::optional<Account> account(const std::string& name) = 0;
+  virtual std::optional<Account> account(std::uint32_t uid) = 0;
+  virtual std::optional<Group> group(const std::string& name) = 0;
+  virtual std::optional<Group> group(std::uint32_t gid) = 0;
+  virtual std::vector<std::uint32_t> groups_of(const Account& account) = 0;
+  virtual std::string subuid_text() = 0;
+};
+
+/// All of the above go to `service` from now on, which outlives every use; null: to the C library again.
+void ask_names_of(NameService* service);
+
 }  // namespace mapcap::policy

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <utility>
 
 namespace mapcap::policy {
 namespace {
@@ -61,6 +62,11 @@ std::size_t words_in(std::string_view text) {
   return words;
 }
 
+std::function<std::optional<ino_t>(pid_t)>& namespace_reader() {
+  static std::function<std::optional<ino_t>(pid_t)> reader;
+  return reader;
+}
+
 Credentials read_of(const std::string& process) {
   Credentials found = parse_status(read_small(process + "/status"));
   const std::string uids = read_small(process + "/uid_map");
@@ -80,6 +86,10 @@ bool proc_is_ours() {
 }
 
 }  // namespace
+
+void ask_user_namespaces_of(std::function<std::optional<ino_t>(pid_t)> other) {
+  namespace_reader() = std::move(other);
+}
 
 bool has_ended(BorrowedFd pidfd) {
   pollfd end{pidfd.get(), POLLIN, 0};
@@ -121,7 +131,8 @@ std::string why_powerless(pid_t pid, BorrowedFd pidfd) {
   if (!pidfd.valid()) return "its process has ended";
   if (!proc_is_ours()) return "/proc does not show the broker's own pid namespace";
   const std::string directory = "/proc/" + std::to_string(pid);
-  const Credentials peer = read_of(directory);
+  Credentials peer = read_of(directory);
+  if (namespace_reader()) peer.user_namespace = namespace_reader()(pid);
   if (has_ended(pidfd)) return "its process has ended";
   return why_powerless(peer, read_of("/proc/self"), read_of("/proc/1"));
 }

@@ -24,6 +24,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -52,6 +53,10 @@ std::string why_powerless(const Credentials& peer, const Credentials& broker, co
 
 /// The same of a process, read now. `pidfd` is that process's; not valid: nothing is proven.
 std::string why_powerless(pid_t pid, BorrowedFd pidfd);
+
+/// Who reads of which user namespace a process is, where this one may look into no other: the inode of its ns/user, or
+/// nothing. Once, before there is a peer; from any thread. Empty: this process itself.
+void ask_user_namespaces_of(std::function<std::optional<ino_t>(pid_t)> other);
 
 /// Of the process whose pidfd it is: what was read of its number before is its own only while it lives.
 bool has_ended(BorrowedFd pidfd);

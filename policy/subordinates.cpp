@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
 
+#include "policy/accounts.h"
 #include "policy/endpoint.h"
 
 namespace mapcap::policy {
@@ -87,10 +86,7 @@ void Subordinates::add(Ranges& ranges, Range range) {
 }
 
 Subordinates Subordinates::of_machine() {
-  std::ifstream file("/etc/subuid");
-  std::ostringstream text;
-  text << file.rdbuf();  // Iterators would throw at a directory.
-  return parse(text.str(), system_accounts());
+  return parse(subuid_text(), system_accounts());
 }
 
 const Subordinates::Range* Subordinates::range_of(std::uint32_t uid) const {

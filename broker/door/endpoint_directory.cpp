@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/fd_path.h"
@@ -63,8 +64,8 @@ Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string&
 
 }  // namespace
 
-EndpointDirectory::EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd))
-    : refuse_(refuse) {
+EndpointDirectory::EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd), Mounter mounter)
+    : refuse_(refuse), mounter_(std::move(mounter)) {
   const std::size_t slash = socket.rfind('/');
   path_ = (slash == std::string::npos ? std::string(".") : socket.substr(0, slash)) + "/endpoints";
 }
@@ -107,15 +108,18 @@ Result<void> EndpointDirectory::remove(const std::string& id) {
   return ok();
 }
 
-Result<Fd> EndpointDirectory::mount_of(const std::string& id) const {
-  const std::string path = path_of(id);
-  Fd mount(::open_tree(root_.get(), id.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+Result<Fd> mount_below(BorrowedFd root, const std::string& id, const std::string& path) {
+  Fd mount(::open_tree(root.get(), id.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
   if (!mount.valid()) return io_error("open_tree of " + path, errno);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
     return io_error("mount_setattr of " + path, errno);
   return mount;
+}
+
+Result<Fd> EndpointDirectory::mount_of(const std::string& id) const {
+  return mounter_ ? mounter_(id) : mount_below(root_.borrow(), id, path_of(id));
 }
 
 Result<void> EndpointDirectory::sweep(const std::set<std::string>& known) {

@@ -7,6 +7,7 @@
 // dead after the first. Modes are set explicitly, since the broker's umask leaves others nothing.
 #pragma once
 
+#include <functional>
 #include <set>
 #include <string>
 
@@ -16,10 +17,16 @@
 
 namespace mapcap::broker {
 
+/// A read-only mount of the directory `id` in `root`, in no tree. Errors: `io`.
+Result<Fd> mount_below(BorrowedFd root, const std::string& id, const std::string& path);
+
 class EndpointDirectory {
  public:
-  /// `socket`: the broker's own. Makes nothing yet. `refuse`: refuse_descriptors.
-  EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd));
+  /// Makes the mount of mount_of(), for a broker that may not.
+  using Mounter = std::function<Result<Fd>(const std::string& id)>;
+  /// `socket`: the broker's own. Makes nothing yet. `refuse`: refuse_descriptors. `mounter`: empty for a broker that has
+  /// CAP_SYS_ADMIN.
+  EndpointDirectory(const std::string& socket, bool (*refuse)(BorrowedFd), Mounter mounter = {});
 
   /// "/run/mapcap/endpoints/ID"
   [[nodiscard]] std::string path_of(const std::string& id) const { return path_ + "/" + id; }
@@ -32,7 +39,7 @@ class EndpointDirectory {
   Result<void> remove(const std::string& id);
 
   /// A read-only mount of the directory that is in no tree: whoever has the descriptor can connect through it,
-  /// and gets nowhere else, not by ".." either. Linux 5.12. Errors: `io`.
+  /// and gets nowhere else, not by ".." either. Linux 5.12. On a thread: somebody may be asked for it. Errors: `io`, and the mounter's.
   [[nodiscard]] Result<Fd> mount_of(const std::string& id) const;
 
   /// Removes what was left of endpoints other than `known`. Foreign things stay. Errors: as listen().
@@ -44,6 +51,7 @@ class EndpointDirectory {
 
   std::string path_;
   bool (*refuse_)(BorrowedFd);
+  Mounter mounter_;
   Fd root_;  ///< Locked for as long as the broker lives.
 };
 

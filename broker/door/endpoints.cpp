@@ -404,7 +404,8 @@ Task<Result<Delivery>> Endpoints::show(Caller caller, schema::EndpointShow ask) 
   if (ask.directory) {
     if (one->record.state != EndpointState::active)
       co_return failure(ErrorCode::busy, "endpoint " + one->record.id + " is ending");
-    MAPCAP_CO_TRY(delivery.fd, directory_.mount_of(one->record.id));
+    const auto mount = [this, id = one->record.id] { return directory_.mount_of(id); };
+    MAPCAP_CO_TRY(delivery.fd, co_await parts_.accounts.run(mount));
   }
   delivery.body = std::move(told);
   co_return delivery;

@@ -37,31 +37,6 @@ Result<Fd> new_memfd() {
   return Fd(fd);
 }
 
-/// A tmpfs that no path leads to. The books say how much of it is used: its own limit only keeps it below what
-/// the machine has, since a capacity may grow. SAFETY of the raw calls: fsopen and friends take and return plain
-/// descriptors.
-Result<Fd> detached_huge_tmpfs() {
-  Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
-  if (!context.valid()) return io_error("fsopen tmpfs", errno);
-  const std::string size = std::to_string(machine::total_memory().value);
-  for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
-                                   {"size", size.c_str()},
-                                   {"nr_inodes", "0"},
-                                   {"mode", "0700"}}) {
-    if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) {
-      return failure(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key + "=" +
-                                                 value + "; set huge = \"never\" in the pool");
-    }
-  }
-  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
-    return io_error("creating a tmpfs", errno);
-  }
-  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
-                                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
-  if (!mount.valid()) return io_error("fsmount tmpfs", errno);
-  return mount;
-}
-
 /// Binds the inode's future pages to one node: shmem keeps a shared policy per inode, set through any
 /// mapping.
 Result<void> bind_to_node(BorrowedFd fd, ByteCount size, std::uint32_t node) {
@@ -397,11 +372,34 @@ Result<void> check_options(const MemoryOptions& options) {
 
 }  // namespace
 
+// SAFETY of the raw calls: fsopen and friends take and return plain descriptors.
+Result<Fd> detached_huge_tmpfs() {
+  Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+  if (!context.valid()) return io_error("fsopen tmpfs", errno);
+  const std::string size = std::to_string(machine::total_memory().value);
+  for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
+                                   {"size", size.c_str()},
+                                   {"nr_inodes", "0"},
+                                   {"mode", "0700"}}) {
+    if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) {
+      return failure(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key + "=" +
+                                                 value + "; set huge = \"never\" in the pool");
+    }
+  }
+  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return io_error("creating a tmpfs", errno);
+  }
+  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+  if (!mount.valid()) return io_error("fsmount tmpfs", errno);
+  return mount;
+}
+
 Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options) {
   MAPCAP_TRY_VOID(check_options(options));
   Fd huge_mount;
   if (options.huge) {
-    MAPCAP_TRY(huge_mount, detached_huge_tmpfs());
+    MAPCAP_TRY(huge_mount, options.huge_tmpfs ? options.huge_tmpfs() : detached_huge_tmpfs());
     // tmpfs files carry no seals: their size is guarded by the append flag and the confiner alone.
     options.seals = {SealKind::revocable};
   }

@@ -5,6 +5,7 @@
 // that was cut is never grown again, because old mappings would come back to life.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -24,7 +25,13 @@ struct MemoryOptions {
   std::optional<std::uint32_t> numa_node;
   bool cache_verified = false;  ///< Somebody saw in the page table that memory is mapped write-back.
   Reservation::Places places;
+  /// What mounts a tmpfs for huge pages, for a broker that may not; empty: detached_huge_tmpfs().
+  std::function<Result<Fd>()> huge_tmpfs;
 };
+
+/// A tmpfs of huge pages that no path leads to. The books say how much of it is used: its own limit only keeps it below
+/// what the machine has, since a capacity may grow. Needs CAP_SYS_ADMIN. Errors: `unsupported`, `io`.
+Result<Fd> detached_huge_tmpfs();
 
 /// Errors: `invalid` when the capacity exceeds the machine's memory, the NUMA node does not exist or the
 /// options exclude each other; `unsupported` when the kernel lacks memfd_secret or huge tmpfs pages.

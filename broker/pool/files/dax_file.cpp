@@ -290,7 +290,9 @@ class DaxFilePool final : public Pool {
 /// The directory, locked for this broker.
 Result<Fd> claim_directory(const DaxFileOptions& options) {
   const std::string where = "pool " + options.name + ": ";
-  Fd directory(::open(options.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  Fd directory = options.open_directory
+                     ? options.open_directory(options.name)
+                     : Fd(::open(options.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory.valid() && errno == ENOENT) {
     return failure(ErrorCode::not_found, where + "its path " + options.path +
                                              " does not exist; mount its filesystem and make it with "

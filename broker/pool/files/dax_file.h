@@ -40,6 +40,9 @@ struct DaxFileOptions {
   /// How long a revoke waits for pins before the region is quarantined. Large files get 1 s more per 4 GiB.
   std::chrono::milliseconds cut_deadline{5000};
   CacheReader cache_reader;  ///< May be empty.
+  /// Opens the pool's path, for a broker that can open none by itself: not valid with errno where that fails. May be
+  /// empty: open(2).
+  std::function<Fd(const std::string& pool)> open_directory;
   /// Tests only: asked before each system call that changes something, by name; an errno makes it fail.
   std::function<int(std::string_view call)> fault;
 };
