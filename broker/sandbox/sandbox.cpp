@@ -4,6 +4,7 @@
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/small_file.h"
 #include "broker/wait/scheduling.h"
@@ -61,17 +64,22 @@ constexpr const char* kAllowed[] = {
     "umask", "chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "fgetxattr", "fsetxattr",
     "ioctl", "memfd_create", "memfd_secret", "fadvise64", "getxattr",
     // sockets
-    "socket", "socketpair", "bind", "listen", "connect", "accept4", "getsockopt", "setsockopt",
+    "socketpair", "bind", "listen", "connect", "accept4", "getsockopt", "setsockopt",
     "getsockname", "getpeername", "sendmsg", "sendto", "sendmmsg", "recvmsg", "recvfrom", "shutdown",
-    // a new keeper: its mount, and what it does to itself
-    "fsopen", "fsconfig", "fsmount", "setsid", "chdir", "getpriority", "setpriority", "prctl", "capget", "capset",
-    "seccomp", "prlimit64", "setrlimit", "getrlimit", "setpgid", "getrandom", "bpf", "arch_prctl",
-    // the mounts through which devices are issued, and the pin that shows where the kernel counts pins
-    "open_tree", "mount_setattr", "vmsplice",
+    // a new keeper, and what it does to itself
+    "setsid", "chdir", "getpriority", "setpriority", "prctl", "capget", "capset",
+    "seccomp", "setrlimit", "getrlimit", "setpgid", "getrandom", "arch_prctl",
+    // the pin that shows where the kernel counts pins
+    "vmsplice",
 #ifdef MAPCAP_SANITIZED
     // the sanitizers' own runtime: leak checking stops its threads from a helper
     "ptrace", "personality", "process_vm_readv", "prctl", "sched_setaffinity", "vfork",
 #endif
+};
+/// And to whoever has the machine's power.
+constexpr const char* kOfPower[] = {
+    // a keeper's mount, the mounts through which devices are issued, and what reads the kernel
+    "fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr", "bpf",
 };
 // clang-format on
 
@@ -129,36 +137,77 @@ Result<void> check_privileges() {
   return ok();
 }
 
-Result<void> drop_privileges(EndsHolders ends_holders) {
+namespace {
+
+/// For the whole process; nothing that it has not.
+Result<void> keep_only(std::span<const unsigned> numbers) {
   capng_clear(CAPNG_SELECT_ALL);
   if (capng_get_caps_process() != 0) return io_error("reading the process's capabilities", errno);
-  std::array<bool, kKept.size()> held{};
-  for (std::size_t i = 0; i < kKept.size(); ++i) {
-    held.at(i) = capng_have_capability(CAPNG_PERMITTED, kKept.at(i).number) != 0;
+  std::vector<unsigned> held;
+  for (const unsigned number : numbers) {
+    if (capng_have_capability(CAPNG_PERMITTED, number) != 0) held.push_back(number);
   }
-  const bool kills =
-      ends_holders == EndsHolders::yes && capng_have_capability(CAPNG_PERMITTED, CAP_KILL) != 0;
   capng_clear(CAPNG_SELECT_ALL);
-  for (std::size_t i = 0; i < kKept.size(); ++i) {
-    if (!held.at(i)) continue;
-    capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), kKept.at(i).number);
-  }
-  if (kills) capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), CAP_KILL);
+  for (const unsigned number : held)
+    capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), number);
   if (capng_apply(CAPNG_SELECT_ALL) != 0) return io_error("dropping capabilities", errno);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return io_error("setting no-new-privs", errno);
   return ok();
 }
 
-Result<void> filter_system_calls() {
+}  // namespace
+
+Result<void> drop_privileges(EndsHolders ends_holders) {
+  std::vector<unsigned> kept;
+  for (const Capability& capability : kKept) kept.push_back(capability.number);
+  if (ends_holders == EndsHolders::yes) kept.push_back(CAP_KILL);
+  return keep_only(kept);
+}
+
+Result<void> give_power_away() {
+  constexpr unsigned kHarmless[] = {CAP_LINUX_IMMUTABLE, CAP_SYS_RESOURCE, CAP_IPC_LOCK};
+  return keep_only(kHarmless);
+}
+
+namespace {
+
+Result<void> allow(scmp_filter_ctx filter, std::span<const char* const> names) {
+  for (const char* name : names) {
+    const int number = seccomp_syscall_resolve_name(name);
+    if (number == __NR_SCMP_ERROR) continue;  // Newer than libseccomp: then nothing here calls it either.
+    const int added = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+    if (added != 0 && added != -EEXIST)
+      return io_error(std::string("allowing the system call ") + name, -added);
+  }
+  return ok();
+}
+
+/// Calls of which one argument decides: any other value is refused, since libraries try.
+Result<void> allow_one(scmp_filter_ctx filter, const char* name, unsigned argument, std::uint64_t value) {
+  const int number = seccomp_syscall_resolve_name(name);
+  int added = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_EQ, value));
+  if (added == 0)
+    added =
+        seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 1, SCMP_CMP64(argument, SCMP_CMP_NE, value));
+  if (added != 0) return io_error(std::string("allowing the system call ") + name, -added);
+  return ok();
+}
+
+}  // namespace
+
+Result<void> filter_system_calls(Role role, std::span<const char* const> more) {
   const std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS),
                                                                  &seccomp_release);
   if (!filter) return failure(ErrorCode::io, "libseccomp cannot make a filter");
-  for (const char* name : kAllowed) {
-    const int number = seccomp_syscall_resolve_name(name);
-    if (number == __NR_SCMP_ERROR) continue;  // Newer than libseccomp: then nothing here calls it either.
-    const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0);
-    if (added != 0 && added != -EEXIST)
-      return io_error(std::string("allowing the system call ") + name, -added);
+  MAPCAP_TRY_VOID(allow(filter.get(), kAllowed));
+  MAPCAP_TRY_VOID(allow(filter.get(), more));
+  constexpr const char* kByArgument[] = {"socket", "prlimit64"};
+  if (role == Role::confined) {
+    MAPCAP_TRY_VOID(allow_one(filter.get(), "socket", 0, AF_UNIX));
+    MAPCAP_TRY_VOID(allow_one(filter.get(), "prlimit64", 0, 0));  // CAP_SYS_RESOURCE reaches others' limits.
+  } else {
+    MAPCAP_TRY_VOID(allow(filter.get(), kOfPower));
+    MAPCAP_TRY_VOID(allow(filter.get(), kByArgument));
   }
   // libndctl and libdaxctl ask for modules that are loaded already; where one is not, that fails as it would
   // without CAP_SYS_MODULE.

@@ -1,6 +1,9 @@
 // What the broker gives up before it serves its first client.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "base/result.h"
 
 namespace mapcap::broker::sandbox {
@@ -23,8 +26,19 @@ enum class EndsHolders : bool { no, yes };
 /// For the whole process: call before threads exist. Errors: `io`.
 Result<void> drop_privileges(EndsHolders ends_holders);
 
-/// Installs the system-call filter on all threads: anything that the broker has no use for -- execve, ptrace,
-/// mount, setns, keyctl, io_uring, ... -- ends the process. Errors: `io`.
-Result<void> filter_system_calls();
+/// The same of a broker whose mint has the power: what is left are CAP_LINUX_IMMUTABLE (append flag), CAP_SYS_RESOURCE
+/// (descriptors in flight are counted for all of uid 0 together, a container's root too) and CAP_IPC_LOCK (secret memory).
+Result<void> give_power_away();
+
+/// Whose filter it is.
+enum class Role : std::uint8_t {
+  powerful,  ///< A broker that has the power itself.
+  mint,
+  confined,  ///< A broker whose mint has it: no mounts, no BPF, no sockets but local ones, no limits but its own.
+};
+
+/// Installs the system-call filter on all threads: anything that the process has no use for -- execve, ptrace,
+/// mount, setns, keyctl, io_uring, ... -- ends it. `more`: allowed beside that, by a test's program. Errors: `io`.
+Result<void> filter_system_calls(Role role = Role::powerful, std::span<const char* const> more = {});
 
 }  // namespace mapcap::broker::sandbox
