@@ -37,15 +37,16 @@ pool::CacheReader cache_reader() {
 }
 
 /// Every memfd of a kernel is mapped alike: one is looked at.
-bool memory_is_write_back() {
+bool memory_is_write_back(const PoolPower& power) {
   const Fd fd(::memfd_create("mapcap-cache", MFD_CLOEXEC));
   if (!fd.valid() || ::ftruncate(fd.get(), kPageSize) != 0) return false;
-  const Result<CacheMode> mode = page_attribute::mapped_from(fd.borrow());
+  const Result<CacheMode> mode =
+      power.cache_mode ? power.cache_mode(fd.borrow()) : page_attribute::mapped_from(fd.borrow());
   return mode && mode.value() == CacheMode::write_back;
 }
 
 Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, Confinement confinement,
-                                                  std::uint32_t ledger) {
+                                                  std::uint32_t ledger, const PoolPower& power) {
   pool::DaxFileOptions options;
   options.ledger = ledger;
   options.name = settings.name;
@@ -60,7 +61,8 @@ Result<std::unique_ptr<pool::Pool>> open_dax_file(const PoolSettings& settings, 
   options.seals = settings.seals;
   options.confinement = confinement;
   options.cut_deadline = std::chrono::duration_cast<std::chrono::milliseconds>(settings.pin_deadline);
-  options.cache_reader = page_attribute::mapped_from;
+  options.cache_reader = power.cache_mode ? power.cache_mode : page_attribute::mapped_from;
+  options.open_directory = power.open_directory;
   return pool::open_dax_file(std::move(options));
 }
 
@@ -83,7 +85,7 @@ Result<std::unique_ptr<pool::Pool>> open_dax_region(const PoolSettings& settings
 }
 
 Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, Confinement confinement,
-                                                 std::uint32_t ledger) {
+                                                 std::uint32_t ledger, const PoolPower& power) {
   switch (settings.backing) {
     case Backing::memory: {
       pool::MemoryOptions options;
@@ -94,11 +96,12 @@ Result<std::unique_ptr<pool::Pool>> open_backing(const PoolSettings& settings, C
       options.huge = settings.huge;
       options.secret = settings.secret;
       options.numa_node = settings.numa;
-      options.cache_verified = memory_is_write_back();
+      options.cache_verified = memory_is_write_back(power);
+      options.huge_tmpfs = power.huge_tmpfs;
       return pool::open_memory(std::move(options));
     }
     case Backing::dax_file:
-      return open_dax_file(settings, confinement, ledger);
+      return open_dax_file(settings, confinement, ledger, power);
     case Backing::dax_device:
       if (settings.region.empty()) {
         return pool::open_dax_device({settings.name, settings.devices, census(), settings.end_holders_after,
@@ -212,11 +215,24 @@ Result<Choice> choose(const PoolSettings& settings, Confiners& confiners) {
 
 }  // namespace
 
+bool needs_power(const PoolSettings& pool, bool clones) {
+  if (pool.backing == Backing::dax_device || pool.backing == Backing::pci_bar) return true;
+  if (pool.confinement == Confinement::lsm || pool.end_holders_after) return true;
+  // Without clones lsm is what is left, but for those that want neither.
+  return !clones && !pool.secret && pool.confinement != Confinement::sealed;
+}
+
 Result<std::unique_ptr<ServedPool>> open_pool(const PoolSettings& settings, Confiners& confiners,
                                               std::uint32_t ledger) {
+  if (confiners.power.elsewhere() && needs_power(settings, confiners.clone_unavailable.empty())) {
+    return failure(ErrorCode::unsupported,
+                   settings.where + ": pool " + settings.name +
+                       " takes a restart of mapcapd: it has given up the power that devices and lsm need");
+  }
   auto served = std::make_unique<ServedPool>();
   MAPCAP_TRY(Choice choice, choose(settings, confiners));
-  Result<std::unique_ptr<pool::Pool>> opened = open_backing(settings, choice.confiner->kind(), ledger);
+  Result<std::unique_ptr<pool::Pool>> opened =
+      open_backing(settings, choice.confiner->kind(), ledger, confiners.power);
   if (!opened) {
     Failure error = opened.error();
     error.sentence = settings.where + ": " + error.sentence;

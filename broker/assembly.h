@@ -2,13 +2,29 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "broker/books/pools.h"
 #include "broker/keeper/keeper.h"
+#include "broker/pool/pool.h"
+#include "mapcap/fd.h"
 #include "policy/policy.h"
 
 namespace mapcap::broker {
+
+/// How pools get what takes power, of a broker whose mint has it. Empty: of this process itself.
+struct PoolPower {
+  pool::CacheReader cache_mode{};
+  std::function<Fd(const std::string& pool)> open_directory{};
+  std::function<Result<Fd>()> huge_tmpfs{};
+  [[nodiscard]] bool elsewhere() const { return static_cast<bool>(open_directory); }
+};
+
+/// Whether a broker that has none of the machine's power can serve this pool: what devices and BPF programs want is done
+/// where they are, in the broker. `clones`: whether the machine can make them.
+bool needs_power(const policy::PoolSettings& pool, bool clones);
 
 /// The confiners of this machine. clone is the keeper's.
 struct Confiners {
@@ -19,6 +35,7 @@ struct Confiners {
   /// Made when the first pool is to have it, since its programs cost every process of the machine.
   std::unique_ptr<confine::Confiner> lsm;
   std::string lsm_unavailable;  ///< Why that failed.
+  PoolPower power{};
 };
 
 /// Promise 1: a pool whose machine cannot enforce mmap-only is refused, with the reason, unless its policy

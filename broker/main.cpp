@@ -8,6 +8,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 
 #include "broker/assembly.h"
@@ -24,6 +27,9 @@
 #include "broker/foreign/file_clones.h"
 #include "broker/foreign/file_examiner.h"
 #include "broker/lent_uids.h"
+#include "broker/mint/forge.h"
+#include "broker/mint/link.h"
+#include "broker/mint/names.h"
 #include "broker/parts.h"
 #include "broker/regions/custody.h"
 #include "broker/regions/fd_store.h"
@@ -31,10 +37,14 @@
 #include "broker/reload.h"
 #include "broker/report/audit.h"
 #include "broker/report/audit_outlets.h"
+#include "broker/report/log_line.h"
+#include "broker/sandbox/landlock.h"
+#include "broker/sandbox/room.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/state_directory.h"
 #include "broker/turns/fair_gate.h"
 #include "policy/accounts.h"
+#include "policy/power.h"
 
 namespace mapcap::broker {
 namespace {
@@ -103,12 +113,66 @@ sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
   return any ? sandbox::EndsHolders::yes : sandbox::EndsHolders::no;
 }
 
+/// Whether the power is to be the mint's: whatever reads clients' bytes should have none. A private broker has none to give
+/// away, and what serves devices, or confines by BPF, still needs it itself.
+bool wants_a_mint(const Config& config) {
+  const auto& pools = config.policy->pools();
+  return !config.private_use &&
+         std::none_of(pools.begin(), pools.end(), [](const auto& pool) { return needs_power(pool, true); });
+}
+
+/// The same, once it is known whether this machine makes clones.
+bool needs_own_power(const Config& config, const keeper::Keeper& keeper) {
+  const auto& pools = config.policy->pools();
+  return std::any_of(
+      pools.begin(), pools.end(),
+      [clones = keeper.clone_unavailable().empty()](const auto& pool) { return needs_power(pool, clones); });
+}
+
+/// What NOTIFY_SOCKET names, if it is a path.
+std::string notify_socket() {
+  const char* name = std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nobody sets it.
+  return name == nullptr ? "" : name;
+}
+
+/// From here on this process has the state directory, its sockets' directory and what the kernel tells, and none of the
+/// machine's power: no other path exists for it.
+Result<void> close_in(const Config& config, keeper::Keeper& keeper) {
+  const std::string notify = notify_socket();
+  sandbox::Room room = sandbox::with_the_kernel();
+  room.writable = {config.state, std::filesystem::absolute(config.socket).parent_path().string()};
+  room.sockets.emplace_back(kJournalSocket);
+  if (notify.starts_with('/')) room.sockets.push_back(notify);
+  MAPCAP_TRY_VOID(sandbox::enter_room(room));
+  // Opened outside, it would be a way out.
+  MAPCAP_TRY_VOID(keeper.reopen_directory());
+  MAPCAP_TRY_VOID(sandbox::restrict_by_landlock(notify.starts_with('@') ? sandbox::AbstractSockets::allowed
+                                                                        : sandbox::AbstractSockets::refused));
+  return sandbox::give_power_away();
+}
+
+/// How pools get what takes power.
+PoolPower power_of(mint::Link& link) {
+  return {[&link](BorrowedFd file) { return mint::cache_mode(link, file); },
+          [&link](const std::string& pool) { return mint::pool_directory(link, pool); },
+          [&link] { return mint::huge_tmpfs(link); }};
+}
+
 Result<void> serve(const Config& config) {
   BootTime time;
   LogReport report;
   MAPCAP_TRY_VOID(sandbox::prepare_process());
   if (!config.private_use) {
     MAPCAP_TRY_VOID(sandbox::check_privileges());
+  }
+  // Forked first, while there is nothing that it could inherit.
+  std::unique_ptr<mint::Link> mint;
+  if (wants_a_mint(config)) {
+    const auto absolute = [](const std::string& path) {
+      return path.empty() ? path : std::filesystem::absolute(path).string();
+    };
+    MAPCAP_TRY(mint, mint::Link::start(
+                         {absolute(config.policy_path), absolute(config.socket), absolute(config.state)}));
   }
   MAPCAP_TRY(Fd state_lock, claim_state_directory(config.state));
   MAPCAP_TRY_VOID(make_socket_directory(config.socket));
@@ -127,6 +191,7 @@ Result<void> serve(const Config& config) {
   Result<AccountChanges> account_changes = AccountChanges::watch();
   policy::Subordinates subordinates = policy::Subordinates::of_machine();
   keeper_options.accounts = subordinates;
+  if (mint) keeper_options.forge = mint::make_forge(*mint);
   Loop loop(time);  // Outlives all that waits on it; starts no thread.
   Loop::Timer repeats;
   report.use_time([&] { return time.now(); },
@@ -141,10 +206,30 @@ Result<void> serve(const Config& config) {
       [&] { return time.now(); });
   Start start(config.socket);
   MAPCAP_TRY(keeper::Keeper * keeper, start.keeper(keeper_options));
-  MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
+  const bool confined = mint != nullptr && !needs_own_power(config, *keeper);
+  std::unique_ptr<policy::NameService> mints_names;
+  if (confined) {
+    MAPCAP_TRY_VOID(close_in(config, *keeper));
+    mints_names = mint::make_names(*mint);
+    policy::ask_names_of(mints_names.get());
+    policy::ask_user_namespaces_of([&link = *mint](pid_t peer) { return mint::user_namespace(link, peer); });
+  } else {
+    MAPCAP_TRY_VOID(sandbox::drop_privileges(ends_holders(*config.policy)));
+  }
   MAPCAP_TRY(foreign::ExaminerProcess examiner_process, foreign::start_examiner());
 
   // Threads from here on.
+  if (mint) {
+    // Whoever has no power cannot make a mint. Its state is the ledger's and the keeper's: it ends as by SIGKILL, and the
+    // next start has both again.
+    mint->watch([&] { loop.post([&report] { report.mint_replaced(); }); },
+                [] {
+                  (void)write_to_log(
+                      "mapcapd: the mint and its heir have ended, and with them the power to make grants: "
+                      "ending; the next start finds everything as it is\n");
+                  ::_exit(1);
+                });
+  }
   Worker ledger_worker(loop, 1);
   Worker worker(loop, kWorkers);
   Worker scrubber(loop, kScrubbers, Worker::Pace::patient);
@@ -164,7 +249,8 @@ Result<void> serve(const Config& config) {
                       confine::make_native(),
                       confine::make_sealed(),
                       nullptr,
-                      {}};
+                      {},
+                      confined ? power_of(*mint) : PoolPower{}};
   MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, ledger->identity()));
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);
@@ -211,11 +297,16 @@ Result<void> serve(const Config& config) {
   const auto limit_connections = [&listener](const policy::BrokerSettings& limits) {
     listener.set_limits({limits.max_connections, limits.max_connections_per_user});
   };
-  Reload reload({loop, accounts, worker, scrubber, regions, quotas, *keeper, report, pools, open_pool,
-                 limit_connections, may_kill},
-                config.policy_path, config.policy_text);
+  Reload reload(
+      {loop, accounts, worker, scrubber, regions, quotas, *keeper, report, pools, open_pool,
+       limit_connections, may_kill,
+       confined ? std::function<Result<std::string>()>([&link = *mint] { return mint::policy_text(link); })
+                : nullptr},
+      config.policy_path, config.policy_text);
+  EndpointDirectory::Mounter mounter;
+  if (confined) mounter = [&link = *mint](const std::string& id) { return mint::endpoint_mount(link, id); };
   Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools},
-                      EndpointDirectory(config.socket, parts::refuse_descriptors));
+                      EndpointDirectory(config.socket, parts::refuse_descriptors, mounter));
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload, endpoints);
   listener.set_handler(dispatch);
   Releases releases(
@@ -248,7 +339,8 @@ Result<void> serve(const Config& config) {
   for (const confine::LiveGrant& grant : inheritance.grants) clones.restore(grant);
   regions.recover(std::move(inheritance));
   quotas.set_memberships({});
-  MAPCAP_TRY_VOID(sandbox::filter_system_calls());
+  MAPCAP_TRY_VOID(sandbox::filter_system_calls(confined ? sandbox::Role::confined : sandbox::Role::powerful,
+                                               parts::more_system_calls()));
 
   std::optional<LentUids> lent_uids;
   if (account_changes) {
@@ -266,6 +358,7 @@ Result<void> serve(const Config& config) {
   listener.start();
   sd_notify(0, "READY=1");
   report.started(config.socket, config.state, keeper->adopted());
+  parts::serving();
   loop.run();
   audit.finish();
 
@@ -277,6 +370,7 @@ Result<void> serve(const Config& config) {
   } else if (keeper->leave()) {
     report.memory_stays(health.held, health.pid);
   }
+  mint.reset();
   ::unlink(config.socket.c_str());  // Last: whoever waits for the end looks at it.
   std::fflush(nullptr);
   ::_exit(0);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "broker/assembly.h"
@@ -22,5 +23,10 @@ Result<ServedPools> pools(const policy::Policy& policy, Confiners& confiners, st
 
 /// broker::refuse_descriptors.
 bool refuse_descriptors(BorrowedFd socket);
+
+/// System calls that this program makes beside mapcapd's own: none.
+std::span<const char* const> more_system_calls();
+/// Everything is given up, and the loop is about to run.
+void serving();
 
 }  // namespace mapcap::broker::parts

@@ -95,16 +95,18 @@ Task<Result<Reloaded>> Reload::reload(std::string by) {
   co_return outcome;
 }
 
-Reload::Loaded Reload::load(const std::string& path) {
+Reload::Loaded Reload::load() const {
   Loaded loaded;
-  Result<std::string> text = path.empty() ? std::string(policy::default_text()) : policy::read_file(path);
+  Result<std::string> text = path_.empty()        ? std::string(policy::default_text())
+                             : parts_.read_policy ? parts_.read_policy()
+                                                  : policy::read_file(path_);
   if (!text) {
     loaded.unreadable = text.error();
     return loaded;
   }
   loaded.text = std::move(text.value());
   loaded.examined =
-      policy::examine_text(loaded.text, path.empty() ? kBuiltIn : path, policy::system_accounts());
+      policy::examine_text(loaded.text, path_.empty() ? kBuiltIn : path_, policy::system_accounts());
   loaded.subordinates = policy::Subordinates::of_machine();
   return loaded;
 }
@@ -116,7 +118,7 @@ bool Reload::judge(Reloaded& outcome, const PoolChanges::Problems& problems) con
 }
 
 Task<Result<Reloaded>> Reload::once(std::string by) {
-  const auto read = [this] { return load_(); };
+  const auto read = [this] { return load_ ? load_() : load(); };
   Loaded loaded = co_await parts_.accounts.run(read);
   if (loaded.unreadable) {
     parts_.report.policy_refused(*loaded.unreadable);

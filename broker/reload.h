@@ -39,6 +39,8 @@ class Reload final : public PolicySource {
     PoolChanges::OpenPool open_pool;
     std::function<void(const policy::BrokerSettings&)> limit_connections;
     bool may_kill = false;  ///< The broker has kept CAP_KILL.
+    /// Reads the policy file, for a broker that cannot; empty: policy::read_file.
+    std::function<Result<std::string>()> read_policy{};
   };
   struct Loaded {
     std::string text;
@@ -48,7 +50,7 @@ class Reload final : public PolicySource {
   };
   /// `path`: of the policy file; empty: the built-in default. `text`: of the policy that regions were made with.
   Reload(Parts parts, std::string path, std::string text)
-      : Reload(std::move(parts), path, std::move(text), [path] { return load(path); }) {}
+      : Reload(std::move(parts), std::move(path), std::move(text), {}) {}
   /// `load`: on a thread.
   Reload(Parts parts, std::string path, std::string text, std::function<Loaded()> load);
   Reload(const Reload&) = delete;
@@ -63,7 +65,7 @@ class Reload final : public PolicySource {
   Task<policy::Subject> somebody(std::uint32_t uid) override;
 
  private:
-  static Loaded load(const std::string& path);
+  [[nodiscard]] Loaded load() const;
   Task<void> answer_signals();
   Task<Result<schema::Reloaded>> once(std::string by);
   /// True when there is none to refuse it for.

@@ -15,10 +15,13 @@ class LogAuditOutlet final : public AuditOutlet {
   bool put(const AuditRecord& record) override;
 };
 
+/// Where the journal takes records.
+inline constexpr const char* kJournalSocket = "/run/systemd/journal/socket";
+
 /// Fields of their own (MAPCAP_VERB=, ...). sd_journal_send would wait where the journal is stopped.
 class JournalAuditOutlet final : public AuditOutlet {
  public:
-  explicit JournalAuditOutlet(std::string socket = "/run/systemd/journal/socket");
+  explicit JournalAuditOutlet(std::string socket = kJournalSocket);
   /// True as well for a record that the journal will never take; that one is told on standard error.
   bool put(const AuditRecord& record) override;
 

@@ -112,6 +112,10 @@ void LogReport::keeper_replaced(int pid) {
   line(SD_NOTICE, "a new keeper serves as process " + std::to_string(pid));
 }
 
+void LogReport::mint_replaced() {
+  line(SD_WARNING, "the mint ended; its heir has its place");
+}
+
 void LogReport::region_lost(std::string_view name, const Failure& why) {
   line(SD_WARNING, "region " + std::string(name) + " is lost: " + why.sentence);
 }

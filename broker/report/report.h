@@ -40,6 +40,8 @@ class Report {
   /// how: "was killed after 2s of silence"
   virtual void keeper_ended(std::string_view how) = 0;
   virtual void keeper_replaced(int pid) = 0;
+  /// The mint ended; its heir has its place, and an heir of its own.
+  virtual void mint_replaced() = 0;
   virtual void region_lost(std::string_view name, const Failure& why) = 0;
   /// A region that was lost has its memory again.
   virtual void region_found(std::string_view name) = 0;
@@ -80,6 +82,7 @@ class LogReport : public Report {
   void lent_uids_unwatched(const Failure& why) override;
   void keeper_ended(std::string_view how) override;
   void keeper_replaced(int pid) override;
+  void mint_replaced() override;
   void region_lost(std::string_view name, const Failure& why) override;
   void region_found(std::string_view name) override;
   void client_misbehaved(std::uint32_t uid, std::int32_t pid, const Failure& error) override;

@@ -1,9 +1,15 @@
 // mapcapd_faults: the broker, wrapped at its three interfaces to the machine so that it ends at a named step
 // (step.h).
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <coroutine>
+#include <cstdio>
 #include <cstdlib>
 #include <list>
 #include <map>
+#include <span>
 #include <string>
 
 #include "broker/door/client_socket.h"
@@ -170,6 +176,7 @@ class DyingLedger final : public ledger::Ledger {
 class DyingKeeper final : public keeper::Keeper {
  public:
   explicit DyingKeeper(std::unique_ptr<keeper::Keeper> real) : real_(std::move(real)) {}
+  Result<void> reopen_directory() override { return real_->reopen_directory(); }
   void attach(Loop& loop) override { real_->attach(loop); }
   [[nodiscard]] bool adopted() const override { return real_->adopted(); }
   [[nodiscard]] bool knows_earlier_grants() const override { return real_->knows_earlier_grants(); }
@@ -233,6 +240,27 @@ bool refuse_descriptors(BorrowedFd socket) {
   if (std::getenv("MAPCAP_DESCRIPTORS_RIDE") != nullptr)  // NOLINT(concurrency-mt-unsafe): nobody sets it.
     return false;
   return broker::refuse_descriptors(socket);
+}
+
+/// A stranger's program has to be executed, which nothing else of the broker may.
+std::span<const char* const> more_system_calls() {
+  static constexpr const char* kExecute[] = {"execveat"};
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+  if (std::getenv("MAPCAP_STRANGER") == nullptr) return {};
+  return kExecute;
+}
+
+/// MAPCAP_STRANGER=N: the broker has been taken over, and what runs from now on is the program whose file is descriptor N.
+void serving() {
+  const char* number = std::getenv("MAPCAP_STRANGER");  // NOLINT(concurrency-mt-unsafe): nobody sets it.
+  if (number == nullptr) return;
+  char name[] = "stranger";
+  char* arguments[] = {name, nullptr};
+  char* environment[] = {nullptr};
+  // SAFETY: no libc wrapper is exported for it in every mode; takes a descriptor, an empty path, and two lists.
+  ::syscall(SYS_execveat, std::atoi(number), "", arguments, environment, AT_EMPTY_PATH);
+  std::perror("execveat of the stranger");
+  ::_exit(9);
 }
 
 }  // namespace mapcap::broker::parts

@@ -32,6 +32,7 @@ LAYERS = [
     ("broker/regions/create.cpp", "broker/books/directory.h", ["broker/door/session.h", "broker/foreign/file_clones.h", "policy/load/loader.h"]),
     ("broker/foreign/file_clones.cpp", "broker/books/quotas.h", ["broker/door/session.h", "broker/config.h"]),
     ("broker/door/session.cpp", "broker/regions/regions.h", ["broker/config.h", "broker/assembly.h", "policy/load/loader.h"]),
+    ("broker/mint/link.cpp", "broker/keeper/forge.h", ["broker/config.h", "broker/assembly.h", "client/session.h"]),
     ("broker/sandbox/sandbox.cpp", "broker/wait/scheduling.h", ["broker/regions/regions.h", "schema/request.h"]),
     ("broker/assembly.cpp", "broker/door/session.h", ["client/session.h", "mapcap/client.h"]),
     ("examples/hello.cpp", "mapcap/mapcap.h", ["base/result.h", "schema/request.h", "client/session.h"]),

@@ -14,6 +14,14 @@ const char* mapcapd_faults_path() {
 #endif
 }
 
+const char* mapcap_stranger_path() {
+#ifdef PROGRAM_MAPCAP_STRANGER
+  return PROGRAM_MAPCAP_STRANGER;
+#else
+  return nullptr;
+#endif
+}
+
 const char* mapcap_c_interface_path() {
 #ifdef PROGRAM_MAPCAP_C_INTERFACE
   return PROGRAM_MAPCAP_C_INTERFACE;

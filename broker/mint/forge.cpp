@@ -1,0 +1,66 @@
+#include "broker/mint/forge.h"
+
+#include <limits>
+#include <utility>
+
+namespace mapcap::broker::mint {
+namespace {
+
+using wire::Kind;
+
+Failure no_sense() {
+  return failure(ErrorCode::malformed, "what the mint answered makes no sense");
+}
+
+class MintForge final : public keeper::Forge {
+ public:
+  explicit MintForge(Link& link) : link_(link) {}
+
+  Result<keeper::KeeperHandle> start_keeper(BorrowedFd, const keeper::NewKeeper& wanted) override {
+    const std::uint64_t idle = wanted.idle ? static_cast<std::uint64_t>(wanted.idle->count()) + 1 : 0;
+    MAPCAP_TRY(Link::Heard heard, link_.ask(Kind::start_keeper, idle, wanted.socket_name, {}, Link::kInTime,
+                                            static_cast<std::uint64_t>(wanted.request_timeout.count())));
+    const std::size_t count = heard.fds.size();
+    keeper::KeeperHandle keeper;
+    if (count < wire::kKeeperWithoutClones) return no_sense();
+    keeper.pid = static_cast<int>(heard.answer.numbers[0]);
+    keeper.socket = std::move(heard.fds[0]);
+    keeper.process = std::move(heard.fds[1]);
+    if (count == wire::kKeeperWithClones) {
+      MAPCAP_TRY(keeper::IssuingPage page, keeper::IssuingPage::map(std::move(heard.fds[2])));
+      keeper.clone.device = std::move(heard.fds[3]);
+      keeper.clone.path = std::make_shared<keeper::IssuePath>(std::move(heard.fds[4]), std::move(page));
+      keeper.clone.next_grant = heard.answer.numbers[1];
+      return keeper;
+    }
+    keeper.clone_unavailable = *wire::text_in(heard.answer.text);
+    if (count != wire::kKeeperWithoutClones || keeper.clone_unavailable.empty()) return no_sense();
+    return keeper;
+  }
+
+  Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) override {
+    const BorrowedFd fds[] = {device, file};
+    MAPCAP_TRY(const Link::Heard heard, link_.ask(Kind::open_backing, 0, "", fds, Link::kAtOnce));
+    const std::uint64_t id = heard.answer.numbers[0];
+    if (id == 0 || id > std::numeric_limits<std::int32_t>::max()) return no_sense();
+    return static_cast<std::int32_t>(id);
+  }
+
+  void close_backing(BorrowedFd device, std::int32_t backing_id, bool may_wait) override {
+    if (!device.valid()) return;  // The connection is gone, and with it its ids.
+    (void)link_.ask(may_wait ? Kind::bury_backing : Kind::close_backing,
+                    static_cast<std::uint64_t>(backing_id), "", std::span(&device, 1),
+                    may_wait ? Link::kPatient : Link::kAtOnce);
+  }
+
+ private:
+  Link& link_;
+};
+
+}  // namespace
+
+std::shared_ptr<keeper::Forge> make_forge(Link& link) {
+  return std::make_shared<MintForge>(link);
+}
+
+}  // namespace mapcap::broker::mint

@@ -1,0 +1,102 @@
+#include "broker/mint/wire.h"
+
+#include <cstring>
+
+namespace mapcap::broker::mint::wire {
+namespace {
+
+Failure malformed(const char* what) {
+  return failure(ErrorCode::malformed,
+                 std::string("a message between broker and mint makes no sense: ") + what);
+}
+
+/// What a request of this kind says beside its kind.
+struct Fields {
+  bool number = false;
+  bool second = false;
+  bool text = false;
+};
+
+Fields fields_of(Kind kind) {
+  switch (kind) {
+    case Kind::close_backing:
+    case Kind::bury_backing:
+    case Kind::account_of:
+    case Kind::group_of:
+    case Kind::user_namespace:
+      return {true, false, false};
+    case Kind::start_keeper:
+      return {true, true, true};
+    case Kind::groups_of:
+      return {true, false, true};
+    case Kind::account_named:
+    case Kind::group_named:
+    case Kind::endpoint_mount:
+    case Kind::pool_directory:
+      return {false, false, true};
+    case Kind::lane:
+    case Kind::heir:
+    case Kind::open_backing:
+    case Kind::policy_text:
+    case Kind::subuid_text:
+    case Kind::cache_mode:
+    case Kind::huge_tmpfs:
+      return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::size_t descriptors_of(Kind kind) {
+  switch (kind) {
+    case Kind::open_backing:
+      return 2;
+    case Kind::lane:
+    case Kind::close_backing:
+    case Kind::bury_backing:
+    case Kind::cache_mode:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds) {
+  Request request;
+  if (bytes.size() != sizeof request) return malformed("its size");
+  std::memcpy(&request, bytes.data(), sizeof request);
+  if (request.magic != Request::kMagic) return malformed("its first bytes");
+  if (request.kind < kFirst || request.kind > kLast) return malformed("its kind");
+  if (request.descriptors != fds || fds != descriptors_of(request.kind)) return malformed("its descriptors");
+  const Fields fields = fields_of(request.kind);
+  const std::optional<std::string_view> text = text_in(request.text);
+  if (!text || text->empty() == fields.text) return malformed("its text");
+  if ((request.number != 0 && !fields.number) || (request.second != 0 && !fields.second))
+    return malformed("its numbers");
+  return request;
+}
+
+Result<Answer> decode_answer(std::span<const std::byte> bytes, std::size_t fds) {
+  Answer answer;
+  if (bytes.size() != sizeof answer) return malformed("its size");
+  std::memcpy(&answer, bytes.data(), sizeof answer);
+  if (answer.magic != Answer::kMagic) return malformed("its first bytes");
+  const std::optional<std::string_view> text = text_in(answer.text);
+  if (!text) return malformed("its text");
+  if (answer.descriptors != fds || fds > kMostDescriptors) return malformed("its descriptors");
+  if (answer.code == 0) return answer;
+  if (fds != 0) return malformed("a refusal that brings something");
+  const auto code = static_cast<ErrorCode>(answer.code);
+  if (code > ErrorCode::unavailable) return malformed("its code");
+  return failure(code, std::string(*text));
+}
+
+Answer refusal(const Failure& why) {
+  Answer answer;
+  answer.code = static_cast<std::uint16_t>(why.code);
+  put_text(answer.text, why.sentence, Long::cut);
+  return answer;
+}
+
+}  // namespace mapcap::broker::mint::wire
