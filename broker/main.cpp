@@ -143,7 +143,13 @@ Result<void> close_in(const Config& config, keeper::Keeper& keeper) {
   room.writable = {config.state, std::filesystem::absolute(config.socket).parent_path().string()};
   room.sockets.emplace_back(kJournalSocket);
   if (notify.starts_with('/')) room.sockets.push_back(notify);
-  MAPCAP_TRY_VOID(sandbox::enter_room(room));
+  if (Result<void> entered = sandbox::enter_room(room); !entered) {
+    Failure refused = std::move(entered).assume_error();
+    refused.sentence +=
+        "; mapcapd serves from a mount namespace of its own: let it unshare and mount (a container must be "
+        "privileged)";
+    return refused;
+  }
   // Opened outside, it would be a way out.
   MAPCAP_TRY_VOID(keeper.reopen_directory());
   MAPCAP_TRY_VOID(sandbox::restrict_by_landlock(notify.starts_with('@') ? sandbox::AbstractSockets::allowed
