@@ -75,7 +75,8 @@ class Dispatch final : public Handler {
   Task<Result<Delivery>> serve(From from, schema::Reload /*ask*/) { return policy_.reload(from.caller); }
   Task<Result<Delivery>> serve(From from, schema::PolicyShow ask) { return policy_.show(from.caller, ask); }
   Task<Result<Delivery>> serve(From from, schema::PolicyExplain ask) {
-    return policy_.explain(from.caller, std::move(ask));
+    auto about = endpoints_.authority(ask.uid);
+    return policy_.explain(from.caller, std::move(ask), std::move(about));
   }
   Task<Result<Delivery>> serve(From from, schema::CloneFd ask);
   Task<Result<Delivery>> serve(From from, schema::AskClonePort ask);

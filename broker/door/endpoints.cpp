@@ -278,6 +278,14 @@ Result<void> Endpoints::authorize(const Caller& caller) const {
   return ok();
 }
 
+std::shared_ptr<const policy::Endpoint> Endpoints::authority(std::uint32_t principal) const {
+  if (!policy::is_principal(principal)) return nullptr;
+  for (const auto& [number, one] : all_) {
+    if (one->authority->principal == principal) return one->authority;
+  }
+  return nullptr;
+}
+
 Result<Endpoints::One*> Endpoints::find_for(const Caller& caller, const std::string& id) {
   MAPCAP_TRY_VOID(authorize(caller));
   const auto found = by_id_.find(id);

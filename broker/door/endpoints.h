@@ -55,6 +55,9 @@ class Endpoints {
   /// After that, before the broker says that it is ready: listens again, and goes on ending what was ending.
   void start();
 
+  /// What is judged of those who come by the endpoint of that number; null: none has it.
+  [[nodiscard]] std::shared_ptr<const policy::Endpoint> authority(std::uint32_t principal) const;
+
   Task<Result<Delivery>> create(Caller caller, schema::EndpointCreate ask);
   Task<Result<Delivery>> list(Caller caller, schema::EndpointList ask);
   Task<Result<Delivery>> show(Caller caller, schema::EndpointShow ask);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "policy/endpoint.h"
+
 namespace mapcap::broker {
 
 using policy::Verb;
@@ -12,6 +14,13 @@ Delivery reply_of(schema::ReplyBody body) {
   Delivery delivery;
   delivery.body = std::move(body);
   return delivery;
+}
+
+/// That there is something which he may not see is not for him.
+void hide_the_unseen(schema::Explained& told, const std::string& name) {
+  if (!told.refusal || told.refusal->code != ErrorCode::not_found) return;
+  told.judged.reset();
+  told.refusal = policy::no_such_region(name);
 }
 
 }  // namespace
@@ -35,19 +44,29 @@ Task<Result<Delivery>> PolicyVerbs::show(Caller caller, schema::PolicyShow ask) 
   co_return reply_of(source_.in_force(ask.offset));
 }
 
-Task<Result<Delivery>> PolicyVerbs::explain(Caller caller, schema::PolicyExplain ask) {
+Task<Result<Delivery>> PolicyVerbs::explain(Caller caller, schema::PolicyExplain ask,
+                                            std::shared_ptr<const policy::Endpoint> about) {
   const Result<void> sees_all = authorize(caller, Verb::policy);
-  if (ask.uid == caller.subject.uid()) {
+  // By an endpoint's socket nobody else can be asked about, and who is connected need not know its number.
+  if (caller.subject.endpoint() != nullptr || ask.uid == caller.subject.uid()) {
     // Himself as the kernel attests him, which no lookup can.
     MAPCAP_CO_TRY(schema::Explained told, regions_.explain(caller.subject, ask));
-    // That there is something which he may not see is not for him.
-    if (!sees_all && told.refusal && told.refusal->code == ErrorCode::not_found) {
-      told.judged.reset();
-      told.refusal = policy::no_such_region(ask.ask.name);
-    }
+    if (!sees_all) hide_the_unseen(told, ask.ask.name);
     co_return reply_of(std::move(told));
   }
-  if (!sees_all) co_return sees_all.error();
+  // Whoever made an endpoint may know what it is worth.
+  const bool made_it = about && about->maker.uid() == caller.subject.uid() &&
+                       about->maker.administrator() == caller.subject.administrator();
+  if (!sees_all && !made_it) co_return sees_all.error();
+  if (about) {
+    MAPCAP_CO_TRY(schema::Explained told,
+                  regions_.explain(policy::Subject::by_endpoint(std::move(about)), ask));
+    if (!sees_all) hide_the_unseen(told, ask.ask.name);
+    co_return reply_of(std::move(told));
+  }
+  if (policy::is_principal(ask.uid))
+    co_return failure(ErrorCode::not_found,
+                      "there is no endpoint with the number " + std::to_string(ask.uid));
   const policy::Subject subject = co_await source_.somebody(ask.uid);
   MAPCAP_CO_TRY(schema::Explained told, regions_.explain(subject, ask));
   co_return reply_of(std::move(told));

@@ -92,7 +92,16 @@ PolicyAnswer answer_of(schema::Explained told) {
   return answer;
 }
 
+/// "readers" of "endpoint:readers"; no user is called so.
+std::string_view endpoint_of(std::string_view who) {
+  constexpr std::string_view kEndpoint = "endpoint:";
+  return who.starts_with(kEndpoint) ? who.substr(kEndpoint.size()) : std::string_view();
+}
+
 PolicyAnswer by_file(const PolicyExplainCommand& command) {
+  if (!endpoint_of(command.user).empty())
+    throw Error(ErrorCode::invalid, "only the broker knows what endpoint " +
+                                        std::string(endpoint_of(command.user)) + " is: add --broker");
   const auto policy = load(command.file);
   const policy::Subject subject = value_or_raise(policy::Subject::for_explanation(command.user));
   const std::vector<policy::Offer> offers = policy::offers_of(*policy);
@@ -105,6 +114,11 @@ PolicyAnswer by_file(const PolicyExplainCommand& command) {
 
 PolicyAnswer by_broker(const Common& common, const PolicyExplainCommand& command) {
   PolicyQuestion question = command.question;
+  if (const std::string_view endpoint = endpoint_of(command.user); !endpoint.empty()) {
+    Client broker = connect(common);
+    question.uid = broker.endpoint(endpoint).principal;
+    return broker.explain(question);
+  }
   const std::optional<std::uint32_t> uid = uid_named(command.user);
   if (!uid) throw Error(ErrorCode::not_found, "user \"" + command.user + "\" is not known on this machine");
   question.uid = *uid;

@@ -1,5 +1,6 @@
 // reload, policy show, explain and diff with the real programs: under the sandbox, by whom they are for.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -45,6 +46,61 @@ TEST_F(PolicyVerbsTest, AReloadAddsAndGrowsPoolsUnderTheSandbox) {
   EXPECT_EQ(by(0, {"create", "a/more", "--size", "1M", "--pool", "more"}).status, 0);
   EXPECT_EQ(by(0, {"create", "a/huge", "--size", "2M", "--pool", "huge"}).status, 0);
   EXPECT_THAT(broker.log(), HasSubstr("asked by user root: 3 changes"));
+}
+
+/// As in the file: what nobody could be held to is no limit.
+TEST_F(PolicyVerbsTest, AQuotaThatWouldBindNobodyIsNotTaken) {
+  struct Case {
+    std::vector<std::string> of;
+    const char* why;
+  };
+  const std::vector<Case> cases{
+      {{"--user", "1000", "--connections", "1", "--pool", "dram"}, "belong to no pool and no group"},
+      {{"--group", "1000", "--connections", "3"}, "belong to no pool and no group"},
+      {{"--any", "--grants", "5", "--pool", "dram"}, "grants of pool dram cannot be counted"},
+  };
+  for (const Case& one : cases) {
+    std::vector<std::string> words{"quota", "set"};
+    words.insert(words.end(), one.of.begin(), one.of.end());
+    const CommandResult refused = by(0, words);
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_THAT(refused.err, HasSubstr(one.why));
+  }
+  EXPECT_THAT(by(0, {"quota", "--json"}).out, testing::Not(HasSubstr("\"overridden\":true")));
+}
+
+/// Opening devices and loading BPF programs under the filter of system calls, or saying why not.
+TEST_F(PolicyVerbsTest, ADeviceOrLsmPoolIsAddedByAReloadOrRefusedByName) {
+  const std::vector<std::string> kinds{
+      "backing = \"dax-device\"\ndevices = [\"/dev/dax99.0\"]\n",
+      "backing = \"dax-device\"\ndevices = [\"/dev/null\"]\n",
+      "backing = \"dax-device\"\nregion = \"region99\"\n",
+      "backing = \"dax-device\"\nregion = \"99\"\n",
+      "backing = \"pci-bar\"\nresources = [\"/sys/bus/pci/devices/ffff:ff:1f.7/resource2\"]\n",
+      "backing = \"dax-file\"\npath = \"/proc/mapcap\"\n",
+      "backing = \"memory\"\ncapacity = \"64M\"\nconfinement = \"lsm\"\n",
+      "backing = \"memory\"\ncapacity = \"64M\"\nsecret = true\n",
+  };
+  int number = 0;
+  for (const std::string& keys : kinds) {
+    const std::string before = by(0, {"policy", "show"}).out;
+    const std::string name = "more" + std::to_string(++number);
+    const std::string wanted = memory("dram", "64M") + pool(name, keys) + kRules;
+    broker.set_policy(wanted);
+    const CommandResult reload = by(0, {"reload"});
+    if (reload.status == 0) {
+      EXPECT_THAT(by(0, {"pools"}).out, HasSubstr(name)) << keys;
+      EXPECT_EQ(by(0, {"create", "a/" + name, "--size", "4K", "--pool", name}).status, 0) << keys;
+      EXPECT_EQ(by(0, {"revoke", "a/" + name}).status, 0) << keys;
+    } else {
+      EXPECT_THAT(reload.err, HasSubstr("[pool." + name + "]")) << keys;
+      EXPECT_THAT(reload.err, HasSubstr("the policy from before stays in force")) << keys;
+      EXPECT_EQ(by(0, {"policy", "show"}).out, before) << keys;
+      EXPECT_THAT(by(0, {"pools"}).out, testing::Not(HasSubstr(name))) << keys;
+    }
+    EXPECT_EQ(by(0, {"create", "a/dram", "--size", "4K"}).status, 0) << "it serves on after " << keys;
+    EXPECT_EQ(by(0, {"revoke", "a/dram"}).status, 0);
+  }
 }
 
 TEST_F(PolicyVerbsTest, AFileThatIsWrongIsToldToAnEndAndToTheLogAsWell) {
@@ -93,6 +149,48 @@ TEST_F(PolicyVerbsTest, ExplainAgreesWithTheBroker) {
   for (std::size_t at = 0; (at = missing.find("1000/b", at)) != std::string::npos;)
     missing.replace(at, 6, "1000/a");
   EXPECT_EQ(hidden.out, missing);
+}
+
+// Promise 14: of an endpoint too, and not what its maker may do.
+TEST(PolicyVerbsOfEndpoints, AreExplainedAsTheEndpoint) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: it starts mapcapd";
+  BrokerProcess broker(open_policy("[[rule]]\nany = true\nverbs = [\"endpoint\"]\n"));
+  broker.start();
+  ASSERT_EQ(mapcap(broker, {"create", "a/x", "--size", "4K", "--mode", "0644"}, 1000).status, 0);
+  ASSERT_EQ(
+      mapcap(broker,
+             {"endpoint", "create", "readers", "--names", "a/**", "--verbs", "open", "--rights", "ro"}, 1000)
+          .status,
+      0);
+  const std::string socket = broker.directory() + "/endpoints/readers/mapcap.sock";
+  const auto through = [&](std::vector<std::string> words) {
+    std::vector<std::string> command{MAPCAP_PATH, "--socket", socket, "policy",
+                                     "explain",   "--broker", "--as"};
+    command.insert(command.end(), words.begin(), words.end());
+    return run_command(command);
+  };
+  const auto of_the_endpoint = [&](uid_t by, std::vector<std::string> words) {
+    std::vector<std::string> command{"policy", "explain", "--broker", "--as", "endpoint:readers"};
+    command.insert(command.end(), words.begin(), words.end());
+    return mapcap(broker, command, by);
+  };
+  for (const uid_t by : {0U, 1000U}) {
+    EXPECT_THAT(of_the_endpoint(by, {"open", "a/x"}).out,
+                HasSubstr("allowed: open a/x in pool dram by endpoint readers"));
+    EXPECT_THAT(of_the_endpoint(by, {"open", "a/x", "--rights", "rw"}).out,
+                HasSubstr("it was made with rights = ro"));
+    EXPECT_EQ(of_the_endpoint(by, {"revoke", "a/x"}).status, 1) << "its maker may";
+  }
+  EXPECT_EQ(of_the_endpoint(1001, {"open", "a/x"}).status, 1) << "not his";
+  // Whatever is said of who asks: by this socket everybody is the endpoint.
+  for (const char* as : {"0", "1000"}) {
+    EXPECT_THAT(through({as, "open", "a/x"}).out, HasSubstr("by endpoint readers"));
+    EXPECT_THAT(through({as, "open", "a/x", "--rights", "rw"}).out,
+                HasSubstr("it was made with rights = ro"));
+    EXPECT_EQ(through({as, "revoke", "a/x"}).status, 1);
+  }
+  EXPECT_THAT(mapcap(broker, {"policy", "explain", "--broker", "--as", "3221225999", "open", "a/x"}).err,
+              HasSubstr("there is no endpoint with the number 3221225999"));
 }
 
 TEST_F(PolicyVerbsTest, ADiffNamesWhoLosesWhichRegion) {
