@@ -244,8 +244,9 @@ void check_grants_count(Section& section, const std::string& name, const std::ve
                       "other descriptor");
 }
 
-QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSettings>& pools,
-                     const Accounts& accounts, Problems& problems) {
+/// Absent: whom it is about is not known, which is a problem already.
+std::optional<QuotaRule> load_quota(const Table& table, Position at, const std::vector<PoolSettings>& pools,
+                                    const Accounts& accounts, Problems& problems) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
   Section section(table, "[[quota]]", at, problems);
   QuotaRule quota;
@@ -289,6 +290,8 @@ QuotaRule load_quota(const Table& table, Position at, const std::vector<PoolSett
   if (const Node* group = section.node("group")) {
     if (const auto* name = std::get_if<std::string>(&group->value)) quota.name = *name;
   }
+  const bool known = subject.any || quota.endpoints || !subject.uids.empty() || !subject.gids.empty();
+  if (!known) return std::nullopt;
   return quota;
 }
 
@@ -321,13 +324,14 @@ std::vector<QuotaRule> load_quotas(const Array& list, const std::vector<PoolSett
   std::vector<QuotaRule> quotas;
   std::map<std::tuple<SubjectKind, std::uint32_t, std::string, std::string>, std::string> places;
   for_each_table(list, "quota", problems, [&](const Table& table, Position at) {
-    QuotaRule quota = load_quota(table, at, pools, accounts, problems);
+    std::optional<QuotaRule> quota = load_quota(table, at, pools, accounts, problems);
+    if (!quota) return;
     const auto [other, fresh] = places.emplace(
-        std::tuple(quota.subject, quota.id, quota.pool, quota.endpoints ? quota.endpoints->text : ""),
-        quota.where);
+        std::tuple(quota->subject, quota->id, quota->pool, quota->endpoints ? quota->endpoints->text : ""),
+        quota->where);
     if (!fresh)
       problems.add(at, "[[quota]]: the same subject and pool already have limits at " + other->second);
-    quotas.push_back(std::move(quota));
+    quotas.push_back(std::move(*quota));
   });
   return quotas;
 }

@@ -5,12 +5,15 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <vector>
 
+#include "policy/judge.h"
 #include "policy/load/document.h"
+#include "policy/plan.h"
 #include "tests/unit/policy_test_support.h"
 
 namespace mapcap::policy {
@@ -52,6 +55,41 @@ TEST(PolicyVerdicts, TheFilesAreThere) {
   EXPECT_GE(std::count_if(all.begin(), all.end(),
                           [](const std::string& name) { return !name.starts_with("odd_"); }),
             60);
+}
+
+// What README sends an administrator to does what it says.
+TEST(PolicyVerdicts, OfTheExampleOfTeamsIsThatNothingIsOdd) {
+  static constexpr std::uint32_t kVision = 70;
+  static constexpr std::uint32_t kSpeech = 71;
+  const Accounts accounts{
+      [](const std::string& name) { return name == "mallory" ? std::optional(1003U) : std::nullopt; },
+      [](const std::string& name) -> std::optional<std::uint32_t> {
+        if (name == "vision") return kVision;
+        return name == "speech" ? std::optional(kSpeech) : std::nullopt;
+      }};
+  const std::string text = text_of(kPolicies / "../../../examples/teams.toml");
+  const Examined examined = examine_text(text, "teams.toml", accounts);
+  ASSERT_EQ(verdict_on(text, "teams.toml", examined), "teams.toml is valid: 1 pool, 6 rules, 3 quotas\n");
+  const auto answer = [&](std::uint32_t uid, std::uint32_t gid, schema::Create ask) -> std::string {
+    ask.size = {1U << 20U};
+    const auto plan = plan_create(*examined.policy, Subject::for_explanation(uid, uid, {gid}, "somebody"),
+                                  ask, offers_of(*examined.policy));
+    return plan ? "allowed" : plan.error().sentence;
+  };
+  schema::Create model;
+  model.name = "vision/model";
+  model.lifetime = {LifetimeKind::persistent, {}};
+  EXPECT_THAT(answer(1001, kVision, model), testing::EndsWith("; add --lifetime ttl:8h"));
+  model.lifetime = {LifetimeKind::ttl, std::chrono::hours(8)};
+  EXPECT_EQ(answer(1001, kVision, model), "allowed");
+  EXPECT_NE(answer(1002, kSpeech, model), "allowed");
+  EXPECT_THAT(answer(1003, kVision, model), testing::HasSubstr("rule teams.toml:39 denies"));
+  const Subject speaker = Subject::for_explanation(1002, 1002, {kSpeech}, "speaker");
+  const Existing given{"vision/public/weights", "dram", 1001, 1001, 0644};
+  const Existing kept{"vision/weights", "dram", 1001, 1001, 0644};
+  EXPECT_TRUE(judge(*examined.policy, speaker, given, {Verb::open, Access::read_only}));
+  EXPECT_FALSE(judge(*examined.policy, speaker, given, {Verb::open, Access::read_write}));
+  EXPECT_FALSE(judge(*examined.policy, speaker, kept, {Verb::open, Access::read_only}));
 }
 
 TEST(PolicyVerdicts, OfTheShippedPolicyIsThatNothingIsOdd) {
