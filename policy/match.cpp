@@ -99,8 +99,9 @@ namespace {
 
 /// Whether the rule does not speak of that part of the action.
 bool misses(const Rule& rule, Part part, const Subject& subject, const Action& action) {
-  // What the action leaves open stops no allow, and makes no deny apply that lists it.
-  const bool open = rule.effect == Effect::allow;
+  // What the action leaves open stops no allow, and makes no deny apply that lists it. Of a verb that is about no region
+  // it says nothing: a deny that lists the verb is about it, whatever else it lists.
+  const bool open = rule.effect == Effect::allow || (rule.verbs.any() && nameless(action.verb));
   const auto says_no = [open](bool listed, const auto& asked, auto matches) {
     return listed && !(asked ? matches(*asked) : open);
   };

@@ -21,7 +21,10 @@ Limits& slot_in(PolicyLimits& all, const policy::QuotaRule& rule, const std::str
 }
 
 std::uint64_t share_of(const ServedPool& served, policy::Percent share) {
-  return served.facts().capacity.value / 100 * share.value / kPageSize * kPageSize;
+  const std::uint64_t whole = served.facts().capacity.value;
+  // In this order: what a rounded hundredth leaves out would be a page of a pool of 8G, and times the capacity may
+  // overflow.
+  return (whole / 100 * share.value + whole % 100 * share.value / 100) / kPageSize * kPageSize;
 }
 
 /// Each the smaller of both.

@@ -107,10 +107,17 @@ std::uint64_t Quotas::set_subordinates(policy::Subordinates subordinates) {
     const std::uint32_t account = account_of(taken.uid);
     const std::uint32_t makers = taken.maker ? account_of(taken.maker->uid) : 0;
     if (account == taken.payer.uid && (!taken.maker || makers == taken.maker->account)) continue;
-    if (!is_zero(taken.amount)) uncount_user(taken);
+    if (!is_zero(taken.amount)) {
+      uncount_user(taken);
+      uncount_groups(taken);
+    }
     taken.payer.uid = account;
     if (taken.maker) taken.maker->account = makers;
-    if (!is_zero(taken.amount)) count_user(taken);
+    taken.lender = lender_of(taken.maker ? taken.maker->uid : taken.uid);
+    if (!is_zero(taken.amount)) {
+      count_user(taken);
+      count_groups(taken);
+    }
     ++moved;
   }
   return moved;
@@ -228,6 +235,7 @@ Taken Quotas::entry_for(Payer payer, const Amount& amount) const {
   } else {
     entry.payer.uid = account_of(uid);
   }
+  entry.lender = lender_of(entry.maker ? entry.maker->uid : uid);
   return entry;
 }
 
@@ -274,13 +282,15 @@ Result<void> Quotas::fits(const Key& key, const Amount& asked, const Taken& take
   return ok();
 }
 
-std::vector<std::uint32_t> Quotas::counted_groups(const Payer& payer) const {
+std::vector<std::uint32_t> Quotas::counted_groups(const Taken& taken) const {
   std::vector<std::uint32_t> both;
   if (limited_groups_.empty()) return both;
-  const std::vector<std::uint32_t>& own = *payer.groups;
+  const auto in = [](const std::vector<std::uint32_t>& groups, std::uint32_t gid) {
+    return std::binary_search(groups.begin(), groups.end(), gid);
+  };
   // One may have 65,536 groups, but few have a limit.
   for (const std::uint32_t gid : limited_groups_) {
-    if (std::binary_search(own.begin(), own.end(), gid)) both.push_back(gid);
+    if (in(*taken.payer.groups, gid) || (taken.lender && in(taken.lender->groups, gid))) both.push_back(gid);
   }
   return both;
 }
@@ -308,7 +318,7 @@ Result<void> Quotas::check(Payer payer, const Amount& amount) const {
   for (const std::uint32_t uid : users_of(entry)) {
     MAPCAP_TRY_VOID(fits_both(SubjectKind::user, uid));
   }
-  for (const std::uint32_t gid : counted_groups(entry.payer)) {
+  for (const std::uint32_t gid : counted_groups(entry)) {
     MAPCAP_TRY_VOID(fits_both(SubjectKind::group, gid));
   }
   if (amount.bytes > 0) {
@@ -364,10 +374,7 @@ void Quotas::leave(std::list<Taken>::iterator taken) {
       pool.used -= amount.bytes;
       pool.regions -= amount.regions;
     }
-    for (const std::uint32_t gid : counted_groups(taken->payer)) {
-      uncount({SubjectKind::group, gid, ""}, amount);
-      if (!in.empty()) uncount({SubjectKind::group, gid, in}, amount);
-    }
+    uncount_groups(*taken);
   }
   taken_.erase(taken);
 }
@@ -394,9 +401,16 @@ void Quotas::count(const Key& key, const Amount& amount) {
 }
 
 void Quotas::count_groups(const Taken& taken) {
-  for (const std::uint32_t gid : counted_groups(taken.payer)) {
+  for (const std::uint32_t gid : counted_groups(taken)) {
     count({SubjectKind::group, gid, ""}, taken.amount);
     if (!taken.payer.pool.empty()) count({SubjectKind::group, gid, taken.payer.pool}, taken.amount);
+  }
+}
+
+void Quotas::uncount_groups(const Taken& taken) {
+  for (const std::uint32_t gid : counted_groups(taken)) {
+    uncount({SubjectKind::group, gid, ""}, taken.amount);
+    if (!taken.payer.pool.empty()) uncount({SubjectKind::group, gid, taken.payer.pool}, taken.amount);
   }
 }
 

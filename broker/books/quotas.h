@@ -25,7 +25,7 @@
 // A charge stays with the user, the groups and the pool that it was made for: who joins or leaves a group
 // takes nothing with him. Only a restart looks anew: a charge that is restored falls into the groups that the
 // accounts then give its user, and into the region's own. The user of a subordinate uid (/etc/subuid) is the
-// user whom the uid was lent to. When that changes, charges move to whoever has their uid now, as a restart would
+// user whom the uid was lent to, and its charges count for his groups too. When that changes, charges move to whoever has their uid now, as a restart would
 // count them: what such a uid has taken binds him who is lent it from then on, and never both or nobody. As with a limit
 // that is lowered, nothing is taken away.
 #pragma once
@@ -101,6 +101,8 @@ struct Taken {
     std::uint32_t account = 0;
   };
   std::optional<Maker> maker{};
+  /// Who lent the uid, or that of the endpoint's maker: his groups are charged too. Null: nobody.
+  std::shared_ptr<const policy::Lender> lender{};
 };
 
 /// What somebody has taken. Knows its own amount and payer, so giving back needs no arguments. Move-only.
@@ -219,9 +221,10 @@ class Quotas {
   /// The payer, and an endpoint's maker.
   [[nodiscard]] static std::vector<std::uint32_t> users_of(const Taken& taken);
   /// Those of the payer's groups that are counted, in order.
-  [[nodiscard]] std::vector<std::uint32_t> counted_groups(const Payer& payer) const;
+  [[nodiscard]] std::vector<std::uint32_t> counted_groups(const Taken& taken) const;
   void count(const Key& key, const Amount& amount);
   void count_groups(const Taken& taken);
+  void uncount_groups(const Taken& taken);
   void uncount(const Key& key, const Amount& amount);
   /// Which groups have a limit may have changed.
   void recount_groups();

@@ -55,7 +55,14 @@ std::vector<QuotaInfo> Quotas::report_for(std::uint32_t uid, const std::vector<s
     }
   };
   add_slots(SubjectKind::user, account_of(uid));
-  for (const std::uint32_t gid : groups_with_slots(groups)) add_slots(SubjectKind::group, gid);
+  std::vector<std::uint32_t> bound = groups_with_slots(groups);
+  if (const auto lender = lender_of(uid)) {
+    const std::vector<std::uint32_t> lenders = groups_with_slots(lender->groups);
+    bound.insert(bound.end(), lenders.begin(), lenders.end());
+    std::sort(bound.begin(), bound.end());
+    bound.erase(std::unique(bound.begin(), bound.end()), bound.end());
+  }
+  for (const std::uint32_t gid : bound) add_slots(SubjectKind::group, gid);
   return report;
 }
 

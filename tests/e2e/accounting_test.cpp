@@ -170,5 +170,20 @@ std::vector<Case> cases() {
 }
 INSTANTIATE_TEST_SUITE_P(Backends, AccountingTest, testing::ValuesIn(cases()), name_of);
 
+/// What the shipped policy bounds each user by. A quarter is a quarter, and not one page less.
+TEST(ShareOfAPool, IsItsShareToTheLastPage) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: it starts mapcapd";
+  BrokerProcess broker(
+      "[pool.dram]\nbacking = \"memory\"\ncapacity = \"1M\"\nconfinement = \"sealed\"\n"
+      "[[rule]]\nany = true\n[[quota]]\nany = true\nbytes = \"25%\"\n");
+  broker.start();
+  EXPECT_EQ(mapcap(broker, {"create", "a/all", "--size", "256K"}, 64001).status, 0);
+  const CommandResult more = mapcap(broker, {"create", "a/more", "--size", "4K"}, 64001);
+  EXPECT_EQ(more.status, 1);
+  EXPECT_NE(more.err.find("256K used of 256K, 4K asked"), std::string::npos) << more.err;
+  EXPECT_EQ(mapcap(broker, {"create", "b/all", "--size", "256K"}, 64002).status, 0)
+      << "each has his own share";
+}
+
 }  // namespace
 }  // namespace mapcap::test

@@ -260,6 +260,22 @@ TEST(Authorize, WhoIsNoAdministratorAdministersOnlyByARuleThatListsTheVerb) {
   }
 }
 
+// Promise 14: what makes no sense with the verb must not void a denial of it.
+TEST(Authorize, ADenyOfAVerbThatIsAboutNoRegionHoldsWhateverElseItLists) {
+  for (const char* listed : {"", "names=[\"x/**\"]\n", "pools=[\"dram\"]\n", "seals=[\"sealed\"]\n",
+                             "cache=[\"wb\"]\n", "lifetimes=[\"ttl\"]\n", "rights=[\"rw\"]\n"}) {
+    const auto policy = load_with_pool(
+        std::string(
+            "[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"pools\",\"create\"]\n") +
+        listed);
+    EXPECT_FALSE(policy->allows(alice(), only(Verb::pools))) << listed;
+    EXPECT_TRUE(policy->allows(alice(), only(Verb::quota))) << listed;
+  }
+  const auto of_regions =
+      load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nseals=[\"sealed\"]\n");
+  EXPECT_TRUE(of_regions->allows(alice(), only(Verb::pools))) << "what lists no verb is about regions";
+}
+
 TEST(Authorize, ADenyAboutRegionsDoesNotTakeTheVerbsThatAreAboutNone) {
   const auto policy =
       load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nnames=[\"**\"]\n");

@@ -209,6 +209,38 @@ TEST_F(QuotasTest, ChargesGoWithTheirUidWhenItIsLentAndWhenItIsNotAnyMore) {
   EXPECT_EQ(quotas.set_subordinates({}), 0U);
 }
 
+// Or a member would have the group's limit as often as he has lent uids.
+TEST_F(QuotasTest, ALentUidCountsInTheGroupsOfWhomItWasLentBy) {
+  const policy::Accounts accounts{[](const std::string&) { return std::nullopt; },
+                                  {},
+                                  [](std::uint32_t uid) {
+                                    return uid == kAlice ? std::vector<std::uint32_t>{kStaff}
+                                                         : std::vector<std::uint32_t>{};
+                                  }};
+  // As a process with such a uid has it: in no group that anybody knows.
+  const auto take_lent = [&](std::uint32_t uid, std::uint64_t count) {
+    return quotas.reserve({uid, uid, "dram"}, bytes(count));
+  };
+  quotas.set_policy({limit_bytes(SubjectKind::group, kStaff, "", 4096)});
+  Result<Charge> before = take_lent(100'000, 1000);
+  EXPECT_EQ(quotas.set_subordinates(policy::Subordinates::parse("1001:100000:65536\n", accounts)), 1U);
+  Result<Charge> lent = take_lent(100'007, 2000);
+  ASSERT_TRUE(lent);
+  Result<Charge> own = quotas.reserve({kAlice, kStaff, "dram"}, bytes(1096));
+  ASSERT_TRUE(own);
+  EXPECT_EQ(detail(take_lent(100'008, 1).error(), "slot"), "group 50 over all pools");
+  EXPECT_EQ(quotas.report_for(100'008, {}).back().bytes, 4096U) << "whoever is bound can see it";
+  // Nobody's charge is lost on the way when the range goes to somebody who is in no group, and back.
+  EXPECT_EQ(quotas.set_subordinates(policy::Subordinates::parse("1002:100000:65536\n", accounts)), 2U);
+  EXPECT_FALSE(quotas.reserve({kAlice, kStaff, "dram"}, bytes(3001)));
+  EXPECT_TRUE(quotas.reserve({kAlice, kStaff, "dram"}, bytes(3000)));
+  EXPECT_EQ(quotas.set_subordinates(policy::Subordinates::parse("1001:100000:65536\n", accounts)), 2U);
+  EXPECT_FALSE(quotas.reserve({kAlice, kStaff, "dram"}, bytes(1)));
+  before.value().end();
+  lent.value().end();
+  EXPECT_TRUE(quotas.reserve({kAlice, kStaff, "dram"}, bytes(3000)));
+}
+
 TEST_F(QuotasTest, AGroupBindsItsMembersWhateverGroupComesFirst) {
   quotas.set_policy({limit_bytes(SubjectKind::group, kStaff, "dram", 4096)});
   quotas.name_group(kStaff, "staff");
