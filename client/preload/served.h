@@ -19,6 +19,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 
 namespace mapcap::preload {
 
@@ -69,6 +70,8 @@ int our(std::size_t n);
 /// the region was revoked, EBADF where it was not opened for that, ENOSPC behind the end.
 ssize_t read_at(const Open& open, void* to, std::size_t length, std::uint64_t at);
 ssize_t write_at(const Open& open, const void* from, std::size_t length, std::uint64_t at);
+/// Whether it is a stream of a region: one that the C library calls functions for.
+bool is_stream(FILE* file);
 /// Those of the standard streams that are regions become streams which can be read and written.
 void replace_standard_streams();
 

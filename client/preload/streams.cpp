@@ -45,23 +45,27 @@ struct Streams {
   static constexpr std::size_t kMost = 1024;
   std::atomic<FILE*> stream[kMost];
   std::atomic<int> fd[kMost];
+  std::atomic<std::size_t> used;  ///< Behind it there were never any.
 
   void add(FILE* file, int number) {
     for (std::size_t i = 0; i < kMost; ++i) {
       FILE* free = nullptr;
       if (!stream[i].compare_exchange_strong(free, file)) continue;
       fd[i] = number;
+      std::size_t now = used.load();
+      while (now <= i && !used.compare_exchange_weak(now, i + 1)) {
+      }
       return;
     }
   }
   int find(FILE* file) const {
-    for (std::size_t i = 0; i < kMost; ++i) {
+    for (std::size_t i = 0; i < used.load(std::memory_order_acquire); ++i) {
       if (stream[i].load() == file) return fd[i];
     }
     return -1;
   }
   void remove(int number) {
-    for (std::size_t i = 0; i < kMost; ++i) {
+    for (std::size_t i = 0; i < used.load(std::memory_order_acquire); ++i) {
       if (stream[i].load() != nullptr && fd[i] == number) stream[i] = nullptr;
     }
   }
@@ -169,6 +173,10 @@ FILE* reopened(Real* real, const char* path, const char* mode, FILE* file) {
 }  // namespace
 
 namespace mapcap::preload {
+
+bool is_stream(FILE* file) {
+  return streams.find(file) >= 0;
+}
 
 void replace_standard_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <wchar.h>
 
 enum { SIZE = 12288 };
 extern char** environ;
@@ -207,6 +209,23 @@ static void streams(void) {
   EXPECT(freopen("/dev/null", "r", stdin) != NULL && fileno(stdin) == 0 && getchar() == EOF);
 }
 
+/* Characters that are none of the C library's bytes. */
+static void wide(void) {
+  wchar_t text[16];
+  char bytes[8];
+  FILE* file = fopen(path, "r+");
+  EXPECT(file != NULL && setlocale(LC_ALL, "C.UTF-8") != NULL && fwide(file, 1) > 0);
+  EXPECT(fgetwc(file) == L'a' && ungetwc(L'a', file) == L'a' && fgetws(text, 4, file) == text);
+  EXPECT(wcscmp(text, L"abc") == 0);
+  rewind(file);
+  EXPECT(fputws(L"\u00e4", file) >= 0 && fwprintf(file, L"%d\n", 7) == 2 && fflush(file) == 0);
+  EXPECT(pread(fileno(file), bytes, 4, 0) == 4 && memcmp(bytes, "\303\2447\n", 4) == 0);
+  rewind(file);
+  EXPECT(fgetws(text, 16, file) == text && wcscmp(text, L"\u00e47\n") == 0 && getwc(file) == L'e');
+  fclose(file);
+  EXPECT((file = fopen(path, "r+")) != NULL && fputs("abcd", file) >= 0 && fclose(file) == 0);
+}
+
 /* What a library does that is loaded later. */
 static void loaded(void) {
   ssize_t (*reads)(int, void*, size_t) = (ssize_t(*)(int, void*, size_t))dlsym(RTLD_DEFAULT, "read");
@@ -321,6 +340,7 @@ int main(int argc, char** argv) {
   transferring();
   mapping();
   descriptors();
+  wide();
   loaded();
   threads();
   children();

@@ -91,6 +91,7 @@ class ToolTest(ProgramCase):
         self.assertEqual(self.run_at(name, "awk", "END { print NR }", "region"), "8192\n")
         self.assertEqual(self.run_at(name, "sed", "-n", "2p", "region"), "line 000001\n")
         self.assertEqual(self.run_at(name, "cmp", "region", "copy"), "")
+        self.assertTrue(self.run_at(name, "sh", "-c", "rev <region; rev region").startswith("000000 enil\n"))
         self.assertEqual(self.run_at(name, "diff", "copy", "region"), "")
         self.assertEqual(self.run_at(name, "sh", "-c", "sort -r <region | head -n 1"), "line 008191\n")
         self.assertEqual(self.run_at(name, "sh", "-c", "gzip -c region | gzip -d"), self.contents.decode())
