@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "tests/support/broker_process.h"
+#include "tests/support/mints.h"
 #include "tests/support/patience.h"
 
 namespace mapcap::test {
@@ -149,6 +150,8 @@ TEST_F(OutsideLimitsTest, WithoutAProcessLeftTheDeadKeeperIsReplacedAsSoonAsTher
   broker.start();
   group.take(broker.pid());
   group.take(broker.keeper_pid());
+  // Keepers are forked by the mint.
+  for (const MintProcess& mint : mints_of(broker.state())) group.take(mint.pid);
   Client client = broker.connect();
   {
     Mapping mapping(client.create(spec("root/kept"), Access::read_write));
