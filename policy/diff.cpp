@@ -123,8 +123,11 @@ std::vector<Wanted> wishes_for(const std::optional<Lifetime>& lifetime) {
 void compare_live(const Concerned& who, std::span<const schema::RegionInfo> live,
                   std::vector<Difference>& found) {
   for (const schema::RegionInfo& region : live) {
-    const Existing existing{region.name, region.pool, region.owner,           region.group,   region.mode,
-                            region.size, region.seal, region.cache.effective, region.lifetime};
+    const Existing existing{region.name,     region.pool,
+                            region.owner,    region.group,
+                            region.mode,     region.size,
+                            region.seal,     region.cache.effective,
+                            region.lifetime, region.published_unix_ns.has_value()};
     OfOneName one(who, region.name, "");
     for (const Wanted& wanted : wishes_for(region.lifetime)) {
       one.compare(wanted.word, judge(who.two().before, who.subject(), existing, wanted.wish),

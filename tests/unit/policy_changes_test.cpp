@@ -97,6 +97,16 @@ TEST(Diff, ARegionsModeCounts) {
   EXPECT_THAT(diff(opens, kSees, {live("m", kBob, 0600)}), IsEmpty()) << "she did not see it";
 }
 
+TEST(Diff, WhatIsPublishedIsHeldAgainstRulesAboutThat) {
+  const std::string opens =
+      std::string(kSees) +
+      "[[rule]]\nuser=\"alice\"\nverbs=[\"open\"]\nrights=[\"ro\"]\npublished=\"required\"\n";
+  schema::RegionInfo region = live("models/a", kBob, 0666);
+  EXPECT_THAT(diff(kSees, opens, {region}), IsEmpty());
+  region.published_unix_ns = 1;
+  EXPECT_THAT(diff(kSees, opens, {region}), ElementsAre("alice: gains open ro models/a (rule p.toml:7)"));
+}
+
 TEST(Diff, ADenyIsNamed) {
   const std::string denied =
       std::string(kSees) + "[[rule]]\nuser=\"bob\"\neffect=\"deny\"\nnames=[\"m\"]\nverbs=[\"show\"]\n";
