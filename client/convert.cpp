@@ -117,8 +117,8 @@ BrokerStatus from_wire(const schema::Status& from) {
   to.unguarded = from.unguarded;
   for (const schema::UnguardedRegion& one : from.unguarded_regions)
     to.unguarded_regions.push_back({one.id.value, one.name, one.owner});
-  to.keeper = {from.keeper.pid,  from.keeper.serving,  from.keeper.adopted,
-               from.keeper.held, from.keeper.replaced, from.keeper.last_end};
+  to.keeper = {from.keeper.pid,      from.keeper.serving,  from.keeper.adopted, from.keeper.held,
+               from.keeper.replaced, from.keeper.last_end, from.keeper.blanks,  from.keeper.blanks_used};
   to.ledger_trouble = from.ledger_trouble;
   if (from.store) to.store = StoreUse{from.store->stored, from.store->without_place, from.store->most};
   to.connections = from.connections;

@@ -11,6 +11,8 @@ Result<KeeperStatus> read(wire::Status::Keeper::Reader reader) {
   keeper.held = reader.getHeld();
   keeper.replaced = reader.getReplaced();
   MAPCAP_TRY(keeper.last_end, read_text(reader.getLastEnd(), "status.keeper.lastEnd", kMaxSentence));
+  keeper.blanks = reader.getBlanks();
+  keeper.blanks_used = reader.getBlanksUsed();
   return keeper;
 }
 void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
@@ -20,6 +22,8 @@ void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
   builder.setHeld(keeper.held);
   builder.setReplaced(keeper.replaced);
   builder.setLastEnd(as_text(presentable(keeper.last_end, kMaxSentence)));
+  builder.setBlanks(keeper.blanks);
+  builder.setBlanksUsed(keeper.blanks_used);
 }
 
 Result<std::optional<StoreUse>> read(wire::Status::Store::Reader reader) {

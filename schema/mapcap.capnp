@@ -449,6 +449,8 @@ struct Status {
     held @3 :UInt64;
     replaced @4 :UInt64;
     lastEnd @5 :Text;
+    blanks @6 :UInt64;         # made ahead of creates and ready: memory without size, nobody's
+    blanksUsed @7 :UInt64;     # creates that took one, since the broker started
   }
   struct StoreUse {
     stored @0 :UInt64;

@@ -421,12 +421,14 @@ struct UnguardedRegion {
   bool operator==(const UnguardedRegion&) const = default;
 };
 struct KeeperStatus {
-  std::uint32_t pid = 0;       ///< 0: there is none at the moment.
-  bool serving = false;        ///< False while it is being replaced.
-  bool adopted = false;        ///< An earlier broker started it.
-  std::uint64_t held = 0;      ///< Regions whose memory it holds.
-  std::uint64_t replaced = 0;  ///< How often since this broker started.
-  std::string last_end;        ///< How the last one ended; empty: none did.
+  std::uint32_t pid = 0;          ///< 0: there is none at the moment.
+  bool serving = false;           ///< False while it is being replaced.
+  bool adopted = false;           ///< An earlier broker started it.
+  std::uint64_t held = 0;         ///< Regions whose memory it holds.
+  std::uint64_t replaced = 0;     ///< How often since this broker started.
+  std::string last_end;           ///< How the last one ended; empty: none did.
+  std::uint64_t blanks = 0;       ///< Made ahead of creates and ready: memory without size, nobody's.
+  std::uint64_t blanks_used = 0;  ///< Creates that took one, since the broker started.
   bool operator==(const KeeperStatus&) const = default;
 };
 /// Of the service manager's fd store.

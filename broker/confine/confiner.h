@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "broker/confine/blank.h"
 #include "broker/wait/task.h"
 #include "mapcap/fd.h"
 #include "schema/request.h"
@@ -82,6 +84,28 @@ class Confiner {
   /// opened now), `unsupported` (rights, or a backing, that cannot be issued), `invalid` (not attached).
   virtual Task<Result<Issued>> issue(RegionId region, Label label, BorrowedFd memory = {},
                                      Backing backing = Backing::carved) = 0;
+
+  // What is made ahead; a confiner that makes nothing ahead has nothing of it.
+
+  /// One that is ready, with a grant of these rights; nothing where there is none, which is remembered. May begin to
+  /// make more, off the loop.
+  virtual std::optional<Blank> take_blank(const BlankSource& /*source*/, Access /*rights*/) {
+    return std::nullopt;
+  }
+  /// Once the memory, which `memory` is, has its size: from here on the grant says that of itself, and the region is
+  /// attached. Before it is recorded, since what has no name ends with the broker. Errors: `unavailable` when the keeper
+  /// that it was made through is gone: then issue() makes a grant; `invalid`.
+  virtual Result<void> name_blank(Blank& /*blank*/, BorrowedFd /*memory*/, const Label& /*label*/) {
+    return failure(ErrorCode::unavailable, "nothing is made ahead");
+  }
+  /// The grant of one that has its name, in the place of issue(); nothing when its keeper is gone by now.
+  virtual std::optional<Issued> issue_blank(Blank& /*blank*/) { return std::nullopt; }
+  /// What is ready now, and what was used so far.
+  struct Ahead {
+    std::uint64_t ready = 0;
+    std::uint64_t used = 0;
+  };
+  [[nodiscard]] virtual Ahead ahead() const { return {}; }
 
   /// Grants of the region that are out, where they describe themselves, say from now on that nobody can write it: when
   /// it returns, unless whoever answers for them is late. Those that are to come bring it along (Label). Only after that

@@ -30,7 +30,9 @@ schema::KeeperStatus describe(keeper::KeeperHealth health) {
           health.adopted,
           health.held,
           health.replaced,
-          std::move(health.last_end)};
+          std::move(health.last_end),
+          health.blanks,
+          health.blanks_used};
 }
 
 }  // namespace

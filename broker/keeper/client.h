@@ -121,6 +121,13 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   // ---- KeeperLink
 
+  bool give_board(BorrowedFd board) override;
+  void hold_blank(RegionId region, BorrowedFd memory) override;
+  [[nodiscard]] bool holds(RegionId region) const override { return holdings_.held(region); }
+  void let_go(RegionId region) override { drop(region); }
+  void flush() override { send_unsent(); }
+  [[nodiscard]] std::size_t room() const override;
+
   /// Before attach() nothing waits.
   [[nodiscard]] Time now() const override { return loop_ == nullptr ? Time::zero() : loop_->time().now(); }
 
@@ -156,6 +163,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   std::uint64_t max_held_ = 0;
   bool holds_many_ = true;
   bool tells_published_ = true;
+  bool knows_blanks_ = false;
   Holdings holdings_;
   std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();
   std::deque<wire::Head> unsent_;

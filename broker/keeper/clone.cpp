@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "broker/keeper/device.h"
 #include "broker/keeper/forge.h"
 #include "broker/keeper/label_blob.h"
 
@@ -39,8 +40,11 @@ Failure not_opened_behind() {
 
 }  // namespace
 
+CloneConfiner::CloneConfiner(KeeperLink& keeper, std::shared_ptr<Forge> forge)
+    : keeper_(keeper), forge_(std::move(forge)), device_(std::make_shared<Device>()) {}
+
 void CloneConfiner::connect(Connection connection) {
-  device_ = std::make_shared<Fd>(std::move(connection.device));
+  device_ = std::make_shared<Device>(std::move(connection.device));
   path_ = std::move(connection.path);
   next_grant_ = connection.next_grant;
 }
@@ -48,20 +52,22 @@ void CloneConfiner::connect(Connection connection) {
 void CloneConfiner::disconnect(std::string why, Lasts lasts) {
   unavailable_ = std::move(why);
   lasts_ = lasts;
+  end_blanks();
   attached_.clear();  // Backing ids belong to the connection.
   granted_.clear();   // Nobody will tell of their end.
   path_.reset();
   // With the connection go its backing ids.
   if (closing_) {
-    closing_->run([device = device_] { device->reset(); });
+    closing_->run([device = device_] { device->end(); });
   } else {
-    device_->reset();
+    device_->end();
   }
-  device_ = std::make_shared<Fd>();
+  device_ = std::make_shared<Device>();
 }
 
 void CloneConfiner::begin_issuing(Loop& loop, std::chrono::nanoseconds deadline) {
   patience_ = deadline;
+  loop_ = &loop;
   issuer_ = std::make_unique<Issuer>(loop, deadline);
   closing_ = std::make_unique<Closing>(loop);
 }
@@ -91,10 +97,15 @@ bool CloneConfiner::detach_some(const std::function<bool(RegionId)>& kept) {
 }
 
 void CloneConfiner::close_untold(std::int32_t last) {
-  // The kernel hands ids out in ascending order, and a broker tells of each before it opens the next.
-  constexpr std::int32_t most = 4;
-  for (std::int32_t id = last + 1; id <= last + most; ++id)
-    forge_->close_backing(device_->borrow(), id, false);
+  // The kernel hands ids out in ascending order. A broker tells of each before it opens the next, but for that of a
+  // blank, which the keeper learns when that is opened: meanwhile it may have told of as many later ones as the socket has room for.
+  constexpr std::int32_t before = 300;
+  constexpr std::int32_t after = 4;
+  std::unordered_set<std::int32_t> told;
+  for (const auto& [region, attached] : attached_) told.insert(attached.backing_id);
+  for (std::int32_t id = std::max(last - before, 1); id <= last + after; ++id) {
+    if (!told.contains(id)) forge_->close_backing(device_->fd.borrow(), id, false);
+  }
 }
 
 Result<void> CloneConfiner::attach(RegionId region, BorrowedFd fd, ByteCount, confine::Backing backing) {
@@ -111,9 +122,9 @@ Result<void> CloneConfiner::attach_as(RegionId region, BorrowedFd fd, bool guard
     known->second.guarded = guarded;
     return ok();
   }
-  MAPCAP_TRY(const std::int32_t backing_id, forge_->open_backing(device_->borrow(), fd));
+  MAPCAP_TRY(const std::int32_t backing_id, forge_->open_backing(device_->fd.borrow(), fd));
   if (!keeper_.tell({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
-    forge_->close_backing(device_->borrow(), backing_id, false);
+    forge_->close_backing(device_->fd.borrow(), backing_id, false);
     return failure(ErrorCode::unavailable, "the keeper does not answer; ask again");
   }
   attached_.emplace(region.value, Attached{backing_id, guarded, true});
@@ -193,10 +204,10 @@ void CloneConfiner::detach(RegionId region) {
   const std::int32_t backing_id = known->second.backing_id;
   if (region.value >= confine::kForeignIds && closing_) {
     closing_->run([device = device_, forge = forge_, backing_id] {
-      forge->close_backing(device->borrow(), backing_id, true);
+      forge->close_backing(device->fd.borrow(), backing_id, true);
     });
   } else {
-    forge_->close_backing(device_->borrow(), backing_id, false);
+    forge_->close_backing(device_->fd.borrow(), backing_id, false);
   }
   keeper_.tell({wire::Kind::unbacked, 0, region.value, 0});
   attached_.erase(known);

@@ -3,14 +3,18 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "broker/confine/confiner.h"
 #include "broker/keeper/issuer.h"
+#include "broker/keeper/label_board.h"
+#include "broker/keeper/stock.h"
 #include "broker/keeper/wire.h"
 #include "broker/wait/closing.h"
 #include "broker/wait/loop.h"
@@ -19,6 +23,7 @@
 namespace mapcap::broker::keeper {
 
 class Forge;
+struct Device;
 
 /// What the confiner needs of whoever has the keeper.
 class KeeperLink {
@@ -33,6 +38,17 @@ class KeeperLink {
   /// Whether the keeper that serves now answers by `until`; false too when it is not the same any more by
   /// then, and when the confiner is gone.
   virtual Task<bool> answers(Time until) = 0;
+  /// Hands the keeper a board for labels. False when it cannot be told now, or knows nothing of blanks.
+  virtual bool give_board(BorrowedFd board) = 0;
+  /// The keeper is to hold what will be that region's memory, if it comes to be one; Keeper::guard() and hold() make it
+  /// one. Counts as no region until then.
+  virtual void hold_blank(RegionId region, BorrowedFd memory) = 0;
+  [[nodiscard]] virtual bool holds(RegionId region) const = 0;
+  virtual void let_go(RegionId region) = 0;
+  /// Sends what it is to hold, all together.
+  virtual void flush() = 0;
+  /// How many more regions it may be given.
+  [[nodiscard]] virtual std::size_t room() const = 0;
 
  protected:
   ~KeeperLink() = default;
@@ -41,8 +57,7 @@ class KeeperLink {
 class CloneConfiner final : public confine::Confiner {
  public:
   /// `keeper` outlives it.
-  CloneConfiner(KeeperLink& keeper, std::shared_ptr<Forge> forge)
-      : keeper_(keeper), forge_(std::move(forge)) {}
+  CloneConfiner(KeeperLink& keeper, std::shared_ptr<Forge> forge);
 
   // ---- for the keeper's owner
 
@@ -60,12 +75,17 @@ class CloneConfiner final : public confine::Confiner {
 
   /// Starts the issuing thread.
   void begin_issuing(Loop& loop, std::chrono::nanoseconds deadline);
+  /// Once the keeper that it is connected to serves, and knows what blanks are: from now on some may be made ahead.
+  void begin_blanks();
+  /// What is made ahead is let go of, and nothing more is made.
+  void end_blanks();
   void set_deadline(std::chrono::nanoseconds deadline) {
     patience_ = deadline;
     if (issuer_) issuer_->set_deadline(deadline);
   }
   [[nodiscard]] Issuer& issuer() { return *issuer_; }
   void end_issuing() {
+    end_blanks();
     issuer_.reset();
     closing_.reset();
   }
@@ -79,8 +99,8 @@ class CloneConfiner final : public confine::Confiner {
   bool detach_some(const std::function<bool(RegionId)>& kept);
   /// Backing ids of an earlier broker whose regions nobody attached again pin memory for nothing.
   void close_unclaimed();
-  /// Closes ids that an earlier broker opened and died before it could tell: at most the next few after
-  /// `last`.
+  /// Closes ids that an earlier broker opened and died before it could tell: those around `last` that no region is
+  /// attached by. After all of them were adopted.
   void close_untold(std::int32_t last);
 
   /// True when issue() returned this grant and its end was not yet told.
@@ -97,6 +117,11 @@ class CloneConfiner final : public confine::Confiner {
                                       confine::Backing backing = confine::Backing::carved) override;
   Task<void> tell_published(RegionId region, std::int64_t unix_ns) override;
   void detach(RegionId region) override;
+  // ahead.cpp
+  std::optional<confine::Blank> take_blank(const confine::BlankSource& source, Access rights) override;
+  Result<void> name_blank(confine::Blank& blank, BorrowedFd memory, const confine::Label& label) override;
+  std::optional<confine::Issued> issue_blank(confine::Blank& blank) override;
+  [[nodiscard]] Ahead ahead() const override;
 
  private:
   struct Attached {
@@ -107,9 +132,16 @@ class CloneConfiner final : public confine::Confiner {
 
   Result<void> attach_as(RegionId region, BorrowedFd fd, bool guarded);
 
+  using BlankKind = std::pair<const void*, Access>;  ///< Of which source, and with which rights.
+  void refill(const BlankKind& kind, const confine::BlankSource& source);
+  void blank_made(const BlankKind& kind, const std::shared_ptr<IssuePath>& path, MadeBlank made);
+  /// Undoes what was prepared for a region that does not come to be.
+  void forget_blank(RegionId region, std::uint32_t place, const std::weak_ptr<const void>& made_by);
+  void look_for_idle();
+
   KeeperLink& keeper_;
   std::shared_ptr<Forge> forge_;
-  std::shared_ptr<Fd> device_ = std::make_shared<Fd>();
+  std::shared_ptr<Device> device_;  ///< Never null.
   std::shared_ptr<IssuePath> path_;
   std::string unavailable_ = "the keeper is not running";
   Lasts lasts_ = Lasts::yes;  ///< What unavailable_ says.
@@ -117,6 +149,13 @@ class CloneConfiner final : public confine::Confiner {
   confine::GrantId next_grant_ = 0;
   std::unordered_map<std::uint64_t, Attached> attached_;  ///< By region.
   std::unordered_set<confine::GrantId> granted_;
+  std::map<BlankKind, Stock<confine::Blank>> stocks_;
+  std::optional<LabelBoard> board_;  ///< With the keeper; absent: nothing is made ahead.
+  std::uint64_t blanks_used_ = 0;
+  std::uint64_t descriptors_ = 0;  ///< What this process may have open, when something was last ordered.
+  Loop* loop_ = nullptr;
+  Loop::Timer idle_timer_;
+  bool watches_idle_ = false;
   std::unique_ptr<Issuer> issuer_;
   /// A foreign file whose backing id is the last that holds it is given back to its filesystem by whoever
   /// closes the id.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "mapcap/fd.h"
@@ -25,14 +26,30 @@ class Holdings {
 
   /// The region is to be held from now on. What is held already stays so.
   void add(RegionId region, BorrowedFd fd) {
-    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{fd, false});
+    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{fd});
     known->second.fd = fd;
     if (fresh) waiting_.push_back(region.value);
+    if (std::exchange(known->second.blank, false)) count_blank(known->second, -1);
   }
+
+  /// The same for what may become the memory of that region, with add().
+  void add_blank(RegionId region, BorrowedFd fd) {
+    add(region, fd);
+    Holding& holding = regions_.at(region.value);
+    holding.blank = true;
+    count_blank(holding, 1);
+  }
+
+  /// Without blanks.
+  struct Count {
+    std::size_t all = 0;
+    std::size_t given = 0;
+  };
+  [[nodiscard]] Count of_regions() const { return {regions_.size() - blanks_, given_ - given_blanks_}; }
 
   /// The keeper has it since an earlier broker's days; nobody here vouches for it before add().
   void adopt(RegionId region) {
-    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{{}, true});
+    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{{}, true, false});
     if (fresh || !known->second.given) ++given_;
     known->second.given = true;
   }
@@ -43,6 +60,7 @@ class Holdings {
     if (known == regions_.end()) return false;
     const bool given = known->second.given;
     if (given) --given_;
+    if (known->second.blank) count_blank(known->second, -1);
     regions_.erase(known);
     return given;
   }
@@ -50,7 +68,7 @@ class Holdings {
   /// A new keeper: it holds nothing.
   void begin_anew() {
     waiting_.clear();
-    given_ = 0;
+    given_ = given_blanks_ = 0;
     for (auto at = regions_.begin(); at != regions_.end();) {
       at->second.given = false;
       // Without a descriptor there is nothing to give: the old keeper's was the last word on it.
@@ -77,7 +95,11 @@ class Holdings {
 
   /// What next() returned has been sent.
   void sent(const Batch& batch) {
-    for (const std::uint64_t region : batch.regions) regions_.at(region).given = true;
+    for (const std::uint64_t region : batch.regions) {
+      Holding& holding = regions_.at(region);
+      holding.given = true;
+      if (holding.blank) ++given_blanks_;
+    }
     given_ += batch.regions.size();
     while (!waiting_.empty() && !is_waiting(waiting_.front())) waiting_.pop_front();
   }
@@ -87,7 +109,7 @@ class Holdings {
   [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const {
     std::vector<RegionId> found;
     for (auto at = waiting_.begin(); at != waiting_.end() && found.size() < most; ++at) {
-      if (is_waiting(*at)) found.push_back(RegionId{*at});
+      if (is_waiting(*at) && !regions_.at(*at).blank) found.push_back(RegionId{*at});
     }
     return found;
   }
@@ -102,7 +124,12 @@ class Holdings {
   struct Holding {
     BorrowedFd fd;
     bool given = false;
+    bool blank = false;
   };
+  void count_blank(const Holding& holding, int by) {
+    blanks_ += static_cast<std::size_t>(by);
+    if (holding.given) given_blanks_ += static_cast<std::size_t>(by);
+  }
   [[nodiscard]] bool is_waiting(std::uint64_t region) const {
     const auto known = regions_.find(region);
     return known != regions_.end() && !known->second.given;
@@ -111,6 +138,8 @@ class Holdings {
   std::unordered_map<std::uint64_t, Holding> regions_;
   std::deque<std::uint64_t> waiting_;  ///< In the order that they came; those that were dropped stay inside.
   std::size_t given_ = 0;
+  std::size_t blanks_ = 0;
+  std::size_t given_blanks_ = 0;
 };
 
 }  // namespace mapcap::broker::keeper

@@ -10,9 +10,13 @@
 #include <mutex>
 #include <string>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "base/fd_path.h"
+#include "broker/keeper/device.h"
 #include "broker/keeper/fuse/mount.h"
+#include "broker/keeper/label_blob.h"
 
 namespace mapcap::broker::keeper {
 namespace {
@@ -55,14 +59,38 @@ Result<Fd> open_clone(IssuePath& path, const Opening& opening) {
     ~Slot() { page.clear(); }
   } slot{path.page};
   path.page.let_open(opening);
-  Fd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | kNoLeaseBreak | O_CLOEXEC, 0600));
+  // A blank's memory is the broker's alone: nobody has a lease on it.
+  const int no_wait = opening.place ? 0 : kNoLeaseBreak;
+  Fd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | no_wait | O_CLOEXEC, 0600));
   if (!clone.valid()) return open_error(errno);
-  if (opening.rights == Access::read_write) return without_nonblock(std::move(clone));
+  if (opening.rights == Access::read_write)
+    return no_wait == 0 ? Result<Fd>(std::move(clone)) : without_nonblock(std::move(clone));
   // O_TMPFILE must be writable: a read-only grant is a second open of the same node.
   const std::string link = fd_path(clone.borrow());
-  Fd read_only(::open(link.c_str(), O_RDONLY | kNoLeaseBreak | O_CLOEXEC));
+  Fd read_only(::open(link.c_str(), O_RDONLY | no_wait | O_CLOEXEC));
   if (!read_only.valid()) return open_error(errno);
-  return without_nonblock(std::move(read_only));
+  return no_wait == 0 ? Result<Fd>(std::move(read_only)) : without_nonblock(std::move(read_only));
+}
+
+MadeBlank make_blank(const Issuer::Ahead& ahead, const BlankOrder& order) {
+  MadeBlank made;
+  made.order = order;
+  Result<Fd> memory = ahead.memory();
+  if (!memory) {
+    made.clone = memory.error();
+    return made;
+  }
+  made.memory = std::move(memory.value());
+  const Result<std::int32_t> backing = ahead.device->open_backing_beside(*ahead.forge, made.memory.borrow());
+  if (!backing) {
+    made.clone = backing.error();
+    return made;
+  }
+  made.backing_id = backing.value();
+  static const std::string no_label = encode_label({}).value();
+  Opening opening{order.grant, order.region, made.backing_id, {}, order.rights, {}, 0, no_label, order.place};
+  made.clone = open_clone(*ahead.path, opening);
+  return made;
 }
 
 }  // namespace
@@ -78,7 +106,12 @@ struct Issuer::Queue {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<std::function<void()>> work;
-  Loop* loop;  ///< Null once the Issuer is gone.
+  struct Batch {
+    Ahead ahead;
+    std::vector<MadeBlank> made;
+  };
+  std::deque<std::shared_ptr<Batch>> batches;  ///< Made while there is no work.
+  Loop* loop;                                  ///< Null once the Issuer is gone.
   bool busy = false;
 
   void submit(std::function<void()> one) {
@@ -95,18 +128,40 @@ struct Issuer::Queue {
     if (loop != nullptr) loop->post(std::move(one));
   }
 
+  /// The lock is held, as it was, afterwards.
+  void go_on_ahead(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<Batch> batch = batches.front();
+    lock.unlock();
+    const std::vector<BlankOrder>& orders = batch->ahead.orders;
+    batch->made.push_back(make_blank(batch->ahead, orders[batch->made.size()]));
+    if (!batch->made.back().clone) {
+      while (batch->made.size() < orders.size()) {
+        batch->made.emplace_back();
+        batch->made.back().order = orders[batch->made.size() - 1];
+      }
+    }
+    lock.lock();
+    if (batch->made.size() < orders.size() || loop == nullptr) return;
+    std::erase(batches, batch);
+    loop->post([batch] { batch->ahead.done(std::move(batch->made)); });
+  }
+
   void serve() {
     std::unique_lock lock(mutex);
     for (;;) {
-      changed.wait(lock, [this] { return loop == nullptr || !work.empty(); });
+      changed.wait(lock, [this] { return loop == nullptr || !work.empty() || !batches.empty(); });
       if (loop == nullptr) return;
-      std::function<void()> one = std::move(work.front());
-      work.pop_front();
       busy = true;
-      lock.unlock();
-      one();
-      one = nullptr;
-      lock.lock();
+      if (work.empty()) {
+        go_on_ahead(lock);
+      } else {
+        std::function<void()> one = std::move(work.front());
+        work.pop_front();
+        lock.unlock();
+        one();
+        one = nullptr;
+        lock.lock();
+      }
       busy = false;
       changed.notify_all();
     }
@@ -133,6 +188,7 @@ Issuer::~Issuer() {
     std::unique_lock lock(queue_->mutex);
     queue_->loop = nullptr;
     queue_->work.clear();
+    queue_->batches.clear();
     idle = queue_->changed.wait_for(lock, kFarewell, [this] { return !queue_->busy; });
   }
   queue_->changed.notify_all();
@@ -161,6 +217,17 @@ void Issuer::open_root(std::shared_ptr<IssuePath> path, std::function<void(Resul
     auto answer = std::make_shared<Result<Fd>>(std::move(root));
     queue->post([done, answer] { done(std::move(*answer)); });
   });
+}
+
+void Issuer::make(Ahead ahead) {
+  if (ahead.orders.empty()) return;
+  auto batch = std::make_shared<Queue::Batch>();
+  batch->ahead = std::move(ahead);
+  {
+    const std::lock_guard lock(queue_->mutex);
+    queue_->batches.push_back(std::move(batch));
+  }
+  queue_->changed.notify_all();
 }
 
 void Issuer::start(const std::shared_ptr<Job>& job) {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "base/result.h"
 #include "broker/confine/confiner.h"
@@ -22,11 +23,28 @@
 
 namespace mapcap::broker::keeper {
 
+class Forge;
+struct Device;
+
 /// Through what one keeper's opens go. Shared with jobs, so that it outlives the keeper's replacement.
 struct IssuePath {
   IssuePath(Fd root_fd, IssuingPage issuing_page) : root(std::move(root_fd)), page(std::move(issuing_page)) {}
   Fd root;           ///< Only the issuer's thread uses it once the path is in use.
   IssuingPage page;  ///< Written by the issuer's thread only.
+};
+
+/// A blank that is to be made (confine/blank.h), and what came of it.
+struct BlankOrder {
+  RegionId region;
+  confine::GrantId grant = 0;
+  Access rights = Access::read_only;
+  std::uint32_t place = 0;  ///< On the LabelBoard.
+};
+struct MadeBlank {
+  BlankOrder order;
+  std::int32_t backing_id = 0;  ///< 0: it has none. Closed by whoever gets this, also when the rest failed.
+  Fd memory;
+  Result<Fd> clone = failure(ErrorCode::unavailable, "not made");
 };
 
 class Issuer {
@@ -45,6 +63,18 @@ class Issuer {
   /// Replaces path->root by an O_PATH descriptor of the root, which dissolves the mount; then calls `done` on
   /// the loop with a copy for the keeper.
   void open_root(std::shared_ptr<IssuePath> path, std::function<void(Result<Fd>)> done);
+
+  /// Makes blanks one by one, while nothing else is to be opened; then calls `done` on the loop, unless the Issuer is
+  /// gone. After one that could not be made the rest is not tried. `memory` makes one's memory, without size.
+  struct Ahead {
+    std::shared_ptr<IssuePath> path;
+    std::shared_ptr<Device> device;
+    std::shared_ptr<Forge> forge;
+    std::function<Result<Fd>()> memory;
+    std::vector<BlankOrder> orders;
+    std::function<void(std::vector<MadeBlank>)> done;
+  };
+  void make(Ahead ahead);
 
   struct Job {
     std::shared_ptr<IssuePath> path;

@@ -70,6 +70,7 @@ void IssuingPage::let_open(const Opening& opening) {
   slot_->holder_uid.store(opening.holder.uid, std::memory_order_relaxed);
   slot_->holder_gid.store(opening.holder.gid, std::memory_order_relaxed);
   slot_->published_unix_ns.store(opening.published_unix_ns, std::memory_order_relaxed);
+  slot_->place.store(opening.place ? *opening.place + 1 : 0, std::memory_order_relaxed);
   slot_->label_bytes.store(static_cast<std::uint32_t>(opening.label.size()), std::memory_order_relaxed);
   for (std::size_t at = 0; at < opening.label.size(); at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
@@ -99,6 +100,8 @@ std::optional<Opening> IssuingPage::opening() const {
   opening.holder.uid = slot_->holder_uid.load(std::memory_order_relaxed);
   opening.holder.gid = slot_->holder_gid.load(std::memory_order_relaxed);
   opening.published_unix_ns = slot_->published_unix_ns.load(std::memory_order_relaxed);
+  if (const std::uint32_t place = slot_->place.load(std::memory_order_relaxed); place != 0)
+    opening.place = place - 1;
   const std::size_t bytes = slot_->label_bytes.load(std::memory_order_relaxed);
   if (bytes > kMaxLabelBytes) return std::nullopt;
   opening.label.resize(bytes);

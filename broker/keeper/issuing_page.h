@@ -30,7 +30,9 @@ struct Opening {
   Access rights = Access::read_only;
   confine::Holder holder;
   std::int64_t published_unix_ns = 0;  ///< 0: the region is not published.
-  std::string label;                   ///< encode_label
+  std::string label;                   ///< encode_label; of a blank, nothing that counts.
+  /// The grant's place on the LabelBoard, for one that is made before it is known whose it will be.
+  std::optional<std::uint32_t> place{};
 };
 
 /// Owns the page's memfd and its mapping. Movable; one writer, one reader.
@@ -77,6 +79,7 @@ class IssuingPage {
     std::array<std::atomic<std::uint64_t>, kLabelWords> label;
     // Behind what older builds know: theirs leave it zero, and do not look at it.
     std::atomic<std::int64_t> published_unix_ns;
+    std::atomic<std::uint32_t> place;  ///< One more; 0: it is no blank. Means nothing without a board.
   };
   static_assert(sizeof(Slot) <= kPageSize);
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

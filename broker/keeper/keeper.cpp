@@ -32,6 +32,7 @@ void KeeperClient::attach(Loop& loop) {
   loop_ = &loop;
   waits_->changed.emplace(loop);
   clone_.begin_issuing(loop, options_.issue_deadline);
+  clone_.begin_blanks();
   watch_line();
   open_root();
   look();
@@ -39,8 +40,10 @@ void KeeperClient::attach(Loop& loop) {
 }
 
 KeeperHealth KeeperClient::health() const {
-  return {pid_,          serving_, adopted_, holdings_.given(), holdings_.size() - holdings_.given(),
-          replacements_, last_end_};
+  const confine::Confiner::Ahead ahead = clone_.ahead();
+  const Holdings::Count held = holdings_.of_regions();
+  return {pid_,          serving_,  adopted_,    held.given, held.all - held.given,
+          replacements_, last_end_, ahead.ready, ahead.used};
 }
 
 void KeeperClient::set_issue_deadline(std::chrono::milliseconds deadline) {
@@ -50,6 +53,7 @@ void KeeperClient::set_issue_deadline(std::chrono::milliseconds deadline) {
 
 Task<bool> KeeperClient::prepare_to_leave(std::chrono::nanoseconds patience) {
   const std::shared_ptr<Waits> waits = waits_;
+  clone_.end_blanks();
   for (bool more = true; more;) {
     more = clone_.detach_some([this](RegionId region) { return holdings_.knows(region); });
     if (more) co_await loop_->yield();
@@ -63,6 +67,7 @@ void KeeperClient::on_release(std::function<void(confine::GrantId)> released) {
 }
 
 bool KeeperClient::leave() {
+  clone_.end_blanks();
   // Clones of other people's files have no region here.
   const bool keeps = holdings_.size() != 0 || clone_.has_grants();
   if (keeps && options_.idle) return true;
@@ -89,6 +94,7 @@ void KeeperClient::shut_down() {
   retry_timer_ = {};
   unclaimed_timer_ = {};
 }
+
 Result<void> KeeperClient::reopen_directory() {
   MAPCAP_TRY(directory_, open_state_directory(options_.state_directory));
   return ok();

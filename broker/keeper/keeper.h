@@ -48,8 +48,10 @@ struct KeeperHealth {
   std::uint64_t held = 0;  ///< Regions whose memory it has.
   std::uint64_t unheld =
       0;  ///< Regions that it is to hold and does not have (yet): they die with the broker.
-  std::uint64_t replaced = 0;  ///< How often one was replaced since this broker started.
-  std::string last_end;        ///< How the last one ended; empty: none did.
+  std::uint64_t replaced = 0;     ///< How often one was replaced since this broker started.
+  std::string last_end;           ///< How the last one ended; empty: none did.
+  std::uint64_t blanks = 0;       ///< Made ahead and ready: memory without size, which is no region's.
+  std::uint64_t blanks_used = 0;  ///< Creates that took one, since this broker started.
 };
 
 class Keeper {

@@ -178,6 +178,21 @@ bool KeeperClient::tell(const wire::Head& head) {
   return true;
 }
 
+bool KeeperClient::give_board(BorrowedFd board) {
+  if (line_ == nullptr || !serving_ || !knows_blanks_ || !unsent_.empty()) return false;
+  const BorrowedFd fds[] = {board};
+  const auto sent = schema::send(line_->socket.borrow(), wire::packet({Kind::labels}), fds);
+  return sent && sent.value();
+}
+
+void KeeperClient::hold_blank(RegionId region, BorrowedFd memory) {
+  holdings_.add_blank(region, memory);
+}
+
+std::size_t KeeperClient::room() const {
+  return serving_ ? max_held_ - std::min<std::size_t>(max_held_, holdings_.given()) : 0;
+}
+
 Task<bool> KeeperClient::wait(Time until) {
   const std::shared_ptr<Waits> waits = waits_;
   if (waits->over || !waits->changed) co_return false;

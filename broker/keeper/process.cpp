@@ -25,6 +25,7 @@ using wire::Kind;
 
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
+constexpr std::uint32_t kAbilities = wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks;
 /// More than any socket's queue has room for.
 constexpr std::size_t kEverything = 100'000;
 
@@ -94,6 +95,10 @@ class KeeperProcess {
       device_.reset();
       queue(wire::packet({Kind::ended}));
     }
+    for (const auto& [region, backing_id] : fuse_.take_opened()) {
+      last_backing_ = backing_id;
+      memory_[region.value].backing_id = backing_id;
+    }
     const std::vector<confine::GrantId> forgotten = fuse_.take_released();
     // Without a broker nobody needs to know: the next one is told which grants live.
     if (broker_.valid()) released_.insert(released_.end(), forgotten.begin(), forgotten.end());
@@ -109,6 +114,10 @@ class KeeperProcess {
 
   void end_link() {
     page_.clear();
+    // Nobody's memory: it has no size yet, and whoever could give it one is gone.
+    fuse_.take_labels();
+    fuse_.visit_blanks([this](RegionId region) { forget_memory(region.value, &Memory::fd); });
+    fuse_.end_labels();
     broker_.reset();
     outgoing_.clear();
     released_.clear();
@@ -183,6 +192,7 @@ class KeeperProcess {
         memory_[head.region].fd = std::move(fd);
         return true;
       case Kind::drop:
+        fuse_.no_blank(RegionId{head.region});
         forget_memory(head.region, &Memory::fd);
         return true;
       case Kind::backed:
@@ -190,10 +200,21 @@ class KeeperProcess {
         memory_[head.region].backing_id = last_backing_;
         return true;
       case Kind::unbacked:
+        fuse_.no_blank(RegionId{head.region});
         forget_memory(head.region, &Memory::backing_id);
         return true;
       case Kind::published:
         fuse_.published(RegionId{head.region}, static_cast<std::int64_t>(head.value));
+        return true;
+      case Kind::labels: {
+        auto board = LabelBoard::map(std::move(fd));
+        if (!board) return false;
+        board.value().let_go_of_fd();
+        fuse_.use_labels(std::move(board.value()));
+        return true;
+      }
+      case Kind::named:
+        fuse_.take_labels();
         return true;
       case Kind::root:
         if (device_.valid()) root_ = std::move(fd);
@@ -226,8 +247,7 @@ class KeeperProcess {
       // descriptor is of no use, which it finds out at the first backing.
       ::ioctl(fresh_device->get(), fuse::kClone, &from);
     }
-    wire::Bytes welcome =
-        wire::packet({Kind::welcome, wire::kHoldsMany | wire::kTellsPublished, wire::kVersion, 0});
+    wire::Bytes welcome = wire::packet({Kind::welcome, kAbilities, wire::kVersion, 0});
     wire::append(welcome, wire::Welcome{std::max(fuse_.last_grant() + 1, first_grant_), max_held_,
                                         last_backing_, device_.valid() ? 1U : 0U});
     std::vector<BorrowedFd> fds = {page_.fd()};
@@ -258,7 +278,9 @@ class KeeperProcess {
     for (auto next = fuse_.nodes().cbegin(); next != fuse_.nodes().cend();) {
       wire::Bytes entries;
       std::uint64_t count = 0;
-      for (; next != fuse_.nodes().cend() && count < wire::kEntriesPerPacket; ++next, ++count) {
+      for (; next != fuse_.nodes().cend() && count < wire::kEntriesPerPacket; ++next) {
+        if (next->second.place) continue;  // A blank of a broker that is gone, until the kernel forgets it.
+        ++count;
         wire::append(entries, wire::GrantEntry{next->first, next->second.region.value,
                                                next->second.holder.uid, next->second.holder.gid,
                                                static_cast<std::uint32_t>(next->second.rights)});

@@ -69,6 +69,7 @@ void KeeperClient::take(KeeperHandle handle, const Inventory& told) {
   max_held_ = told.max_held;
   holds_many_ = told.holds_many;
   tells_published_ = told.tells_published;
+  knows_blanks_ = told.knows_blanks;
 }
 
 void KeeperClient::connect(KeeperHandle handle) {
@@ -132,11 +133,13 @@ void KeeperClient::replaced() {
   max_held_ = starting_.max_held;
   holds_many_ = starting_.holds_many;
   tells_published_ = starting_.tells_published;
+  knows_blanks_ = starting_.knows_blanks;
   starting_ = Inventory();
   serving_ = true;
   adopted_ = false;
   ++replacements_;
   open_root();
+  clone_.begin_blanks();
   send_unsent();
   tell_waiters();
   if (replaced_) replaced_();

@@ -184,6 +184,7 @@ Result<void> Inventory::hear(schema::Incoming packet) {
       max_held = welcome->max_held;
       holds_many = (head->abilities & wire::kHoldsMany) != 0;
       tells_published = (head->abilities & wire::kTellsPublished) != 0;
+      knows_blanks = (head->abilities & wire::kKnowsBlanks) != 0;
       last_backing = welcome->last_backing;
       next_grant = welcome->next_grant;
       page = std::move(packet.fds[0]);

@@ -32,6 +32,7 @@ struct Inventory {
   std::uint64_t max_held = 0;
   bool holds_many = false;       ///< It understands wire::Kind::hold_many.
   bool tells_published = false;  ///< And wire::Kind::published.
+  bool knows_blanks = false;     ///< And labels and named.
   std::int32_t last_backing = 0;
   bool fuse_alive = false;
   std::vector<HeldMemory> memory;

@@ -36,6 +36,8 @@ enum class Kind : std::uint32_t {
   end = 8,         ///< Let go of everything and exit.
   hold_many = 9,   ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
   published = 10,  ///< region; value: since when, ns since 1970. Where kTellsPublished was told.
+  labels = 11,     ///< + a LabelBoard, for this broker's blanks. Where kKnowsBlanks was told.
+  named = 12,      ///< There are labels on it to be taken. The same.
   // keeper to broker
   welcome = 100,   ///< + issuing page [+ root]. region: kVersion; abilities: its own; Welcome follows.
   busy = 101,      ///< value: the pid of the broker that is connected.
@@ -50,6 +52,7 @@ enum class Kind : std::uint32_t {
 /// What a keeper can do that an older one of the same version cannot: bits in its welcome's Head::abilities.
 inline constexpr std::uint32_t kHoldsMany = 1;
 inline constexpr std::uint32_t kTellsPublished = 2;
+inline constexpr std::uint32_t kKnowsBlanks = 4;
 
 struct Head {
   Kind kind = Kind::ping;

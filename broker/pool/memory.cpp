@@ -127,33 +127,21 @@ class MemoryPool final : public Pool {
 
   Result<Extent> carve(const Carving& carving, const Progress& progress) override {
     if (options_.secret) return carve_secret(carving);
-    MAPCAP_TRY(Fd fd, options_.huge ? huge_file() : new_memfd());
-    // 0600 and owned by the broker: nobody else can reopen it through /proc.
+    MAPCAP_TRY(Fd fd, options_.huge ? huge_file() : blank());
+    return shape(std::move(fd), carving, progress);
+  }
+
+  [[nodiscard]] bool makes_blanks() const override { return !options_.huge && !options_.secret && quick(); }
+
+  /// 0600 and owned by the broker: nobody else can reopen it through /proc.
+  Result<Fd> blank() override {
+    MAPCAP_TRY(Fd fd, new_memfd());
     if (::fchmod(fd.get(), 0600) != 0) return io_error("fchmod of a new memfd", errno);
-    if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
-      return io_error("sizing a memfd to " + format_bytes(carving.size), errno);
-    }
-    if (options_.numa_node) {
-      MAPCAP_TRY_VOID(bind_to_node(fd.borrow(), carving.size, *options_.numa_node));
-    }
-    if (options_.populate || reservation_.strict()) {
-      MAPCAP_TRY_VOID(reservation_.allocate(fd.borrow(), carving.size, progress));
-    }
-    if (options_.populate && options_.huge) {
-      MAPCAP_TRY_VOID(reservation_.make_huge(fd.borrow(), carving.size));
-    }
-    if (!options_.huge) {
-      // revocable regions must shrink at revoke; no region may ever grow. Against holders who get the memfd itself
-      // their confiner closes the seals (confine/sealed.cpp); else publishing adds another.
-      const int seals = F_SEAL_GROW | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
-      if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return io_error("sealing a memfd", errno);
-    }
-    // Unlike a memfd, a file of the tmpfs was opened: with the one description that broker and keeper share
-    // being read-only, the lease probe can tell it from the holders'.
-    if (options_.huge) {
-      MAPCAP_TRY(fd, reopen(fd.borrow(), O_RDONLY));
-    }
-    return Extent(*this, std::move(fd), carving.size, 0);
+    return fd;
+  }
+
+  Result<Extent> carve_blank(Fd fd, const Carving& carving) override {
+    return shape(std::move(fd), carving, nullptr);
   }
 
   Result<Extent> reattach(const ledger::RegionRecord& record, Fd held) override {
@@ -274,6 +262,34 @@ class MemoryPool final : public Pool {
   void discard(Extent& extent) noexcept override { empty(extent, nullptr); }
 
  private:
+  /// Makes a region of an empty file.
+  Result<Extent> shape(Fd fd, const Carving& carving, const Progress& progress) {
+    if (::ftruncate(fd.get(), static_cast<off_t>(carving.size.value)) != 0) {
+      return io_error("sizing a memfd to " + format_bytes(carving.size), errno);
+    }
+    if (options_.numa_node) {
+      MAPCAP_TRY_VOID(bind_to_node(fd.borrow(), carving.size, *options_.numa_node));
+    }
+    if (options_.populate || reservation_.strict()) {
+      MAPCAP_TRY_VOID(reservation_.allocate(fd.borrow(), carving.size, progress));
+    }
+    if (options_.populate && options_.huge) {
+      MAPCAP_TRY_VOID(reservation_.make_huge(fd.borrow(), carving.size));
+    }
+    if (!options_.huge) {
+      // revocable regions must shrink at revoke; no region may ever grow. Against holders who get the memfd itself
+      // their confiner closes the seals (confine/sealed.cpp); else publishing adds another.
+      const int seals = F_SEAL_GROW | (carving.seal == SealKind::sealed ? F_SEAL_SHRINK : 0);
+      if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return io_error("sealing a memfd", errno);
+    }
+    // Unlike a memfd, a file of the tmpfs was opened: with the one description that broker and keeper share
+    // being read-only, the lease probe can tell it from the holders'.
+    if (options_.huge) {
+      MAPCAP_TRY(fd, reopen(fd.borrow(), O_RDONLY));
+    }
+    return Extent(*this, std::move(fd), carving.size, 0);
+  }
+
   [[nodiscard]] Failure unpublishable() const {
     const char* why =
         options_.secret ? "secret memory is granted rw or not at all, so nobody could read what is published"

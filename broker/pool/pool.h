@@ -146,6 +146,18 @@ class Pool {
   /// Reserves memory that reads as zeros (promises 4 and 6). Errors: `pool_full`, `io`, `invalid`.
   virtual Result<Extent> carve(const Carving& carving, const Progress& progress) = 0;
 
+  /// True while regions of it can be made of memory that was there before they were asked for: blank() makes that, from
+  /// any thread and beside all other calls, and costs neither pages nor anybody's quota.
+  [[nodiscard]] virtual bool makes_blanks() const { return false; }
+  /// Errors: `io`, `unsupported`.
+  virtual Result<Fd> blank() {
+    return failure(ErrorCode::unsupported, "pool " + facts().name + " makes nothing ahead");
+  }
+  /// carve(), of a blank. On the loop. Errors: as carve().
+  virtual Result<Extent> carve_blank(Fd /*blank*/, const Carving&) {
+    return failure(ErrorCode::unsupported, "pool " + facts().name + " makes nothing ahead");
+  }
+
   /// Finds the memory of a recorded region after a restart. `held`: the descriptor that the keeper or the fd
   /// store kept, for volatile pools. Errors: `lost` when it no longer exists. The Extent comes back kept.
   virtual Result<Extent> reattach(const ledger::RegionRecord& record, Fd held) = 0;

@@ -126,6 +126,19 @@ Result<Regions::Plan> Regions::plan_create(const Caller& caller, const schema::C
   return plan;
 }
 
+/// What was made ahead serves where making it would take no longer than that, and nothing of it is to be filled.
+std::optional<confine::Blank> Regions::take_blank(const Plan& plan, std::optional<Access> grant) {
+  const std::shared_ptr<pool::Pool>& pool = plan.pool->pool;
+  if (!grant || !pool->makes_blanks()) return std::nullopt;
+  const confine::BlankSource source{pool.get(), [pool] { return pool->blank(); },
+                                    [this] { return parts_.ledger.next_id(); }};
+  std::optional<confine::Blank> blank = plan.pool->confiner->take_blank(source, *grant);
+  // Of those that had a name, the newest has the highest number.
+  const Region* before = blank ? parts_.directory.find_or_latest(plan.record.name) : nullptr;
+  if (before != nullptr && before->id() > blank->region) return std::nullopt;
+  return blank;
+}
+
 Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   if (ending_) co_return failure(ErrorCode::unavailable, "mapcapd is shutting down");
   ++creating_;
@@ -141,11 +154,14 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   MAPCAP_CO_TRY(Charge charge, parts_.quotas.reserve({record.owner, caller.subject.shared_groups(),
                                                       record.pool, caller.subject.user()},
                                                      cost));
-  record.id = parts_.ledger.next_id();
+  std::optional<confine::Blank> blank = take_blank(plan, ask.grant);
+  record.id = blank ? blank->region : parts_.ledger.next_id();
 
   const pool::Carving carving{record.id, record.size, record.seal, record.cache_effective};
   Result<pool::Extent> carved = failure(ErrorCode::io, "not carved");
-  if (pool.quick()) {
+  if (blank) {
+    carved = pool.carve_blank(std::move(blank->memory), carving);
+  } else if (pool.quick()) {
     carved = pool.carve(carving, nullptr);
   } else {
     auto tell = [this, session = caller.session, request = caller.request](ByteCount done, ByteCount total) {
@@ -163,9 +179,18 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
     carved = co_await parts_.worker.run(carve);
   }
   MAPCAP_CO_TRY(pool::Extent extent, std::move(carved));
-  MAPCAP_CO_TRY_VOID(leaves_descriptors(extent.fd(), policy_->broker().max_connections));
+  // A blank takes no more descriptors than it had.
+  if (!blank) {
+    MAPCAP_CO_TRY_VOID(leaves_descriptors(extent.fd(), policy_->broker().max_connections));
+  }
   record.extent = extent.word();
   Carved made(parts_, std::move(extent), std::move(charge));
+  if (blank) {
+    const confine::Label label = label_of(record, *plan.pool, caller.subject, *ask.grant);
+    const Result<void> named = plan.pool->confiner->name_blank(*blank, made.extent.fd(), label);
+    // Its keeper may have died just now: then the next one is asked for a grant.
+    if (!named && named.error().code != ErrorCode::unavailable) co_return named.error();
+  }
 
   Undo let_go;
   if (record.volatile_memory) {
@@ -174,6 +199,7 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   }
   MAPCAP_CO_TRY_VOID(co_await parts_.ledger.put(record, strength_of(record)));
   let_go.disarm();
+  if (blank) blank->keep();
 
   auto fresh = std::make_unique<Region>(parts_.loop);
   fresh->record = record;
@@ -190,7 +216,8 @@ Task<Result<Delivery>> Regions::create(Caller caller, schema::Create ask) {
   schema::Granted granted;
   granted.rights = ask.grant.value_or(Access::read_only);
   if (ask.grant) {
-    Result<confine::Issued> issued = co_await issue(record.id, caller.subject, *ask.grant);
+    Result<confine::Issued> issued =
+        co_await issue(record.id, caller.subject, *ask.grant, blank ? &*blank : nullptr);
     if (!issued) {
       // Undone before the refusal goes out, so that the name is free when the client asks again.
       delivery.undo.disarm();

@@ -94,7 +94,8 @@ Result<void> check_writable(const Region& region) {
 }
 
 /// Charges, confines and tracks one grant. While it is under way the region's memory cannot go.
-Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject& holder, Access rights) {
+Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject& holder, Access rights,
+                                             confine::Blank* blank) {
   Region* region = parts_.directory.find(id);
   MAPCAP_CO_TRY_VOID(check_grantable(*region));
   if (rights == Access::read_write) {
@@ -106,17 +107,7 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
                                    {uid, holder.shared_groups(), region->record.pool, holder.user()}, one));
   confine::Confiner& confiner = *region->pool->confiner;
 
-  confine::Label label;
-  label.name = region->record.name;
-  label.size = region->record.size;
-  label.rights = rights;
-  label.cache_requested = to_string(region->record.cache.mode);
-  label.cache_effective = to_string(region->pool->cache_of(region->record));
-  if (region->pool->facts().cache_mechanism != CacheMechanism::page_attribute)
-    label.cache_effective += " " + std::string(to_string(region->pool->facts().cache_mechanism));
-  label.durability = durability_text(region->pool->facts().durability);
-  label.confinement = to_string(confiner.kind());
-  label.holder = {uid, holder.gid()};
+  confine::Label label = label_of(region->record, *region->pool, holder, rights);
   label.published_unix_ns = region->published.value_or(0);
   const bool says_published = region->published.has_value();
   region->touched = true;
@@ -124,7 +115,14 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   const std::uint32_t writable = rights == Access::read_write ? 1 : 0;
   ++region->issuing;
   region->issuing_writable += writable;
-  Result<confine::Issued> issued = co_await confiner.issue(id, std::move(label), region->extent.fd());
+  std::optional<confine::Issued> ready;
+  if (blank != nullptr) ready = confiner.issue_blank(*blank);
+  Result<confine::Issued> issued = failure(ErrorCode::unavailable, "not issued");
+  if (ready) {
+    issued = std::move(*ready);
+  } else {
+    issued = co_await confiner.issue(id, std::move(label), region->extent.fd());
+  }
   region = parts_.directory.find(id);
   --region->issuing;
   region->issuing_writable -= writable;
@@ -140,6 +138,23 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   // It was published while the grant was made: nobody gets one that says otherwise.
   if (!says_published && region->published) co_await confiner.tell_published(id, *region->published);
   co_return issued;
+}
+
+confine::Label Regions::label_of(const RegionRecord& record, const ServedPool& pool,
+                                 const policy::Subject& holder, Access rights) {
+  const pool::Facts& facts = pool.facts();
+  confine::Label label;
+  label.name = record.name;
+  label.size = record.size;
+  label.rights = rights;
+  label.cache_requested = to_string(record.cache.mode);
+  label.cache_effective = to_string(pool.cache_of(record));
+  if (facts.cache_mechanism != CacheMechanism::page_attribute)
+    label.cache_effective += " " + std::string(to_string(facts.cache_mechanism));
+  label.durability = durability_text(facts.durability);
+  label.confinement = to_string(pool.confiner->kind());
+  label.holder = {holder.uid(), holder.gid()};
+  return label;
 }
 
 // ---- renew, revoke

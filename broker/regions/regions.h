@@ -155,7 +155,13 @@ class Regions {
   /// As the pools in service make regions.
   [[nodiscard]] std::vector<policy::Offer> offers() const;
   Result<Region*> find_for(const Caller& caller, const policy::Wish& wish, const std::string& name);
-  Task<Result<confine::Issued>> issue(RegionId id, const policy::Subject& holder, Access rights);
+  /// `blank`: the region's, where it was made of one.
+  Task<Result<confine::Issued>> issue(RegionId id, const policy::Subject& holder, Access rights,
+                                      confine::Blank* blank = nullptr);
+  /// What a grant of it says of itself.
+  [[nodiscard]] static confine::Label label_of(const ledger::RegionRecord& record, const ServedPool& pool,
+                                               const policy::Subject& holder, Access rights);
+  [[nodiscard]] std::optional<confine::Blank> take_blank(const Plan& plan, std::optional<Access> grant);
   /// Refers to the region.
   static policy::Existing as_judged(const Region& region);
   Undo undo_create(RegionId id);

@@ -20,6 +20,9 @@ void add(Exposition& out, const BrokerStatus& status) {
   one("mapcap_unguarded_regions", "Regions that would be lost if the broker died now.", status.unguarded);
   one("mapcap_keeper_serving", "1, or 0 while the keeper is being replaced.", status.keeper.serving ? 1 : 0);
   one("mapcap_keeper_held_regions", "Regions whose memory the keeper holds.", status.keeper.held);
+  one("mapcap_keeper_blanks", "Grants that are made ahead of creates, and ready.", status.keeper.blanks);
+  one("mapcap_keeper_blanks_used", "Creates that took one since the broker started.",
+      status.keeper.blanks_used);
   one("mapcap_keeper_replaced", "How often the keeper was replaced since the broker started.",
       status.keeper.replaced);
   one("mapcap_ledger_refuses", "1 while changes are refused, as with a full disk.",

@@ -45,6 +45,22 @@ class DyingConfiner final : public confine::Confiner {
     if (stops_at("told", pool_)) co_await std::suspend_always();
   }
   void detach(RegionId region) override { real_.detach(region); }
+  std::optional<confine::Blank> take_blank(const confine::BlankSource& source, Access rights) override {
+    std::optional<confine::Blank> blank = real_.take_blank(source, rights);
+    if (blank) step("taken", pool_);
+    return blank;
+  }
+  Result<void> name_blank(confine::Blank& blank, BorrowedFd memory, const confine::Label& label) override {
+    Result<void> named = real_.name_blank(blank, memory, label);
+    if (named) step("named", pool_);
+    return named;
+  }
+  std::optional<confine::Issued> issue_blank(confine::Blank& blank) override {
+    std::optional<confine::Issued> issued = real_.issue_blank(blank);
+    if (issued) step("issued", pool_);
+    return issued;
+  }
+  [[nodiscard]] Ahead ahead() const override { return real_.ahead(); }
 
  private:
   confine::Confiner& real_;
@@ -67,6 +83,14 @@ class DyingPool final : public pool::Pool {
       step("filling", name());
       if (progress) progress(done, total);
     });
+    step("carved", name());
+    return carved;
+  }
+  [[nodiscard]] bool makes_blanks() const override { return real_->makes_blanks(); }
+  Result<Fd> blank() override { return real_->blank(); }
+  Result<pool::Extent> carve_blank(Fd blank, const pool::Carving& carving) override {
+    const Acting acting(name());
+    Result<pool::Extent> carved = real_->carve_blank(std::move(blank), carving);
     step("carved", name());
     return carved;
   }

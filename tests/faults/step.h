@@ -12,7 +12,7 @@
 //         machine had lost
 //                               power; what has to do with other pools goes on. "stop" then becomes "done".
 //
-// filling carved held recorded issued | unwritable published told | revoking zeroed cut draining scrubbing dropped freed erased | reattached
+// filling taken carved named held recorded issued (taken and named: of a blank) | unwritable published told | revoking zeroed cut draining scrubbing dropped freed erased | reattached
 // swept In a divided region also: seeded sized claimed enabled, while a device is made; disabled emptied
 // deleted, while one goes. Of endpoints: endpoint-active endpoint-ending endpoint-ended endpoint-erased.
 #pragma once

@@ -31,7 +31,7 @@ class SystemCallsTest(BrokerCase):
             self.skipTest("strace is not installed")
         super().setUp()
 
-    def counted(self, request) -> dict[str, float]:
+    def counted(self, request, parts: int = PARTS) -> dict[str, float]:
         """Of all threads of the broker, for each request, by the call's name."""
         with tempfile.NamedTemporaryFile("r", suffix=".strace") as log:
             tracer = subprocess.Popen(
@@ -43,7 +43,7 @@ class SystemCallsTest(BrokerCase):
                 for _ in range(20):
                     request()  # Whatever is done once is done.
                 ends = [os.path.getsize(log.name)]
-                for _ in range(PARTS):
+                for _ in range(parts):
                     for _ in range(REQUESTS):
                         request()
                     time.sleep(0.02)
@@ -51,12 +51,12 @@ class SystemCallsTest(BrokerCase):
             finally:
                 tracer.send_signal(signal.SIGINT)
                 tracer.wait()
-            parts = []
+            counts = []
             for start, end in itertools.pairwise(ends):
                 log.seek(start)
                 names = re.findall(r"^\d+ +(\w+)\(", log.read(end - start), re.MULTILINE)
-                parts.append({name: count / REQUESTS for name, count in collections.Counter(names).items()})
-        return min(parts, key=lambda calls: sum(calls.values()))
+                counts.append({name: count / REQUESTS for name, count in collections.Counter(names).items()})
+        return min(counts, key=lambda calls: sum(calls.values()))
 
     def wait_until_traced(self) -> None:
         status = f"/proc/{self.broker_process.pid}/task"
@@ -77,6 +77,29 @@ class SystemCallsTest(BrokerCase):
         # recvmsg, sendmsg, one look at the thread's processor time, and one way through epoll.
         self.assertLessEqual(sum(calls.values()), 5 + TOLERANCE, calls)
         self.assertAlmostEqual(calls["sendmsg"], 1, delta=TOLERANCE, msg=str(calls))
+
+    def test_a_create_wakes_nobody_and_what_it_takes_is_made_ahead(self) -> None:
+        broker = self.connect()
+        if broker.pools()[0].confinement != "clone":
+            self.skipTest("no clones here, and nothing made ahead")
+        names = (f"py/made-{number}" for number in itertools.count())
+        grants = []
+        # In parts of forty: what is made for them is half of what is ready, or all of it.
+        calls = self.counted(lambda: grants.append(broker.create(next(names), size=4096)), parts=8)
+        for grant in grants:
+            grant.close()
+        # 12 to answer: recvmsg, sendmsg, epoll_wait, epoll_ctl, a clock, ftruncate, fcntl and ioctl to shape and to guard
+        # the memory, madvise of the ledger, 2 looks at vm.overcommit_memory, close of the grant. And 7 for the next one, of
+        # which 3 ask the mint.
+        self.assertLessEqual(sum(calls.values()), 21, calls)
+        self.assertLessEqual(calls["sendmsg"], 2 + TOLERANCE, f"the keeper is told of each: {calls}")
+        self.assertLessEqual(calls.get("futex", 0), 1, f"a thread is woken for each: {calls}")
+
+    def test_an_open_takes_what_it_took(self) -> None:
+        broker = self.connect()
+        broker.create("py/opened", size=4096).close()
+        calls = self.counted(lambda: broker.open("py/opened").close(), parts=8)
+        self.assertLessEqual(sum(calls.values()), 30, calls)
 
 
 if __name__ == "__main__":

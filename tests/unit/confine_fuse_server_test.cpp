@@ -253,6 +253,60 @@ TEST_F(FuseServerTest, GrantsSayThatTheirRegionIsPublishedFromThenOn) {
   EXPECT_EQ(told(kGrant + 3), "no") << "an id is never another region's, but nothing is kept without grants";
 }
 
+TEST_F(FuseServerTest, ABlankSaysNothingUntilItHasItsLabelAndThatFromThenOn) {
+  LabelBoard board = std::move(LabelBoard::create().value());
+  server_.use_labels(std::move(LabelBoard::map(Fd(::dup(board.fd().get()))).value()));
+  Opening blank = opening();
+  blank.size = {};
+  blank.label = encode_label({}).value();
+  blank.place = board.reserve(kGrant);
+  page_.let_open(blank);
+  struct Both {
+    fuse_entry_out entry;
+    fuse::OpenOut open;
+  };
+  const auto opened = ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).as<Both>();
+  page_.clear();
+  EXPECT_EQ(opened.open.backing_id, 9);
+  EXPECT_EQ(opened.entry.attr_valid, 0U) << "the kernel would believe that it has no bytes";
+  EXPECT_EQ(server_.take_opened(), (std::vector<std::pair<RegionId, std::int32_t>>{{RegionId{5}, 9}}));
+  const auto get = [this] {
+    return ask(FUSE_GETXATTR, kGrant, stranger(),
+               body_of(fuse_getxattr_in{.size = 256, .padding = 0}, "system.mapcap.name"));
+  };
+  EXPECT_EQ(get().error, ENODATA);
+  std::size_t blanks = 0;
+  server_.visit_blanks([&](RegionId region) { blanks += region == RegionId{5} ? 1 : 0; });
+  EXPECT_EQ(blanks, 1U);
+
+  const confine::Label label{"bob/later", {4096}, Access::read_write, "uc", "wb", "none volatile",
+                             "clone",     {7, 8}};
+  board.write(*blank.place, {label.size, label.holder, encode_label(label).value()});
+  EXPECT_EQ(get().text(), "bob/later") << "without being told to look";
+  const auto attributes = ask(FUSE_GETATTR, kGrant, stranger()).as<fuse_attr_out>();
+  EXPECT_EQ(attributes.attr.size, 4096U);
+  EXPECT_GT(attributes.attr_valid, 0U);
+  EXPECT_EQ(server_.nodes().at(kGrant).holder.uid, 7U) << "whose it is, for the next broker";
+  server_.visit_blanks([](RegionId) { ADD_FAILURE() << "it is none any more"; });
+  EXPECT_TRUE(board.reserve(kGrant + 1));
+  // The broker's end changes nothing for it.
+  server_.end_labels();
+  EXPECT_EQ(get().text(), "bob/later");
+}
+
+TEST_F(FuseServerTest, APageThatNamesAPlaceMeansNothingWithoutABoard) {
+  Opening found = opening();
+  found.place = 3;  // As an older broker leaves it, which knows nothing of it.
+  page_.let_open(found);
+  EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
+  page_.clear();
+  EXPECT_EQ(ask(FUSE_GETXATTR, kGrant, stranger(),
+                body_of(fuse_getxattr_in{.size = 256, .padding = 0}, "system.mapcap.name"))
+                .text(),
+            "bob/x");
+  EXPECT_TRUE(server_.take_opened().empty());
+}
+
 TEST_F(FuseServerTest, FloodersAnswerIsHeldBackAndThenGiven) {
   issue();
   for (int i = 0; i < Throttle::kBurst; ++i) ASSERT_TRUE(ask(FUSE_READ, kGrant, stranger()).any) << i;

@@ -130,13 +130,18 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
   ++shared.nodes;
   // Nothing unpublishes: what is known already stays known.
   if (opening->published_unix_ns != 0) shared.published_unix_ns = opening->published_unix_ns;
-  std::shared_ptr<const std::string> label = shared.label.lock();
-  if (!label || *label != opening->label) {
-    label = std::make_shared<const std::string>(std::move(opening->label));
-    shared.label = label;
+  // A broker that has no board may have found the page of one that had.
+  const bool is_blank = board_ && opening->place;
+  Node& node = nodes_[opening->grant];
+  node =
+      Node{opening->region, opening->size, {}, 1, opening->backing_id, opening->holder, opening->rights, {}};
+  if (is_blank) {
+    node.place = opening->place;
+    blanks_[opening->region.value] = opening->grant;
+    opened_.emplace_back(opening->region, opening->backing_id);
+  } else {
+    set_label(node, std::move(opening->label));
   }
-  nodes_.emplace(opening->grant, Node{opening->region, opening->size, std::move(label), 1,
-                                      opening->backing_id, opening->holder, opening->rights});
   last_grant_ = std::max(last_grant_, opening->grant);
 
   struct {
@@ -145,7 +150,7 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
   } out{};
   static_assert(sizeof out == sizeof(fuse_entry_out) + sizeof(fuse::OpenOut));
   out.entry.nodeid = opening->grant;
-  out.entry.attr_valid = kForEverSeconds;
+  out.entry.attr_valid = valid_for(node);
   out.entry.attr = attributes_of(opening->grant);
   // The kernel opens the backing as the node is opened, and an O_TMPFILE is always opened for writing: that
   // would break leases, keep programs from being run, and be told as a write. For a read-only grant only the
@@ -191,26 +196,27 @@ fuse_attr FuseServer::attributes_of(std::uint64_t node) const {
 }
 
 void FuseServer::get_attributes(const fuse_in_header& header) {
-  if (header.nodeid != FUSE_ROOT_ID && !nodes_.contains(header.nodeid)) {
+  const Node* node = find(header.nodeid);
+  if (header.nodeid != FUSE_ROOT_ID && node == nullptr) {
     reply(header.unique, ESTALE);
     return;
   }
   fuse_attr_out out{};
-  out.attr_valid = kForEverSeconds;
+  out.attr_valid = node != nullptr ? valid_for(*node) : kForEverSeconds;
   out.attr = attributes_of(header.nodeid);
   reply(header.unique, 0, bytes_of(out));
 }
 
 void FuseServer::get_xattr(const fuse_in_header& header, Payload body) {
   const auto in = wire::take<fuse_getxattr_in>(body);
-  const auto node = nodes_.find(header.nodeid);
-  if (!in || node == nodes_.end()) {
+  const Node* node = find(header.nodeid);
+  if (!in || node == nullptr || !node->label) {
     reply(header.unique, ENODATA);
     return;
   }
   // SAFETY: the bytes are looked at as characters, up to the first NUL or the end of the request.
   const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
-  const Node& about = node->second;
+  const Node& about = *node;
   const auto value = attribute(text.substr(0, text.find('\0')), *about.label,
                                {about.size, about.rights, shared_.at(about.region.value).published_unix_ns});
   if (!value) {
@@ -228,7 +234,8 @@ void FuseServer::get_xattr(const fuse_in_header& header, Payload body) {
 
 void FuseServer::list_xattr(const fuse_in_header& header, Payload body) {
   const auto in = wire::take<fuse_getxattr_in>(body);
-  const std::string_view names = nodes_.contains(header.nodeid) ? attribute_names() : std::string_view();
+  const Node* node = find(header.nodeid);
+  const std::string_view names = node != nullptr && node->label ? attribute_names() : std::string_view();
   if (!in || in->size == 0) {
     fuse_getxattr_out out{};
     out.size = static_cast<std::uint32_t>(names.size());
@@ -255,10 +262,57 @@ void FuseServer::forget(std::uint64_t node, std::uint64_t lookups) {
     found->second.lookups -= lookups;
     return;
   }
+  settle(node, found->second);
   const std::uint64_t region = found->second.region.value;
   nodes_.erase(found);
   if (const auto shared = shared_.find(region); --shared->second.nodes == 0) shared_.erase(shared);
   released_.push_back(node);
+}
+
+FuseServer::Node* FuseServer::find(confine::GrantId grant) {
+  const auto found = nodes_.find(grant);
+  if (found == nodes_.end()) return nullptr;
+  settle(grant, found->second);
+  return &found->second;
+}
+
+void FuseServer::set_label(Node& node, std::string text) {
+  Shared& shared = shared_.at(node.region.value);
+  node.label = shared.label.lock();
+  if (node.label && *node.label == text) return;
+  node.label = std::make_shared<const std::string>(std::move(text));
+  shared.label = node.label;
+}
+
+std::uint64_t FuseServer::valid_for(const Node& node) {
+  return node.place ? 0 : kForEverSeconds;
+}
+
+void FuseServer::use_labels(LabelBoard board) {
+  end_labels();
+  board_.emplace(std::move(board));
+}
+
+void FuseServer::end_labels() {
+  take_labels();
+  board_.reset();
+  blanks_.clear();
+}
+
+void FuseServer::take_labels() {
+  const std::unordered_map<std::uint64_t, confine::GrantId> waiting = blanks_;
+  for (const auto& [region, grant] : waiting) find(grant);
+}
+
+void FuseServer::settle(confine::GrantId grant, Node& node) {
+  if (!node.place || !board_) return;
+  std::optional<Naming> naming = board_->take(*node.place, grant);
+  if (!naming) return;
+  node.place.reset();
+  node.size = naming->size;
+  node.holder = naming->holder;
+  set_label(node, std::move(naming->label));
+  blanks_.erase(node.region.value);
 }
 
 void FuseServer::published(RegionId region, std::int64_t unix_ns) {

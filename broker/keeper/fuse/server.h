@@ -14,11 +14,13 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "broker/keeper/fuse/abi.h"
 #include "broker/keeper/fuse/throttle.h"
 #include "broker/keeper/issuing_page.h"
+#include "broker/keeper/label_board.h"
 #include "mapcap/fd.h"
 #include "policy/subordinates.h"
 
@@ -36,6 +38,7 @@ class FuseServer {
     std::int32_t backing_id = 0;
     confine::Holder holder;
     Access rights = Access::read_only;
+    std::optional<std::uint32_t> place;  ///< Where its label will be, as long as it is a blank.
   };
 
   enum class Served : std::uint8_t {
@@ -62,6 +65,25 @@ class FuseServer {
   [[nodiscard]] confine::GrantId last_grant() const { return last_grant_; }
   /// Nobody can write that region since then: what its grants say of themselves from now on.
   void published(RegionId region, std::int64_t unix_ns);
+
+  // Blanks: grants that were opened before it was known whose they would be.
+
+  /// From now on blanks may be opened, and get their labels from there. Those of before stay without.
+  void use_labels(LabelBoard board);
+  /// The broker is gone: what is a blank now stays one, and will be forgotten.
+  void end_labels();
+  /// Takes over the labels that were written.
+  void take_labels();
+  /// Opened since the last call: the region that each is to be, and its backing.
+  std::vector<std::pair<RegionId, std::int32_t>> take_opened() { return std::exchange(opened_, {}); }
+  /// Calls `visit` for the region of each blank that has no label.
+  template <typename Visit>
+  void visit_blanks(Visit visit) const {
+    for (const auto& [region, grant] : blanks_) visit(RegionId{region});
+  }
+  /// Nobody will give that region a label any more.
+  void no_blank(RegionId region) { blanks_.erase(region.value); }
+
   /// Grants that the kernel forgot since the last call.
   std::vector<confine::GrantId> take_released() { return std::exchange(released_, {}); }
 
@@ -80,10 +102,17 @@ class FuseServer {
   void stat_filesystem(const fuse_in_header& header);
   void forget(std::uint64_t node, std::uint64_t lookups);
   void forget_batch(Payload body);
+  /// Gives the node its label if it is a blank that has one by now.
+  void settle(confine::GrantId grant, Node& node);
+  void set_label(Node& node, std::string label);
+  /// Null when the kernel asks about what is not there.
+  Node* find(confine::GrantId grant);
 
   /// False when the kernel no longer wants the answer: the caller was interrupted, or the connection ended.
   bool reply(std::uint64_t unique, int error_number, Payload payload = {});
   [[nodiscard]] fuse_attr attributes_of(std::uint64_t node) const;
+  /// How long the kernel may believe them: a blank's size is not its last.
+  [[nodiscard]] static std::uint64_t valid_for(const Node& node);
 
   BorrowedFd device_;
   const IssuingPage& page_;
@@ -97,6 +126,11 @@ class FuseServer {
   };
   std::unordered_map<std::uint64_t, Shared> shared_;  ///< By region.
   std::vector<confine::GrantId> released_;
+  std::optional<LabelBoard> board_;
+  /// Regions that were blanks when they were opened and have no label yet, and their grants: also of those that the
+  /// kernel has forgotten.
+  std::unordered_map<std::uint64_t, confine::GrantId> blanks_;
+  std::vector<std::pair<RegionId, std::int32_t>> opened_;
 
   const policy::Subordinates accounts_;
   Throttle throttle_;

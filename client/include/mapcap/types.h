@@ -37,7 +37,7 @@ struct RegionInfo {
   bool draining = false;         ///< Of one that is revoking: its holders may finish first.
   /// Since when nobody can write it (since 1970-01-01 UTC); absent: it is not published.
   std::optional<std::chrono::nanoseconds> published_unix;
-  std::string endpoint{};        ///< The endpoint whose number `owner` is; empty: a user's.
+  std::string endpoint{};  ///< The endpoint whose number `owner` is; empty: a user's.
 };
 
 /// Grants of one region that one user holds.
@@ -137,12 +137,14 @@ struct UnguardedRegion {
 
 /// The process that holds volatile memory over the broker's death.
 struct KeeperStatus {
-  std::uint32_t pid = 0;       ///< 0: there is none at the moment.
-  bool serving = false;        ///< False while it is being replaced.
-  bool adopted = false;        ///< An earlier broker started it.
-  std::uint64_t held = 0;      ///< Regions whose memory it holds.
-  std::uint64_t replaced = 0;  ///< How often since the broker started.
-  std::string last_end;        ///< How the last one ended; empty: none did.
+  std::uint32_t pid = 0;          ///< 0: there is none at the moment.
+  bool serving = false;           ///< False while it is being replaced.
+  bool adopted = false;           ///< An earlier broker started it.
+  std::uint64_t held = 0;         ///< Regions whose memory it holds.
+  std::uint64_t replaced = 0;     ///< How often since the broker started.
+  std::string last_end;           ///< How the last one ended; empty: none did.
+  std::uint64_t blanks = 0;       ///< Made ahead of creates and ready: memory without size, nobody's.
+  std::uint64_t blanks_used = 0;  ///< Creates that took one, since the broker started.
 };
 
 /// Of a service manager's fd store, which holds volatile memory over the death of broker and keeper.

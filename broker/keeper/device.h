@@ -1,0 +1,35 @@
+// The broker's descriptor of one keeper's FUSE connection: the loop's and, for what is made ahead, a thread's.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <utility>
+
+#include "base/result.h"
+#include "broker/keeper/forge.h"
+#include "mapcap/fd.h"
+
+namespace mapcap::broker::keeper {
+
+struct Device {
+  Device() = default;
+  explicit Device(Fd one) : fd(std::move(one)) {}
+
+  /// Off the loop. Errors: of Forge::open_backing; `unavailable` when the connection has ended.
+  Result<std::int32_t> open_backing_beside(Forge& forge, BorrowedFd file) {
+    // Not by a descriptor of its own: the connection must end, and hanging opens with it, whatever a thread does.
+    const std::lock_guard lock(ending);
+    if (!fd.valid()) return failure(ErrorCode::unavailable, "the FUSE connection has ended; ask again");
+    return forge.open_backing(fd.borrow(), file);
+  }
+
+  void end() {
+    const std::lock_guard lock(ending);
+    fd.reset();
+  }
+
+  Fd fd;
+  std::mutex ending;
+};
+
+}  // namespace mapcap::broker::keeper
