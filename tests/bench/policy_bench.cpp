@@ -1,5 +1,5 @@
 // What a policy of 10,000 rules costs beside one of 10: to load (and so to check), to judge a request that is allowed,
-// that is denied and that no rule is about, to plan a create, and to compare with the same file but for one rule.
+// that is denied and that no rule is about, to plan a create, and to compare with the same file but for one user's rule.
 // Flat is what is wanted of all but the first and the last, whose floor is the text.
 //
 // Pin it: taskset -c 0 policy_bench. Quote ratios of medians (--benchmark_repetitions=9).
@@ -19,13 +19,13 @@ namespace {
 
 /// Teams as a large site has them: a third of the rules about everybody, about a user and about a group; every tenth
 /// denies something.
-std::string text_of(std::int64_t rules, const std::string& first_name = "team-0") {
+std::string text_of(std::int64_t rules, const std::string& first_user = "team-1") {
   std::string text =
       "[pool.dram]\nbacking = \"memory\"\ncapacity = \"1G\"\nconfinement = \"sealed\"\n"
       "[[rule]]\nadministrator = true\n";
   for (std::int64_t i = 0; i < rules; ++i) {
     const std::string number = std::to_string(i);
-    const std::string team = i == 0 ? first_name : "team-" + number;
+    const std::string team = i == 1 ? first_user : "team-" + number;
     text += "[[rule]]\n";
     text += i % 3 == 0   ? "any = true\n"
             : i % 3 == 1 ? "user = " + std::to_string(2000 + i) + "\n"
