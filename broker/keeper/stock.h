@@ -18,8 +18,11 @@ class Stock {
 
   /// Nobody has asked for that long: what is ready goes.
   static constexpr Time kIdle = std::chrono::seconds(10);
-  /// One who asks once and again gets that many; each who finds none doubles it.
+  /// One who asks once and again gets that many; each who finds none doubles it, and so does a second in which more are
+  /// taken than that: few at a time cost as much to order as many.
   static constexpr std::size_t kFirst = 4;
+  static constexpr std::size_t kCeiling = 1024;
+  static constexpr Time kWindow = std::chrono::seconds(1);
 
   /// The oldest that is ready, or nothing, which is remembered.
   std::optional<Thing> take(Time now) {
@@ -27,8 +30,16 @@ class Stock {
     used_ = now;
     if (ready_.empty()) {
       // A single request, such as a command's, is no reason to work ahead.
-      if (busy) wanted_ = std::max(kFirst, wanted_ * 2);
+      if (busy) grow();
       return std::nullopt;
+    }
+    if (now - window_ >= kWindow) {
+      window_ = now;
+      taken_ = 0;
+    }
+    if (++taken_ > wanted_) {
+      grow();
+      taken_ = 0;
     }
     std::optional<Thing> thing(std::move(ready_.front()));
     ready_.pop_front();
@@ -65,10 +76,14 @@ class Stock {
   }
 
  private:
+  void grow() { wanted_ = std::clamp(wanted_ * 2, kFirst, kCeiling); }
+
   std::deque<Thing> ready_;
   std::size_t ordered_ = 0;
   std::size_t wanted_ = 0;
   std::optional<Time> used_;
+  Time window_{0};
+  std::size_t taken_ = 0;  ///< Since then.
 };
 
 }  // namespace mapcap::broker::keeper

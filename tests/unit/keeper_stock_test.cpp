@@ -59,6 +59,24 @@ TEST(Stock, IsRefilledByHalvesAndNeverTwice) {
   EXPECT_EQ(stock.missing(kMost), 4U);
 }
 
+TEST(Stock, GrowsWithWhatIsTakenInASecond) {
+  Things stock;
+  (void)stock.take(1h);
+  (void)stock.take(1h);
+  for (int i = 0; i < 5; ++i) {
+    refill(stock);
+    EXPECT_TRUE(stock.take(1h + std::chrono::seconds(2 * i)));
+  }
+  while (stock.ready() > 0) (void)stock.take(1h + 20s - 1ns);
+  EXPECT_EQ(stock.missing(kMost), Things::kFirst) << "one every other second needs no more";
+  for (int i = 0; i < 5; ++i) {
+    refill(stock);
+    EXPECT_TRUE(stock.take(2h));
+  }
+  while (stock.ready() > 0) (void)stock.take(2h + 2s);
+  EXPECT_EQ(stock.missing(kMost), 2 * Things::kFirst);
+}
+
 TEST(Stock, IsGoneWhenIdle) {
   Things stock;
   for (int i = 0; i < 3; ++i) (void)stock.take(1h);
