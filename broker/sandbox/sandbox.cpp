@@ -185,10 +185,10 @@ Result<void> allow(scmp_filter_ctx filter, std::span<const char* const> names) {
 /// Calls of which one argument decides: any other value is refused, since libraries try.
 Result<void> allow_one(scmp_filter_ctx filter, const char* name, unsigned argument, std::uint64_t value) {
   const int number = seccomp_syscall_resolve_name(name);
-  int added = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_EQ, value));
-  if (added == 0)
-    added =
-        seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 1, SCMP_CMP64(argument, SCMP_CMP_NE, value));
+  const scmp_arg_cmp same{argument, SCMP_CMP_EQ, value, 0};
+  const scmp_arg_cmp other{argument, SCMP_CMP_NE, value, 0};
+  int added = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &same);
+  if (added == 0) added = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), number, 1, &other);
   if (added != 0) return io_error(std::string("allowing the system call ") + name, -added);
   return ok();
 }
