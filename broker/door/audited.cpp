@@ -77,16 +77,26 @@ std::optional<Audited> audited(const schema::RequestBody& request) {
   return std::visit(Describe{}, request);
 }
 
+Actor actor_for(const policy::Endpoint& endpoint, std::uint32_t account) {
+  Actor who;
+  who.account = account;
+  who.maker = endpoint.maker.user();
+  who.maker_uid = endpoint.maker.uid();
+  return who;
+}
+
 Actor actor_of(const Session& session) {
   const policy::Subject& subject = session.subject();
   const policy::PeerLabel& label = subject.label();
   Actor who;
-  // Whoever makes many endpoints is still one.
-  const policy::Endpoint* endpoint = subject.endpoint();
-  who.account = endpoint != nullptr ? endpoint->maker.uid() : session.account();
+  if (const policy::Endpoint* endpoint = subject.endpoint()) {
+    who = actor_for(*endpoint, session.share());
+    who.endpoint = endpoint->id;
+    who.peer_uid = session.peer_uid();
+  }
+  who.account = session.share();  // Whoever makes many endpoints is still one.
   who.uid = subject.uid();
   who.user = subject.user();
-  if (endpoint != nullptr) who.endpoint = endpoint->id;
   who.pid = subject.pid();
   who.program = label.program;
   who.unit = label.unit;
@@ -95,11 +105,16 @@ Actor actor_of(const Session& session) {
   return who;
 }
 
-Actor actor_of(const policy::Subject::Ids& peer, std::uint32_t account) {
+Actor actor_of(const policy::Subject::Ids& peer, std::uint32_t account, const policy::Endpoint* endpoint) {
   Actor who;
+  if (endpoint != nullptr) {
+    who = actor_for(*endpoint, account);
+    who.endpoint = endpoint->id;
+    who.peer_uid = peer.uid;
+  }
   who.account = account;
-  who.uid = peer.uid;
-  who.user = std::to_string(peer.uid);
+  who.uid = endpoint != nullptr ? endpoint->principal : peer.uid;
+  who.user = endpoint != nullptr ? endpoint->id : std::to_string(peer.uid);
   who.pid = peer.pid;
   return who;
 }

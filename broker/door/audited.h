@@ -22,8 +22,10 @@ std::optional<Audited> audited(const schema::RequestBody& request);
 
 /// Who is behind a session.
 Actor actor_of(const Session& session);
-/// Who was not let in: `account` is his.
-Actor actor_of(const policy::Subject::Ids& peer, std::uint32_t account);
+/// Who was not let in: `account` is his. `endpoint` may be null.
+Actor actor_of(const policy::Subject::Ids& peer, std::uint32_t account, const policy::Endpoint* endpoint);
+/// Of what the broker does with an endpoint by itself: nobody, but its maker is named. `account` is the maker's.
+Actor actor_for(const policy::Endpoint& endpoint, std::uint32_t account);
 
 /// Of a request that was refused: by whom, and with which words. Of one that was not: by whom it was allowed.
 void judge_record(AuditRecord& record, const Judged& judged, const Failure* refusal);

@@ -205,7 +205,7 @@ Ration::Time Listener::admit(Entrance& entrance, Fd accepted, Meter::Time before
   const Result<policy::Subject::Ids> peer = policy::Subject::ids_of_peer(accepted.borrow());
   Meter::Account payer;
   if (peer) payer = quotas_.account_of(peer.value().uid);
-  if (by_endpoint) payer = entrance.endpoint->principal;
+  if (by_endpoint) payer = share_of(*entrance.endpoint);
   ClientSocket socket(std::move(accepted), entrance.undertaker, payer);
   if (!peer) return Ration::kBurst;  // Nobody's time, so everybody's.
   std::uint32_t account = *payer;
@@ -220,11 +220,12 @@ Ration::Time Listener::admit(Entrance& entrance, Fd accepted, Meter::Time before
   {
     const Meter::Scope scope(loop_.meter(), account);
     if (by_endpoint) {
-      admitted = admit(socket, entrance.endpoint);
+      admitted = admit(socket, entrance.endpoint, peer.value().uid);
     } else {
       admitted = root ? admit(socket, std::move(*root)) : admit(socket, peer.value(), account);
     }
-    if (!admitted) refuse(socket, peer.value(), account, std::move(admitted.error()));
+    if (!admitted)
+      refuse(socket, peer.value(), account, entrance.endpoint.get(), std::move(admitted.error()));
   }
   // Everybody waits for that, so never for what this user's requests have cost beside.
   const Ration::Time rest = std::min(gate_.rest(account), Ration::kBurst * Ration::kShares);
@@ -246,20 +247,25 @@ Result<void> Listener::admit(ClientSocket& socket, policy::Subject::Ids peer, st
   MAPCAP_TRY_VOID(check_share(account, nullptr));
   MAPCAP_TRY_VOID(find_room(account));
   MAPCAP_TRY(policy::Subject subject, policy::Subject::of_peer(socket.borrow()));
-  begin(socket, std::move(subject), account, std::move(charge));
+  begin(socket, std::move(subject), {account, account, peer.uid}, std::move(charge));
   return ok();
 }
 
-Result<void> Listener::admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint) {
+std::uint32_t Listener::share_of(const policy::Endpoint& endpoint) const {
+  return endpoint.maker.administrator() ? endpoint.principal : quotas_.account_of(endpoint.maker.uid());
+}
+
+Result<void> Listener::admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint,
+                             std::uint32_t peer_uid) {
   const std::uint32_t principal = endpoint->principal;
   Amount one;
   one.connections = 1;
   MAPCAP_TRY(Charge charge, quotas_.reserve({principal, principal, ""}, one));
-  MAPCAP_TRY_VOID(check_share(principal, endpoint.get()));
-  MAPCAP_TRY_VOID(find_room(principal));
+  const std::uint32_t share = share_of(*endpoint);
+  MAPCAP_TRY_VOID(check_share(share, endpoint.get()));
+  MAPCAP_TRY_VOID(find_room(share));
   MAPCAP_TRY(policy::Subject subject, policy::Subject::by_endpoint(endpoint, socket.borrow()));
-  ++through_endpoints_[quotas_.account_of(endpoint->maker.uid())];
-  begin(socket, std::move(subject), principal, std::move(charge));
+  begin(socket, std::move(subject), {principal, share, peer_uid}, std::move(charge));
   return ok();
 }
 
@@ -269,61 +275,53 @@ Result<void> Listener::admit(ClientSocket& socket, policy::Subject administrator
   Amount one;
   one.connections = 1;
   Charge charge = quotas_.take({administrator.uid(), administrator.gid(), ""}, one);
-  begin(socket, std::move(administrator), policy::kAdministrators, std::move(charge));
+  begin(socket, std::move(administrator), {policy::kAdministrators, policy::kAdministrators, 0},
+        std::move(charge));
   return ok();
 }
 
-void Listener::begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge) {
+void Listener::begin(ClientSocket& socket, policy::Subject subject, Session::Whose whose, Charge charge) {
   const SessionId id = next_++;
   auto session =
       std::make_shared<Session>(Session::Parts{loop_, gate_, *handler_, report_, names_, labels_}, id,
-                                std::move(socket), std::move(subject), account, std::move(charge));
-  shares_.add(account);
+                                std::move(socket), std::move(subject), whose, std::move(charge));
+  shares_.add(whose.share);
   sessions_.emplace(id, session);
   session->start();
 }
 
-Result<void> Listener::check_share(std::uint32_t account, const policy::Endpoint* endpoint) const {
-  const auto refused = [this](const std::string& who, std::size_t has) {
-    return failure(ErrorCode::over_quota,
-                   who + " has " + std::to_string(has) +
-                       " connections; close some or raise max_connections_per_user in the policy",
-                   {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(has)}});
-  };
-  const std::size_t own = shares_.of(account);
-  if (endpoint == nullptr && own >= limits_.per_user) {
-    return refused(
-        account == policy::kAdministrators ? "the administrator" : "user " + std::to_string(account), own);
-  }
-  if (endpoint == nullptr) return ok();
-  if (own >= limits_.per_user) return refused("endpoint " + endpoint->id, own);
-  // An administrator's may have as many as there are: what each has is limited, and by quotas.
-  if (endpoint->maker.administrator()) return ok();
-  const std::uint32_t maker = quotas_.account_of(endpoint->maker.uid());
-  const auto through = through_endpoints_.find(maker);
-  const std::size_t all = shares_.of(maker) + (through == through_endpoints_.end() ? 0 : through->second);
-  if (all < for_endpoints(limits_.per_user)) return ok();
-  return refused("user " + std::to_string(maker) + ", who made endpoint " + endpoint->id + ",", all);
+Result<void> Listener::check_share(std::uint32_t share, const policy::Endpoint* endpoint) const {
+  const std::size_t has = shares_.of(share);
+  const bool for_a_maker = endpoint != nullptr && !endpoint->maker.administrator();
+  // The maker's own come last, or clients of his endpoints could keep him from ending them.
+  if (has < (for_a_maker ? for_endpoints(limits_.per_user) : limits_.per_user)) return ok();
+  std::string who = share == policy::kAdministrators ? "the administrator" : "user " + std::to_string(share);
+  if (endpoint != nullptr)
+    who = for_a_maker ? who + ", who made endpoint " + endpoint->id + "," : "endpoint " + endpoint->id;
+  return failure(ErrorCode::over_quota,
+                 who + " has " + std::to_string(has) +
+                     " connections; close some or raise max_connections_per_user in the policy",
+                 {{"limit", std::to_string(limits_.per_user)}, {"used", std::to_string(has)}});
 }
 
-Result<void> Listener::find_room(std::uint32_t account) {
-  const bool administrator = account == policy::kAdministrators;
+Result<void> Listener::find_room(std::uint32_t share) {
+  const bool administrator = share == policy::kAdministrators;
   const std::size_t served = sessions_.size() - ending_;
   if (served < limits_.connections) return ok();
   if (administrator && served < limits_.connections + kReserved) return ok();
-  if (make_room(account)) return ok();
+  if (make_room(share)) return ok();
   return failure(ErrorCode::exhausted,
                  "the broker serves its maximum of " + std::to_string(limits_.connections) +
                      " connections; try again later or raise max_connections in the policy",
                  {{"limit", std::to_string(limits_.connections)}, {"used", std::to_string(served)}});
 }
 
-bool Listener::make_room(std::uint32_t account) {
-  const std::optional<std::uint32_t> yielding = shares_.yields_to(account);
+bool Listener::make_room(std::uint32_t share) {
+  const std::optional<std::uint32_t> yielding = shares_.yields_to(share);
   if (!yielding || ending_ >= kEndingAtOnce) return false;
   Session* least_missed = nullptr;
   for (auto& [id, session] : sessions_) {
-    if (session->account() != *yielding || !session->may_yield()) continue;
+    if (session->share() != *yielding || !session->may_yield()) continue;
     if (least_missed == nullptr || session->missed() < least_missed->missed()) least_missed = session.get();
   }
   if (least_missed == nullptr) return false;
@@ -334,11 +332,10 @@ bool Listener::make_room(std::uint32_t account) {
 }
 
 void Listener::refuse(const ClientSocket& socket, const policy::Subject::Ids& peer, std::uint32_t account,
-                      Failure error) {
+                      const policy::Endpoint* endpoint, Failure error) {
   report_.connection_refused(peer.uid, error);
   AuditRecord record;
-  record.who = actor_of(peer, account);
-  record.who.endpoint = quotas_.endpoint_named(account);
+  record.who = actor_of(peer, account, endpoint);
   record.verb = "connect";
   judge_record(record, {}, &error);
   audit_.note(std::move(record));
@@ -349,11 +346,7 @@ void Listener::forget(Session& session) {
   if (session.yielded()) {
     --ending_;
   } else {
-    shares_.remove(session.account());
-  }
-  if (const policy::Endpoint* endpoint = session.subject().endpoint()) {
-    const auto through = through_endpoints_.find(quotas_.account_of(endpoint->maker.uid()));
-    if (through != through_endpoints_.end() && --through->second == 0) through_endpoints_.erase(through);
+    shares_.remove(session.share());
   }
   sessions_.erase(session.id());
   left_.notify();

@@ -97,17 +97,20 @@ class Listener final : public Notifier {
   Ration::Time admit(Entrance& entrance, Fd accepted, Meter::Time before);
   /// Takes the socket when it admits.
   Result<void> admit(ClientSocket& socket, policy::Subject::Ids peer, std::uint32_t account);
-  Result<void> admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint);
+  Result<void> admit(ClientSocket& socket, const std::shared_ptr<const policy::Endpoint>& endpoint,
+                     std::uint32_t peer_uid);
   /// Of an administrator: for whom no limit of the user root holds, which containers may use up.
   Result<void> admit(ClientSocket& socket, policy::Subject administrator);
-  void begin(ClientSocket& socket, policy::Subject subject, std::uint32_t account, Charge charge);
-  Result<void> find_room(std::uint32_t account);
+  void begin(ClientSocket& socket, policy::Subject subject, Session::Whose whose, Charge charge);
+  /// Session::share of an endpoint's clients.
+  [[nodiscard]] std::uint32_t share_of(const policy::Endpoint& endpoint) const;
+  Result<void> find_room(std::uint32_t share);
   /// The limit of each user, whose endpoints' clients count for him too.
-  [[nodiscard]] Result<void> check_share(std::uint32_t account, const policy::Endpoint* endpoint) const;
+  [[nodiscard]] Result<void> check_share(std::uint32_t share, const policy::Endpoint* endpoint) const;
   /// Ends the least missed connection of whoever has most. False when that were unfair.
-  bool make_room(std::uint32_t account);
+  bool make_room(std::uint32_t share);
   void refuse(const ClientSocket& socket, const policy::Subject::Ids& peer, std::uint32_t account,
-              Failure error);
+              const policy::Endpoint* endpoint, Failure error);
 
   Loop& loop_;
   FairGate& gate_;
@@ -120,13 +123,11 @@ class Listener final : public Notifier {
   FileExaminer& examiner_;
   std::shared_ptr<Entrance> own_;
   std::unordered_map<std::uint32_t, std::shared_ptr<Entrance>> endpoints_;  ///< By principal.
-  /// Connections, by the maker's account.
-  std::unordered_map<std::uint32_t, std::size_t> through_endpoints_;
-  Event left_;  ///< A session has.
+  Event left_;                                                              ///< A session has.
   Limits limits_;
   SessionId next_ = 1;
-  ConnectionShares shares_;
-  std::size_t ending_ = 0;  ///< Sessions that made room and are not gone yet.
+  ConnectionShares shares_;  ///< By Session::share.
+  std::size_t ending_ = 0;   ///< Sessions that made room and are not gone yet.
   std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
 };
 

@@ -5,7 +5,6 @@
 #include <utility>
 #include <variant>
 
-#include "policy/endpoint.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker {
@@ -19,22 +18,15 @@ namespace {
 /// rest. Who lives by such packets does not need half of the loop.
 constexpr Ration::Time kNonsense = Ration::kBurst;
 
-/// Whose turns a session takes and whose time it spends: whoever makes many endpoints is still one user. An
-/// administrator's are one each.
-std::uint32_t turns_of(const policy::Subject& subject, std::uint32_t account) {
-  const policy::Endpoint* endpoint = subject.endpoint();
-  return endpoint == nullptr || endpoint->maker.administrator() ? account : endpoint->maker.uid();
-}
-
 }  // namespace
 
-Session::Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject,
-                 std::uint32_t account, Charge connection)
+Session::Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject, Whose whose,
+                 Charge connection)
     : parts_(parts),
       id_(id),
       socket_(std::move(socket)),
       subject_(std::move(subject)),
-      account_(account),
+      whose_(whose),
       connection_(std::move(connection)),
       watch_(parts_.loop, socket_.borrow()) {}
 
@@ -60,7 +52,7 @@ void Session::leave() {
 Task<void> Session::serve(std::shared_ptr<Session> self) {
   // First, since a peer may be another program by the time that its name is known.
   const auto look = [pid = subject_.pid(), pidfd = subject_.pidfd()] { return policy::label_of(pid, pidfd); };
-  subject_.set_label(co_await parts_.labels.run_for(account_, look));
+  subject_.set_label(co_await parts_.labels.run_for(whose_.share, look));
   if (subject_.endpoint() == nullptr) {
     const std::string name = co_await parts_.names.of(subject_.uid());
     subject_.set_name(name);
@@ -79,7 +71,7 @@ Task<bool> Session::answer_next() {
   if (!ready) co_return false;
   // From here on the loop works for this user: receiving and refusing nonsense costs time too.
   busy_ = true;
-  FairGate::Turn turn = co_await parts_.gate.turn(turns_of(subject_, account_), id_);
+  FairGate::Turn turn = co_await parts_.gate.turn(whose_.share, id_);
   if (closed_) co_return false;
   if (!greeting_.done) subject_.look_again();
   auto received = socket_.receive(schema::kMaxRequest);
@@ -127,7 +119,7 @@ Task<bool> Session::send_packet(Packet packet, BorrowedFd fd) {
 }
 
 Task<bool> Session::misbehaved(Failure error) {
-  parts_.gate.charge(turns_of(subject_, account_), kNonsense);
+  parts_.gate.charge(whose_.share, kNonsense);
   parts_.report.client_misbehaved(subject_.uid(), subject_.pid(), error);
   // One clear error, if the peer has room for it, and the end.
   const Packet packet = schema::encode(schema::FromBroker(schema::Reply{0, std::move(error)}));
@@ -138,7 +130,7 @@ Task<bool> Session::misbehaved(Failure error) {
 void Session::notify(const schema::Notice& notice) {
   if (closed_ || !greeting_.wants_notices) return;
   const Meter::Scope scope(parts_.loop.meter(),
-                           turns_of(subject_, account_));  // Whoever caused it need not pay for its reader.
+                           whose_.share);  // Whoever caused it need not pay for its reader.
   Packet packet = schema::encode(schema::FromBroker(notice));
   if (notices_.empty()) {
     Result<bool> sent = schema::send(socket_.borrow(), packet);

@@ -47,7 +47,14 @@ class Session : public std::enable_shared_from_this<Session> {
     UserNames& names;
     Worker& labels;  ///< Asks the kernel what peers look like.
   };
-  Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject, std::uint32_t account,
+  /// Whose it is, as the listener found when it let it in.
+  struct Whose {
+    std::uint32_t account = 0;
+    std::uint32_t share = 0;
+    std::uint32_t peer_uid =
+        0;  ///< Of the process that connected: of an endpoint's client no authority, for the audit.
+  };
+  Session(Parts parts, SessionId id, ClientSocket socket, policy::Subject subject, Whose whose,
           Charge connection);
 
   /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
@@ -77,7 +84,12 @@ class Session : public std::enable_shared_from_this<Session> {
   /// Who stands behind the uid now, for denials.
   void set_lender(std::shared_ptr<const policy::Lender> lender) { subject_.set_lender(std::move(lender)); }
   /// The user behind the subject (policy/subordinates.h); an administrator's is policy::kAdministrators.
-  [[nodiscard]] std::uint32_t account() const { return account_; }
+  [[nodiscard]] std::uint32_t account() const { return whose_.account; }
+  /// Whose turns it takes, whose time it spends, and whose connection it is where there are not enough: the account,
+  /// but of an endpoint its maker's, so that whoever makes many is still one user. An administrator's are one each.
+  /// Stays what it was when the session began, whoever stands behind the maker later.
+  [[nodiscard]] std::uint32_t share() const { return whose_.share; }
+  [[nodiscard]] std::uint32_t peer_uid() const { return whose_.peer_uid; }
 
   /// Set by hello.
   struct Greeting {
@@ -108,7 +120,7 @@ class Session : public std::enable_shared_from_this<Session> {
   SessionId id_;
   ClientSocket socket_;
   policy::Subject subject_;
-  std::uint32_t account_;
+  Whose whose_;
   Charge connection_;
   Loop::Watch watch_;
   Greeting greeting_;

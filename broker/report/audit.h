@@ -21,7 +21,7 @@
 
 namespace mapcap::broker {
 
-/// Who asked. Of what the broker does by itself there is no record.
+/// Who asked. Of what the broker does by itself there is no record, but of an endpoint's end by time: its maker's.
 struct Actor {
   std::uint32_t account = 0;         ///< The principal that its records are counted for.
   std::optional<std::uint32_t> uid;  ///< Absent: not known.
@@ -32,6 +32,10 @@ struct Actor {
   std::string container;
   std::string cgroup;
   std::string endpoint;  ///< Empty: a user's own socket.
+  /// Behind an endpoint: the uid of the process that connected, and who made the endpoint.
+  std::optional<std::uint32_t> peer_uid{};
+  std::string maker{};
+  std::optional<std::uint32_t> maker_uid{};
 };
 
 enum class Verdict : std::uint8_t {

@@ -37,6 +37,9 @@ std::vector<Field> fields_of(const AuditRecord& record) {
   if (who.pid > 0) add("pid", "MAPCAP_PID", std::to_string(who.pid));
   add("program", "MAPCAP_PROGRAM", who.program);
   add("endpoint", "MAPCAP_ENDPOINT", who.endpoint);
+  if (who.peer_uid) add("peer_uid", "MAPCAP_PEER_UID", std::to_string(*who.peer_uid));
+  add("maker", "MAPCAP_MAKER", who.maker);
+  if (who.maker_uid) add("maker_uid", "MAPCAP_MAKER_UID", std::to_string(*who.maker_uid));
   add("unit", "MAPCAP_UNIT", who.unit);
   add("container", "MAPCAP_CONTAINER", who.container);
   if (who.unit.empty() && who.container.empty()) add("cgroup", "MAPCAP_CGROUP", who.cgroup);
@@ -64,8 +67,9 @@ std::string in_quotes(std::string_view value) {
 
 /// "alice: open bob/secret: denied (policy.toml:12), 3 times"
 std::string sentence_of(const AuditRecord& record) {
-  std::string text = record.who.user + ": " + record.verb + (record.name.empty() ? "" : " " + record.name) +
-                     ": " + std::string(to_string(record.verdict));
+  std::string text = (record.who.user.empty() ? "mapcapd" : record.who.user) + ": " + record.verb +
+                     (record.name.empty() ? "" : " " + record.name) + ": " +
+                     std::string(to_string(record.verdict));
   if (!record.rule.empty()) text += " (" + record.rule + ")";
   if (record.times > 1) text += ", " + std::to_string(record.times) + " times";
   return presentable(text, kSentence);
