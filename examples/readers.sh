@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Two services that do not trust each other share a model. The filler has an endpoint through which it can make and fill
-# models/**; the readers have one through which models/** can be opened read-only, and nothing else be done. Both run in
+# Two services that do not trust each other share a model. The filler has an endpoint through which it can make, fill and
+# publish models/**; the readers have one through which models/** can be opened read-only, and nothing else be done. Both run in
 # containers (runc) as the same uid; without runc, under `mapcap endpoint run`. One of the readers tries everything.
 #
 #     readers.sh [DIRECTORY OF mapcapd] [DIRECTORY OF mapcap]      as root; the default is what is in PATH
@@ -34,7 +34,7 @@ for _ in $(seq 200); do "$mapcap" pools >/dev/null 2>&1 && break; sleep 0.05; do
 "$mapcap" pools >/dev/null || { cat "$work/log" >&2; die "the broker did not start"; }
 
 say "two endpoints, made by who runs the machine"
-"$mapcap" endpoint create filler --names 'models/**' --verbs create,open,show,list --bytes 64M --label role=filler
+"$mapcap" endpoint create filler --names 'models/**' --verbs create,open,publish,show,list --bytes 64M --label role=filler
 "$mapcap" endpoint create readers --names 'models/**' --verbs open --rights ro --connections 16 --label role=reader
 
 # contained ENDPOINT COMMAND...: as uid 1000 with nothing but the endpoint's directory, where a program looks for the broker.
@@ -76,11 +76,15 @@ if [ -n "$can_contain" ] && ! contained readers "$mapcap" --version >/dev/null 2
 fi
 [ -n "$can_contain" ] && how="in a container" || how="by mapcap endpoint run"
 
-say "the filler makes a model, $how"
+say "the filler makes a model and publishes it before anybody reads it, $how"
 head -c 8M /dev/urandom >"$work/share/weights"
 chmod 0644 "$work/share/weights"
 contained filler "$mapcap" create models/a --size 8M --mode 0644 --revocable
-contained filler "$mapcap" fill models/a "$work/share/weights"
+contained filler "$mapcap" fill --publish models/a "$work/share/weights"
+
+# From here on nobody can write it, the filler neither.
+if contained filler "$mapcap" run models/a:rw -- true >"$work/out" 2>&1; then die "the filler can still write what it published"; fi
+grep -q "published" "$work/out" || { cat "$work/out" >&2; die "the filler was refused for another reason"; }
 
 say "three readers read it"
 wanted=$(sha256sum <"$work/share/weights")
