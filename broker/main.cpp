@@ -277,6 +277,7 @@ Result<void> serve(const Config& config) {
                   config.policy);
   regions.set_subordinates(subordinates);
   bool stopping = false;
+  std::function<void()> before_leaving;
   auto keepers_end = ServiceVerbs::Keeper::stays;
   const auto stop = [&](const std::string& why) {
     if (stopping) {
@@ -289,6 +290,7 @@ Result<void> serve(const Config& config) {
     report.stopping(why);
     sd_notify(0, "STOPPING=1");
     listener.stop();
+    before_leaving();
     spawn(close_and_stop(*keeper, *ledger, report, loop));
   };
   ServiceVerbs service({regions, directory, *keeper, custody, *ledger, pools, listener, clock},
@@ -310,9 +312,11 @@ Result<void> serve(const Config& config) {
                 : nullptr},
       config.policy_path, config.policy_text);
   EndpointDirectory::Mounter mounter;
-  if (confined) mounter = [&link = *mint](const std::string& id) { return mint::endpoint_mount(link, id); };
-  Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools},
+  if (confined) mounter = [&link = *mint](const std::string& place) { return mint::endpoint_mount(link, place); };
+  Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools, audit,
+                       custody, *keeper},
                       EndpointDirectory(config.socket, parts::refuse_descriptors, mounter));
+  before_leaving = [&endpoints] { endpoints.leave(); };
   Dispatch dispatch(regions, quotas, *ledger, pools, clones, listener, audit, service, reload, endpoints);
   listener.set_handler(dispatch);
   Releases releases(
@@ -337,6 +341,7 @@ Result<void> serve(const Config& config) {
   inheritance.records = std::move(recovered.regions);
   inheritance.damaged = recovered.damaged;
   for (keeper::HeldMemory& held : keeper->take_held()) inheritance.memory.push_back(std::move(held));
+  endpoints.take_sockets(inheritance.memory);
   inheritance.grants = keeper->take_live_grants();
   quotas.set_memberships([](std::uint32_t uid) {
     const std::optional<policy::Account> account = policy::find_account(uid);

@@ -44,14 +44,19 @@ Result<Fd> own_directory(int at, const std::string& name, mode_t mode, const std
   return directory;
 }
 
-Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string& path) {
-  if (::unlinkat(directory.get(), kSocket, 0) != 0 && errno != ENOENT)
-    return io_error("removing the socket that was in " + path, errno);
-  // Through the descriptor: the path may be longer than an address has room for.
+/// Through the descriptor: the path may be longer than an address has room for.
+sockaddr_un address_in(BorrowedFd directory) {
   const std::string way = fd_path(directory, kSocket);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, way.data(), way.size());
+  return address;
+}
+
+Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string& path) {
+  if (::unlinkat(directory.get(), kSocket, 0) != 0 && errno != ENOENT)
+    return io_error("removing the socket that was in " + path, errno);
+  const sockaddr_un address = address_in(directory);
   // SAFETY: sockaddr_un is what the kernel reads behind this sockaddr pointer.
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return io_error("binding a socket in " + path, errno);
@@ -60,6 +65,23 @@ Result<void> bind_in(BorrowedFd directory, BorrowedFd socket, const std::string&
   if (::fchmodat(directory.get(), kSocket, 0666, 0) != 0)
     return io_error("chmod of the socket in " + path, errno);
   return ok();
+}
+
+bool listens(BorrowedFd socket) {
+  int answer = 0;
+  socklen_t size = sizeof answer;
+  return ::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &answer, &size) == 0 && answer != 0;
+}
+
+/// Whether somebody has the socket that the name in the directory is of: one of another type is then refused for that
+/// (EPROTOTYPE), and nobody is disturbed.
+bool is_bound(BorrowedFd directory) {
+  const Fd other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un address = address_in(directory);
+  // SAFETY: sockaddr_un is what the kernel reads behind this sockaddr pointer.
+  return other.valid() &&
+         ::connect(other.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+         errno == EPROTOTYPE;
 }
 
 }  // namespace
@@ -84,32 +106,51 @@ Result<BorrowedFd> EndpointDirectory::root(bool make) {
   return root_.borrow();
 }
 
-Result<ListeningSocket> EndpointDirectory::listen(const std::string& id) {
+Result<ListeningSocket> EndpointDirectory::listen(const std::string& place, Fd inherited) {
   MAPCAP_TRY(const BorrowedFd above, root(true));
-  const std::string path = path_of(id);
-  MAPCAP_TRY(const Fd directory, own_directory(above.get(), id, 0755, path));
+  const std::string path = path_of(place);
+  if (const std::size_t slash = place.find('/'); slash != std::string::npos) {
+    MAPCAP_TRY_VOID(own_directory(above.get(), place.substr(0, slash), 0700, path));
+  }
+  MAPCAP_TRY(const Fd directory, own_directory(above.get(), place, 0755, path));
   ListeningSocket listening;
-  listening.fd = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const bool goes_on = inherited.valid() && listens(inherited.borrow()) && is_bound(directory.borrow());
+  listening.fd = goes_on ? std::move(inherited)
+                         : Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listening.fd.valid()) return io_error("socket", errno);
   listening.refuses_descriptors = refuse_(listening.fd.borrow());
+  if (goes_on) return listening;
   MAPCAP_TRY_VOID(bind_in(directory.borrow(), listening.fd.borrow(), path));
   if (::listen(listening.fd.get(), kBacklog) != 0) return io_error("listening in " + path, errno);
   return listening;
 }
 
-Result<void> EndpointDirectory::remove(const std::string& id) {
+Result<void> EndpointDirectory::remove(const std::string& place) {
   MAPCAP_TRY(const BorrowedFd above, root(false));
   if (!above.valid()) return ok();
-  const std::string socket = id + "/" + kSocket;
+  const std::string socket = place + "/" + kSocket;
   if (::unlinkat(above.get(), socket.c_str(), 0) != 0 && errno != ENOENT && errno != ENOTDIR)
-    return io_error("removing " + path_of(id) + "/" + kSocket, errno);
-  if (::unlinkat(above.get(), id.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
-    return io_error("removing " + path_of(id), errno);
+    return io_error("removing " + path_of(place) + "/" + kSocket, errno);
+  if (::unlinkat(above.get(), place.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return io_error("removing " + path_of(place), errno);
+  // The user's, if that was the last in it.
+  if (const std::size_t slash = place.find('/'); slash != std::string::npos)
+    (void)::unlinkat(above.get(), place.substr(0, slash).c_str(), AT_REMOVEDIR);
   return ok();
 }
 
-Result<Fd> mount_below(BorrowedFd root, const std::string& id, const std::string& path) {
-  Fd mount(::open_tree(root.get(), id.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+Result<void> check_place(const std::string& place) {
+  const std::size_t slash = place.find('/');
+  if (slash == std::string::npos) return schema::check_endpoint_id(place);
+  const std::string user = place.substr(0, slash);
+  const bool is_one = user.size() > 1 && user.size() <= 11 && user.front() == '@' &&
+                      user.find_first_not_of("0123456789", 1) == std::string::npos;
+  if (!is_one) return failure(ErrorCode::invalid, "the place of an endpoint is ID or @UID/ID");
+  return schema::check_endpoint_id(place.substr(slash + 1));
+}
+
+Result<Fd> mount_below(BorrowedFd root, const std::string& place, const std::string& path) {
+  Fd mount(::open_tree(root.get(), place.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
   if (!mount.valid()) return io_error("open_tree of " + path, errno);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
@@ -118,25 +159,36 @@ Result<Fd> mount_below(BorrowedFd root, const std::string& id, const std::string
   return mount;
 }
 
-Result<Fd> EndpointDirectory::mount_of(const std::string& id) const {
-  return mounter_ ? mounter_(id) : mount_below(root_.borrow(), id, path_of(id));
+Result<Fd> EndpointDirectory::mount_of(const std::string& place) const {
+  return mounter_ ? mounter_(place) : mount_below(root_.borrow(), place, path_of(place));
 }
 
 Result<void> EndpointDirectory::sweep(const std::set<std::string>& known) {
   MAPCAP_TRY(const BorrowedFd above, root(false));
-  if (!above.valid()) return ok();
-  const int again = ::openat(above.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return above.valid() ? sweep_below(above, "", known) : ok();
+}
+
+Result<void> EndpointDirectory::sweep_below(BorrowedFd directory, const std::string& below,
+                                            const std::set<std::string>& known) {
+  const int again = ::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const std::unique_ptr<DIR, CloseListing> listing(again < 0 ? nullptr : ::fdopendir(again));
-  if (!listing) return io_error("reading " + path_, errno);
+  if (!listing) return io_error("reading " + path_ + "/" + below, errno);
   std::vector<std::string> left;
+  std::vector<std::string> users;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): of a stream that is this function's alone.
   while (const dirent* entry = ::readdir(listing.get())) {
     const std::string name = entry->d_name;
-    if (schema::check_endpoint_id(name) && !known.contains(name)) left.push_back(name);
+    if (schema::check_endpoint_id(name) && !known.contains(below + name)) left.push_back(below + name);
+    if (below.empty() && name.starts_with('@')) users.push_back(name);
   }
   Result<void> all = ok();
-  for (const std::string& name : left) {
-    if (Result<void> one = remove(name); !one) all = std::move(one);
+  for (const std::string& place : left) {
+    if (Result<void> one = remove(place); !one) all = std::move(one);
+  }
+  for (const std::string& user : users) {
+    const Fd theirs(::openat(directory.get(), user.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!theirs.valid()) continue;
+    if (Result<void> one = sweep_below(theirs.borrow(), user + "/", known); !one) all = std::move(one);
   }
   return all;
 }

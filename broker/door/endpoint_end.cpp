@@ -1,6 +1,8 @@
 // How an endpoint ends, step by step, and from wherever a broker's death left it.
 #include <algorithm>
 
+#include "base/text.h"
+#include "broker/door/audited.h"
 #include "broker/door/endpoints.h"
 
 namespace mapcap::broker {
@@ -16,92 +18,144 @@ constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
 
 Task<Result<Delivery>> Endpoints::end(Caller caller, schema::EndpointEnd ask) {
   MAPCAP_CO_TRY(const One* one, find_for(caller, ask.id));
-  MAPCAP_CO_TRY(const EndpointEnded ended, co_await finish(one->record.number));
+  const std::uint64_t number = one->record.number;
+  const Result<bool> begun = co_await begin_end(number);
+  if (!begun) co_return begun.error();
+  MAPCAP_CO_TRY(const EndpointEnded ended, co_await outcome(number));
   Delivery delivery;
   delivery.body = ended;
   co_return delivery;
 }
 
-Task<Result<EndpointEnded>> Endpoints::finish(std::uint64_t number) {
+Task<Result<bool>> Endpoints::begin_end(std::uint64_t number) {
   One* one = find(number);
-  if (one == nullptr) co_return EndpointEnded{};
-  while (one->ending) {
+  while (one != nullptr && one->recording) {
     const std::shared_ptr<Event> changed = one->changed;
     co_await changed->wait();
     one = find(number);
-    if (one == nullptr) co_return EndpointEnded{};
-    if (one->record.state == EndpointState::active)
-      co_return failure(ErrorCode::io, "the end that was under way failed; try again");
   }
-  if (one->record.state == EndpointState::ended) co_return one->result;
-  one->ending = true;
+  if (one == nullptr || one->record.state != EndpointState::active) co_return false;
+  one->recording = true;
   one->authority->ended = true;  // At once, while the ledger writes.
-  if (one->record.state == EndpointState::active) {
-    one->record.state = EndpointState::ending;
-    Result<void> recorded = co_await parts_.ledger.put_endpoint(one->record);
-    if (!recorded) {
-      one->record.state = EndpointState::active;
-      one->authority->ended = false;
-      one->ending = false;
-      one->changed->notify();
-      co_return recorded.error();
-    }
-  }
-  co_await leave_nothing(*one);
-  one->record.state = EndpointState::ended;
-  for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
-    const Result<void> recorded = co_await parts_.ledger.put_endpoint(one->record);
-    if (recorded) break;
-    // All of it has ended, whatever the record says, and a restart would find nothing left to do.
-    co_await parts_.loop.sleep(pause);
-  }
-  by_id_.erase(one->record.id);
-  one->ending = false;
+  // And at once, so that no renewal is written after it.
+  one->record.state = EndpointState::ending;
+  const Result<void> recorded = co_await parts_.ledger.put_endpoint(one->record);
+  one->recording = false;
   one->changed->notify();
-  const EndpointEnded result = one->result;
-  spawn(forget_when_free(number));
-  co_return result;
+  if (!recorded) {
+    one->record.state = EndpointState::active;
+    one->authority->ended = false;
+    co_return recorded.error();
+  }
+  spawn(carry_out(number));
+  co_return true;
 }
 
-/// Its time has come, or a broker's death came in between.
-Task<void> Endpoints::finish_in_background(std::uint64_t number) {
+Task<Result<EndpointEnded>> Endpoints::outcome(std::uint64_t number) {
+  for (const One* one = find(number); one != nullptr; one = find(number)) {
+    if (one->over) co_return one->result;
+    if (one->trouble) {
+      Failure told = *one->trouble;
+      told.sentence = "endpoint " + one->record.id +
+                      " is ending, and will when the ledger takes changes: " + told.sentence;
+      co_return told;
+    }
+    const std::shared_ptr<Event> changed = one->changed;
+    co_await changed->wait();
+  }
+  co_return EndpointEnded{};
+}
+
+/// From the record that it ends to the one that it has.
+Task<void> Endpoints::carry_out(std::uint64_t number) {
+  One& one = *find(number);
+  co_await leave_nothing(one);
+  one.record.state = EndpointState::ended;
   for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
-    const Result<EndpointEnded> ended = co_await finish(number);
-    if (ended) co_return;
+    const Result<void> recorded = co_await parts_.ledger.put_endpoint(one.record);
+    // All of it has ended, whatever the record says, and a restart would find nothing left to do. Only its id is not
+    // another's before.
+    one.over = true;
+    if (recorded) break;
+    one.changed->notify();
     co_await parts_.loop.sleep(pause);
   }
+  by_name_.erase(name_of(one.record));
+  one.changed->notify();
+  spawn(forget_when_free(number));
+}
+
+Task<void> Endpoints::end_by_itself(std::uint64_t number, std::string why) {
+  AuditRecord record;
+  {
+    const One& one = *find(number);
+    record.verb = "endpoint-end";
+    record.name = one.record.id;
+    record.rule = std::move(why);
+    record.who = actor_for(*one.authority, parts_.quotas.account_of(one.record.maker));
+  }
+  if (find(number)->record.state == EndpointState::ending) {
+    spawn(carry_out(number));
+  } else {
+    for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
+      const Result<bool> begun = co_await begin_end(number);
+      // Whoever asked meanwhile has the record of it.
+      if (begun && !begun.value()) co_return;
+      if (begun) break;
+      co_await parts_.loop.sleep(pause);
+    }
+  }
+  for (;;) {
+    const Result<EndpointEnded> ended = co_await outcome(number);
+    if (ended) break;
+    co_await parts_.loop.sleep(kRetryAtMost);
+  }
+  parts_.audit.note(std::move(record));
 }
 
 /// Every step can be repeated, and finds nothing to do when it was done.
 Task<void> Endpoints::leave_nothing(One& one) {
   const std::uint32_t principal = one.record.principal;
+  // Before its descriptor is closed.
+  parts_.custody.drop(RegionId{one.record.number});
   parts_.listener.shut(principal);
-  if (Result<void> removed = directory_.remove(one.record.id); !removed)
+  if (Result<void> removed = directory_.remove(place_of(one.record)); !removed)
     parts_.report.endpoint_unserved(one.record.id, removed.error());
   co_await parts_.listener.dismiss(principal);
   for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
-    const std::vector<RegionId> owned = co_await parts_.regions.owned_by(principal);
-    if (owned.empty()) co_return;
-    bool refused = false;
+    one.trouble = co_await end_owned(one);
+    if (!one.trouble) co_return;
+    // The ledger takes no changes: they are wanted again when it does. Whoever waits is told.
+    one.changed->notify();
+    co_await parts_.loop.sleep(pause);
+    one.trouble.reset();
+  }
+}
+
+/// Until nothing is left, or the ledger refuses.
+Task<std::optional<Failure>> Endpoints::end_owned(One& one) {
+  for (;;) {
+    const std::vector<RegionId> owned = co_await parts_.regions.owned_by(one.record.principal);
+    if (owned.empty()) co_return std::nullopt;
+    std::optional<Failure> refused;
     for (const RegionId region : owned) {
       if (one.record.on_end == OnEnd::keep) {
         const Result<void> kept = co_await parts_.regions.hand_over(region, one.authority->maker);
         one.result.kept += kept ? 1 : 0;
         if (kept) continue;
         if (kept.error().code == ErrorCode::io) {
-          refused = true;
+          refused = kept.error();
           continue;
         }
       }
       const Result<schema::Revoked> revoked = co_await parts_.regions.take_away(region);
       // Quarantined memory goes when it can, and nobody gets it meanwhile.
-      refused = refused || (!revoked && revoked.error().code == ErrorCode::io);
+      if (!revoked && revoked.error().code == ErrorCode::io) refused = revoked.error();
       one.result.revoked += revoked ? 1 : 0;
       if (revoked) one.result.held.value += revoked.value().held.value;
       co_await parts_.loop.give_way();
     }
-    // The ledger takes no changes: they are wanted again when it does.
-    if (refused) co_await parts_.loop.sleep(pause);
+    if (refused) co_return refused;
   }
 }
 

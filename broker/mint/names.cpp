@@ -117,8 +117,8 @@ Result<std::string> policy_text(Link& link) {
   return text_of(link.ask(Kind::policy_text, 0, "", {}, Link::kPatient));
 }
 
-Result<Fd> endpoint_mount(Link& link, const std::string& id) {
-  return mount_in(link.ask(Kind::endpoint_mount, 0, id));
+Result<Fd> endpoint_mount(Link& link, const std::string& place) {
+  return mount_in(link.ask(Kind::endpoint_mount, 0, place));
 }
 
 Result<CacheMode> cache_mode(Link& link, BorrowedFd file) {

@@ -25,7 +25,7 @@ std::optional<ino_t> user_namespace(Link& link, pid_t process);
 Result<std::string> policy_text(Link& link);
 
 /// mount_below of an endpoint's directory.
-Result<Fd> endpoint_mount(Link& link, const std::string& id);
+Result<Fd> endpoint_mount(Link& link, const std::string& place);
 
 /// page_attribute::mapped_from.
 Result<CacheMode> cache_mode(Link& link, BorrowedFd file);

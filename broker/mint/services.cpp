@@ -22,7 +22,6 @@
 #include "policy/accounts.h"
 #include "policy/load/loader.h"
 #include "policy/subordinates.h"
-#include "schema/endpoint_id.h"
 
 namespace mapcap::broker::mint {
 
@@ -126,12 +125,12 @@ Result<std::string> text_of_policy(const Places& places) {
   return policy::read_file(places.policy);
 }
 
-Result<Given> endpoint_mount(const std::string& id, const Places& places) {
-  MAPCAP_TRY_VOID(schema::check_endpoint_id(id));
+Result<Given> endpoint_mount(const std::string& place, const Places& places) {
+  MAPCAP_TRY_VOID(check_place(place));
   const std::string above = places.socket.substr(0, places.socket.rfind('/')) + "/endpoints";
   const Fd root(::open(above.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!root.valid()) return io_error("opening " + above, errno);
-  MAPCAP_TRY(Fd mount, mount_below(root.borrow(), id, above + "/" + id));
+  MAPCAP_TRY(Fd mount, mount_below(root.borrow(), place, above + "/" + place));
   Given given;
   given.fds.push_back(std::move(mount));
   return given;

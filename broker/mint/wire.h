@@ -38,7 +38,7 @@ enum class Kind : std::uint16_t {
   groups_of,       ///< text: a user's name; number: his gid. Answer: a file of gids.
   policy_text,     ///< Answer: a file with the policy file's text.
   subuid_text,     ///< The same of /etc/subuid.
-  endpoint_mount,  ///< text: an endpoint's id. Answer: a mount of its directory.
+  endpoint_mount,  ///< text: the place of an endpoint. Answer: a mount of its directory.
   cache_mode,      ///< With a file. Answer: the cache mode that mappings of it have.
   huge_tmpfs,      ///< Answer: a mount.
   pool_directory,  ///< text: a dax-file pool's name. Answer: a mount of its path, which the policy says.

@@ -73,7 +73,8 @@ TEST_F(EndpointEndTest, KeptRegionsAreItsMakersWhereThePolicyLetsHimHaveThem) {
                       return 0;
                     }),
             0);
-  Client client = through(broker, "e");  // Stays: what lives by a connection would end with it.
+  Client client =
+      through(broker, place_of(kMaker, "e"));  // Stays: what lives by a connection would end with it.
   {
     Mapping kept(client.create(region("m/kept"), Access::read_write));
     kept.writable()[0] = std::byte{42};

@@ -9,6 +9,9 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 
 #include "tests/support/endpoints.h"
 
@@ -134,7 +137,7 @@ TEST_F(EndpointTest, AMakerGivesNoMoreThanHeHasAndADenyReachesItAtOnce) {
             0);
   Client root = broker.connect();
   root.create(region("root/secret"));
-  Client client = through(broker, "e");
+  Client client = through(broker, place_of(kMaker, "e"));
   EXPECT_EQ(client.open("m/x", Access::read_write).rights(), Access::read_write) << "as its maker";
   const ErrorCode hidden = refused([&] { client.open("root/secret", Access::read_only); }, "root's own");
   EXPECT_TRUE(hidden == ErrorCode::denied || hidden == ErrorCode::not_found);
@@ -195,7 +198,7 @@ TEST_F(EndpointTest, WhoMayMakeNoneMakesNoneAndOnesOwnAreNobodyElses) {
                         return 3;
                       if (refused([&] { client.endpoint_end("roots"); }, "root's") != ErrorCode::not_found)
                         return 4;
-                      return refused([&] { client.endpoint_create(spec("roots")); }, "twice") ==
+                      return refused([&] { client.endpoint_create(spec("mine")); }, "twice") ==
                                      ErrorCode::exists
                                  ? 0
                                  : 5;
@@ -260,7 +263,7 @@ TEST_F(EndpointTest, QuotaOfAnEndpointAndOfItsMakerBothHold) {
     }
     int odd = 1;
     try {
-      Client client = through(broker, "e" + std::to_string(i % 4));
+      Client client = through(broker, place_of(kMaker, "e" + std::to_string(i % 4)));
       for (int n = 0;; ++n) client.create(region("race/" + std::to_string(i) + "-" + std::to_string(n)));
     } catch (const Error& error) {
       odd = error.code() == ErrorCode::over_quota ? 0 : 1;
@@ -326,26 +329,39 @@ TEST_F(EndpointTest, ARestartKeepsItAndWhoHasItsDirectory) {
   EXPECT_GT(*info.remaining, 50min);
 }
 
-TEST_F(EndpointTest, FiveHundredListenWithinASecondOfAStart) {
+/// Of the process so far, with all its threads: neighbours leave that alone.
+std::chrono::milliseconds processor_time_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream fields(text.substr(std::min(text.rfind(')') + 2, text.size())));
+  std::string skipped;
+  for (int i = 3; i < 14; ++i) fields >> skipped;
+  long user = 0;
+  long system = 0;
+  fields >> user >> system;
+  return std::chrono::milliseconds((user + system) * 1000 / ::sysconf(_SC_CLK_TCK));
+}
+
+// Before the broker's own socket answers, which is when start() returns.
+TEST_F(EndpointTest, FiveHundredListenWithASecondOfAStartsWork) {
   BrokerProcess broker;
   broker.start();
   {
     Client root = broker.connect();
     for (int i = 0; i < 500; ++i) root.endpoint_create(spec("e" + std::to_string(i)));
   }
-  const auto time_of_a_start = [](BrokerProcess& one) {
-    one.kill_broker();
-    const auto before = std::chrono::steady_clock::now();
-    one.start();
-    return std::chrono::steady_clock::now() - before;
-  };
   BrokerProcess plain;
   plain.start();
-  const auto without = time_of_a_start(plain);
-  const auto with = time_of_a_start(broker);
-  EXPECT_LT(with - without, 1s);
-  EXPECT_EQ(broker.connect().endpoints().size(), 500U);
-  for (int i = 0; i < 500; i += 7) EXPECT_NO_THROW(through(broker, "e" + std::to_string(i)).list());
+  for (const bool keeper_has_them : {true, false}) {
+    if (keeper_has_them) broker.kill_broker();
+    if (!keeper_has_them) broker.kill_both();
+    plain.kill_broker();
+    plain.start();
+    broker.start();
+    EXPECT_LT(processor_time_of(broker.pid()) - processor_time_of(plain.pid()), 1s) << keeper_has_them;
+    EXPECT_EQ(broker.connect().endpoints().size(), 500U);
+    for (int i = 0; i < 500; i += 7) EXPECT_NO_THROW(through(broker, "e" + std::to_string(i)).list());
+  }
 }
 
 TEST_F(EndpointTest, WhatCannotBeIsRefusedInASentence) {

@@ -35,12 +35,16 @@ class EndpointTest : public testing::Test {
     return wanted;
   }
 
-  static std::string directory_of(const BrokerProcess& broker, const std::string& id) {
-    return broker.directory() + "/endpoints/" + id;
+  static std::string directory_of(const BrokerProcess& broker, const std::string& place) {
+    return broker.directory() + "/endpoints/" + place;
+  }
+  /// A user's: where it is below the directory of all.
+  static std::string place_of(uid_t maker, const std::string& id) {
+    return "@" + std::to_string(maker) + "/" + id;
   }
   /// By its path, which root finds.
-  static Client through(const BrokerProcess& broker, const std::string& id) {
-    return at(directory_of(broker, id) + "/mapcap.sock");
+  static Client through(const BrokerProcess& broker, const std::string& place) {
+    return at(directory_of(broker, place) + "/mapcap.sock");
   }
   static Client at(const std::string& socket) {
     ConnectOptions options;
