@@ -162,7 +162,7 @@ TEST(PolicyVerbsOfEndpoints, AreExplainedAsTheEndpoint) {
              {"endpoint", "create", "readers", "--names", "a/**", "--verbs", "open", "--rights", "ro"}, 1000)
           .status,
       0);
-  const std::string socket = broker.directory() + "/endpoints/readers/mapcap.sock";
+  const std::string socket = broker.directory() + "/endpoints/@1000/readers/mapcap.sock";
   const auto through = [&](std::vector<std::string> words) {
     std::vector<std::string> command{MAPCAP_PATH, "--socket", socket, "policy",
                                      "explain",   "--broker", "--as"};

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -363,8 +364,19 @@ std::uint64_t resident_kib(pid_t pid) {
 }
 
 std::size_t descriptors_of(pid_t pid) {
-  const std::filesystem::directory_iterator entries("/proc/" + std::to_string(pid) + "/fd");
-  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+  std::size_t count = 0;
+  std::error_code failed;
+  std::filesystem::directory_iterator entry("/proc/" + std::to_string(pid) + "/fd", failed);
+  for (; !failed && entry != std::filesystem::directory_iterator(); entry.increment(failed)) {
+    std::error_code closed;
+    const std::string target = std::filesystem::read_symlink(entry->path(), closed).string();
+    if (target != "// (deleted)") {
+      ++count;
+    } else if (count > 0) {
+      --count;  // Its memory.
+    }
+  }
+  return count;
 }
 
 }  // namespace mapcap::test
