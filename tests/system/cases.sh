@@ -17,7 +17,7 @@ within() { # SECONDS COMMAND...
 main_pid() { systemctl show -P MainPID mapcapd; }
 answers() { mapcap pools; }
 # Processes of the program that are not the service's main one.
-keeper_pids() {
+service_pids() {
   local exe pid main
   main=$(main_pid)
   for exe in /proc/[0-9]*/exe; do
@@ -27,7 +27,12 @@ keeper_pids() {
     esac
   done
 }
-keeper_of() { keeper_pids | head -n 1; }
+keeper_of() {
+  local pid
+  for pid in $(service_pids); do
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = mapcapd-keeper ] && echo "$pid" && return
+  done
+}
 
 # Regions with contents of their own, of three sizes.
 make_regions() { # PREFIX COUNT
@@ -52,7 +57,7 @@ fresh_service() {
   mapcap shutdown --end-regions --yes >/dev/null 2>&1
   systemctl stop mapcapd
   local pid
-  for pid in $(keeper_pids); do kill -9 "$pid"; done
+  for pid in $(service_pids); do kill -9 "$pid"; done
   rm -rf /var/lib/mapcap /etc/systemd/system/mapcapd.service.d
   systemctl daemon-reload
   systemctl reset-failed mapcapd 2>/dev/null
@@ -177,12 +182,13 @@ case_shutdown_stops_the_service_and_keeps_contents() {
   systemctl start mapcapd || fail "start"
   check_regions root/shutdown 5
 }
+nobody_is_left() { [ -z "$(service_pids)" ]; }
 case_shutdown_ends_regions_keeper_and_store() {
   make_regions root/end 5
   within 20 stores 5 || fail "the store has $(systemctl show -P NFileDescriptorStore mapcapd) descriptors"
   mapcap shutdown --end-regions --yes >/dev/null || fail "shutdown"
   within 20 inactive || fail "the service is $(systemctl is-active mapcapd)"
-  [ -z "$(keeper_pids)" ] || fail "the keeper is still there"
+  within 20 nobody_is_left || fail "a process is still there"
   [ "$(systemctl show -P NFileDescriptorStore mapcapd)" = 0 ] || fail "something is in the store"
   systemctl start mapcapd || fail "start"
   [ "$(mapcap list --json)" = "[]" ] || fail "regions are left: $(mapcap list)"
