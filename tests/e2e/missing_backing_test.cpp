@@ -46,15 +46,11 @@ class MissingBackingTest : public testing::Test {
     Mapping mapping(broker_.connect().create(wanted, Access::read_write));
     std::memcpy(mapping.writable().data(), "mine", 4);
   }
-  void TearDown() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(away(scratch_.directory()), ignored);
-  }
 
   /// As when the filesystem of `directory` is not mounted: an empty one stands in its place.
   void restart_without(const std::string& directory) {
     end_both();
-    std::filesystem::rename(directory, away(directory));
+    std::filesystem::rename(directory, scratch_.away());
     std::filesystem::create_directory(directory);
     std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
     broker_.start();
@@ -62,7 +58,7 @@ class MissingBackingTest : public testing::Test {
   void restart_with(const std::string& directory) {
     end_both();
     std::filesystem::remove_all(directory);
-    std::filesystem::rename(away(directory), directory);
+    std::filesystem::rename(scratch_.away(), directory);
     broker_.start();
   }
   void end_both() { broker_.kill_both(); }
@@ -71,7 +67,6 @@ class MissingBackingTest : public testing::Test {
     broker_.set_policy(policy);
     broker_.start();
   }
-  static std::string away(const std::string& directory) { return directory + ".away"; }
 
   RegionState state() { return broker_.connect().show(kName).region.state; }
   void expect_bytes_of_its_own() {

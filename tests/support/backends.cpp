@@ -1,10 +1,16 @@
 #include "tests/support/backends.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
+
+#include "mapcap/fd.h"
 
 namespace mapcap::test {
 
@@ -44,9 +50,26 @@ BackendScratch::BackendScratch(Backend backend) : backend_(backend) {
   directory_ = pattern;
 }
 
-BackendScratch::~BackendScratch() {
+namespace {
+
+/// With what a broker that was killed left: its regions' files may only grow, and stay until they are told otherwise.
+void remove_pool(const std::string& directory) {
   std::error_code ignored;
-  if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
+  for (std::filesystem::directory_iterator entry(directory, ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    const Fd file(::open(entry->path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    unsigned flags = 0;
+    if (file.valid()) ::ioctl(file.get(), FS_IOC_SETFLAGS, &flags);
+  }
+  std::filesystem::remove_all(directory, ignored);
+}
+
+}  // namespace
+
+BackendScratch::~BackendScratch() {
+  if (directory_.empty()) return;
+  remove_pool(directory_);
+  remove_pool(away());
 }
 
 std::string BackendScratch::policy(const std::string& capacity) const {

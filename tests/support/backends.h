@@ -41,6 +41,8 @@ class BackendScratch {
   [[nodiscard]] std::string policy(const std::string& capacity) const;
   /// The pool's; empty for memory.
   [[nodiscard]] const std::string& directory() const { return directory_; }
+  /// Where a test may move that; removed with this, too.
+  [[nodiscard]] std::string away() const { return directory_ + ".away"; }
   /// Region files in the pool's directory; 0 for memory.
   [[nodiscard]] std::size_t files() const;
 
