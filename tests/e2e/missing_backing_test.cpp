@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -97,6 +98,21 @@ TEST_F(MissingBackingTest, ARegionWhoseFilesystemReturnsIsLiveAgainWithItsBytes)
   broker_.kill_broker();
   broker_.start();
   EXPECT_EQ(state(), RegionState::live) << "its return was not recorded";
+}
+
+/// Of grants of before nobody knows how many there are: a sentence that counts them would say none.
+TEST_F(MissingBackingTest, ARevokeTellsThatSomebodyHoldsItWhereNobodyKnowsHowMany) {
+  std::optional<Mapping> held(broker_.connect().open(kName, Access::read_only));
+  ASSERT_EQ(held->bytes()[0], std::byte{'m'});
+  end_both();
+  broker_.start();
+  const CommandResult revoked = mapcap(broker_, {"revoke", kName});
+  EXPECT_EQ(revoked.status, 0) << revoked.err;
+  EXPECT_THAT(revoked.out,
+              testing::HasSubstr("1M stay charged until whoever still has it open or mapped lets go"));
+  held.reset();
+  Client client = broker_.connect();
+  EXPECT_TRUE(comes_true([&] { return client.pools().front().used == 0; }));
 }
 
 TEST_F(MissingBackingTest, ItsNameIsNotGivenAwayMeanwhileAndARevokeGivesItUp) {
