@@ -68,8 +68,14 @@ Result<sockaddr_un> address_of(const std::string& path) {
 
 Failure connect_error(const std::string& path, int errno_value) {
   switch (errno_value) {
-    case ENOENT:
     case ECONNREFUSED:
+      // A socket that is bound anew is another file: who has the old one mounted waits for ever.
+      return failure(ErrorCode::unavailable,
+                     "nobody listens at " + path +
+                         " any more: start mapcapd; a container needs the socket's directory mounted, since "
+                         "each start makes a new socket",
+                     {{"socket", path}});
+    case ENOENT:
     case ENOTDIR:
       return failure(
           ErrorCode::unavailable,

@@ -247,6 +247,8 @@ TEST(Connect, WhereNobodyListensIsUnavailableAndSaysWhatToDo) {
     EXPECT_THAT(socket.error().sentence, HasSubstr("start mapcapd"));
     EXPECT_THAT(socket.error().sentence, HasSubstr(where));
   }
+  // As in a container that has the socket of a broker of before.
+  EXPECT_THAT(connect_to(path).error().sentence, HasSubstr("the socket's directory mounted"));
   ::unlink(path.c_str());
 }
 
