@@ -15,7 +15,7 @@ build_packages="g++ cmake ninja-build pkg-config git ca-certificates libboost1.8
   libbpf-dev libndctl-dev libdaxctl-dev clang scdoc"
 test_packages="libgtest-dev libgmock-dev libbenchmark-dev libmemkind-dev clang-tidy clang-format libclang-rt-14-dev python3 procps util-linux
   e2fsprogs xfsprogs qemu-system-x86 busybox-static kmod cpio xz-utils ndctl daxctl bpftool ccache llvm lld shellcheck
-  mypy python3-numpy dpkg-dev strace zsh fish python3-venv"
+  mypy python3-numpy dpkg-dev runc strace zsh fish python3-venv"
 system_packages="systemd-container debootstrap"
 bench_packages="dbus-daemon"
 program_packages="memcached sqlite3 python3-lmdb file openjdk-17-jdk-headless"
