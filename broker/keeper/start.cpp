@@ -16,6 +16,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/await_readable.h"
 #include "base/fd_path.h"
 #include "broker/keeper/fuse/mount.h"
 #include "broker/keeper/process.h"
@@ -69,18 +70,6 @@ bool is_fuse_device(BorrowedFd fd) {
   constexpr unsigned kFuse = 229;
   return fd.valid() && ::fstat(fd.get(), &status) == 0 && S_ISCHR(status.st_mode) &&
          status.st_rdev == makedev(kMisc, kFuse);
-}
-
-/// Waits until the socket has something to read. False when time is up.
-bool await_readable(BorrowedFd socket, Clock::time_point until) {
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
-    if (left.count() < 0) return false;
-    pollfd watched{socket.get(), POLLIN, 0};
-    const int ready = ::poll(&watched, 1, static_cast<int>(left.count()));
-    if (ready > 0) return true;
-    if (ready == 0 || errno != EINTR) return false;
-  }
 }
 
 template <typename Entry, typename Each>

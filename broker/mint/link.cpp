@@ -16,6 +16,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/await_readable.h"
 #include "schema/channel.h"
 
 namespace mapcap::broker::mint {
@@ -33,18 +34,6 @@ constexpr std::chrono::milliseconds kDying{50};
 constexpr std::chrono::milliseconds kBetweenLooks{100};
 /// Nobody asks twice because of one mint; three that end under one question are no accident.
 constexpr int kAttempts = 3;
-
-/// Waits until the socket says something, or has ended. False when time is up.
-bool await(BorrowedFd socket, Clock::time_point until) {
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
-    if (left.count() < 0) return false;
-    pollfd watched{socket.get(), POLLIN, 0};
-    const int ready = ::poll(&watched, 1, static_cast<int>(left.count()));
-    if (ready > 0) return true;
-    if (ready == 0 || errno != EINTR) return false;
-  }
-}
 
 Fd copy_of(const Fd& fd) {
   return fd.valid() ? Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)) : Fd();
@@ -64,7 +53,7 @@ Fate converse(BorrowedFd socket, const Request& request, std::span<const Borrowe
     heard = sent.error();
     return Fate::ended;
   }
-  if (!await(socket, Clock::now() + patience)) return Fate::silent;
+  if (!await_readable(socket, Clock::now() + patience)) return Fate::silent;
   auto received = schema::receive(socket, sizeof(wire::Answer), wire::kMostDescriptors);
   if (!received) {
     heard = received.error();
@@ -113,7 +102,7 @@ Link::~Link() {
   for (Process* process : {&heir_, &mint_}) {
     process->control.reset();
     if (!process->end.valid()) continue;
-    if (!await(process->end.borrow(), Clock::now() + kFarewell)) ::kill(process->pid, SIGKILL);
+    if (!await_readable(process->end.borrow(), Clock::now() + kFarewell)) ::kill(process->pid, SIGKILL);
     ended_.push_back(process->pid);
     ::waitpid(process->pid, nullptr, 0);
   }
@@ -212,7 +201,7 @@ bool Link::has_ended(std::uint64_t generation) const {
     end = copy_of(mint_.end);
   }
   // What is killed closes its sockets a moment before it counts as ended.
-  return !end.valid() || await(end.borrow(), Clock::now() + kDying);
+  return !end.valid() || await_readable(end.borrow(), Clock::now() + kDying);
 }
 
 Result<Link::Lane> Link::take_lane(Pace pace) {
