@@ -10,6 +10,7 @@
 #include "broker/keeper/keeper.h"
 #include "broker/pool/pool.h"
 #include "mapcap/fd.h"
+#include "policy/confinement.h"
 #include "policy/policy.h"
 
 namespace mapcap::broker {
@@ -28,24 +29,17 @@ bool needs_power(const policy::PoolSettings& pool, bool clones);
 
 /// The confiners of this machine. clone is the keeper's.
 struct Confiners {
+  Confiners(keeper::Keeper& keeper, PoolPower power);
   confine::Confiner& clone;
-  std::string clone_unavailable;  ///< Empty, or why this machine has none.
   std::unique_ptr<confine::Confiner> native;
   std::unique_ptr<confine::Confiner> sealed;
   /// Made when the first pool is to have it, since its programs cost every process of the machine.
   std::unique_ptr<confine::Confiner> lsm;
-  std::string lsm_unavailable;  ///< Why that failed.
-  PoolPower power{};
+  policy::ConfinementFacts facts;  ///< With why lsm could not be made, once that was tried.
+  PoolPower power;
 };
 
-/// Promise 1: a pool whose machine cannot enforce mmap-only is refused, with the reason, unless its policy
-/// says confinement = "sealed". The order of strength for each backing:
-///
-///     memory                  clone, lsm
-///     memory, secret = true   native
-///     dax-file                lsm (keeps MAP_SYNC), clone
-///     dax-device, pci-bar     native
-///
+/// Each pool is confined as policy::choose_confinement says (promise 1).
 /// Errors: what the pool says about its backing, each naming the pool and the policy's line; `unsupported`
 /// when no confinement can be had.
 /// `ledger`: Ledger::identity().

@@ -16,8 +16,6 @@
 #include "broker/assembly.h"
 #include "broker/books/releases.h"
 #include "broker/config.h"
-#include "broker/confine/native.h"
-#include "broker/confine/sealed.h"
 #include "broker/door/dispatch.h"
 #include "broker/door/endpoints.h"
 #include "broker/door/listener.h"
@@ -250,13 +248,7 @@ Result<void> serve(const Config& config) {
   });
   MAPCAP_TRY(ledger::BootId boot, ledger::current_boot());
 
-  Confiners confiners{keeper->clone(),
-                      keeper->clone_unavailable(),
-                      confine::make_native(),
-                      confine::make_sealed(),
-                      nullptr,
-                      {},
-                      confined ? power_of(*mint) : PoolPower{}};
+  Confiners confiners(*keeper, confined ? power_of(*mint) : PoolPower{});
   MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, ledger->identity()));
   Quotas quotas;
   for (const auto& served : pools) quotas.add_pool(served->facts().name, served->facts().capacity.value);

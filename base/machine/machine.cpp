@@ -224,6 +224,11 @@ Fact memfd_secret() {
   return missing("memfd_secret(2): " + reason(errno), "boot with secretmem.enable=1, on Linux 5.14 or newer");
 }
 
+bool cachestat() {
+  constexpr long kCachestat = 451;
+  return ::syscall(kCachestat, -1, nullptr, nullptr, 0) == 0 || errno != ENOSYS;
+}
+
 Fact append_flag() {
   const Fd fd(::memfd_create("mapcap-probe", MFD_CLOEXEC));
   if (!fd.valid())

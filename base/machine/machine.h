@@ -35,6 +35,8 @@ Fact append_flag();
 /// "bpf" among the active LSMs, kernel BTF, a BPF filesystem, and a kernel that takes LSM programs: asked with CAP_SYS_ADMIN by
 /// a program that names nothing to attach to, which such a kernel finds invalid and others forbid.
 Fact bpf_lsm();
+/// cachestat(2) is there (Linux 6.5). Asked before system calls are filtered, or not at all.
+bool cachestat();
 /// Transparent huge pages for shared memory, and how many blocks of 2 MiB are free in one piece.
 Fact huge_pages();
 /// How the kernel accounts memory that was promised and not touched (vm.overcommit_memory), and under strict accounting

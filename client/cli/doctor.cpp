@@ -7,14 +7,15 @@
 #include "client/cli/json.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
+#include "client/raise.h"
 #include "mapcap/client.h"
 #include "mapcap/error.h"
+#include "policy/load/loader.h"
 #include "schema/channel.h"
 
 namespace mapcap::cli {
 namespace {
 
-// The default policy has one DRAM pool, of clones or else confined by LSM programs.
 enum class Need : std::uint8_t { default_policy, some_pools };
 
 Finding finding(std::string fact, const machine::Fact& probed, Need need) {
@@ -31,6 +32,11 @@ machine::Fact bpf_lsm() {
   if (kMissingAtBuild.empty()) return machine::bpf_lsm();
   return {machine::Presence::missing, "not built in: no " + std::string(kMissingAtBuild),
           "install " + std::string(kMissingAtBuild) + " and build mapcapd again"};
+}
+
+/// Whether each pool of the default policy would be confined.
+bool confined(const policy::ConfinementFacts& facts) {
+  return policy::unconfined(value_or_raise(policy::load_default())->pools(), facts).empty();
 }
 
 std::string socket_of(const Common& common) {
@@ -93,9 +99,20 @@ std::string_view to_string(FindingState state) {
   return "unknown";
 }
 
+policy::ConfinementFacts confinement_facts() {
+  const auto why_not = [](const machine::Fact& fact) {
+    return fact.presence == machine::Presence::missing ? fact.found : std::string();
+  };
+  policy::ConfinementFacts facts{why_not(machine::fuse_passthrough()), why_not(bpf_lsm()),
+                                 machine::cachestat()};
+  if (facts.no_clones.empty()) facts.no_clones = why_not(machine::append_flag());
+  return facts;
+}
+
 std::vector<Finding> examine(const Common& common, const DoctorCommand& command) {
-  const machine::Fact lsm = bpf_lsm();
-  const Need clones = lsm.presence == machine::Presence::present ? Need::some_pools : Need::default_policy;
+  policy::ConfinementFacts without_clones = confinement_facts();
+  without_clones.no_clones = "left out";
+  const Need clones = confined(without_clones) ? Need::some_pools : Need::default_policy;
   std::vector<Finding> findings{
       finding("kernel", machine::kernel(), Need::default_policy),
       finding("privileges", machine::administrator(), Need::default_policy),
@@ -105,12 +122,11 @@ std::vector<Finding> examine(const Common& common, const DoctorCommand& command)
       finding("socket path", machine::socket_path(socket_of(common)), Need::default_policy),
       finding("descriptors", machine::descriptor_limit(), Need::some_pools),
       finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
-      finding("confinement lsm: BPF LSM", lsm, Need::some_pools),
+      finding("confinement lsm: BPF LSM", bpf_lsm(), Need::some_pools),
       finding("secret memory: memfd_secret", machine::memfd_secret(), Need::some_pools),
       finding("memory accounting", machine::memory_accounting(), Need::some_pools),
       finding("huge pages", machine::huge_pages(), Need::some_pools),
       finding("NUMA", machine::numa(), Need::some_pools),
-      {"durable stores: libpmem2", FindingState::ok, "libpmem2 is linked", {}, false},
   };
   add_running_broker(common, findings);
   return findings;

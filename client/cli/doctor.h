@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "client/cli/command.h"
+#include "policy/confinement.h"
 
 namespace mapcap::cli {
 
@@ -21,6 +22,9 @@ struct Finding {
   std::string remedy;   ///< What to do when it is missing; empty when it is there.
   bool needed = false;  ///< The default policy cannot be served without it.
 };
+
+/// As far as this user may find out.
+policy::ConfinementFacts confinement_facts();
 
 std::vector<Finding> examine(const Common& common, const DoctorCommand& command);
 

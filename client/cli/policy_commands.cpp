@@ -3,6 +3,7 @@
 
 #include "base/machine/memory.h"
 #include "client/cli/commands.h"
+#include "client/cli/doctor.h"
 #include "client/cli/json.h"
 #include "client/raise.h"
 #include "policy/load/loader.h"
@@ -21,6 +22,12 @@ int perform(const Common& common, const PolicyCheckCommand& command) {
     if (auto beyond = policy::beyond_machine(examined.policy->pools(), machine::total_memory())) {
       examined.problems.push_back(std::move(*beyond));
       examined.policy = nullptr;
+    }
+  }
+  if (examined.policy) {
+    for (policy::Problem& problem : policy::unconfined(examined.policy->pools(), confinement_facts())) {
+      if (problem.severity == policy::Severity::error) examined.policy = nullptr;
+      examined.problems.push_back(std::move(problem));
     }
   }
   const bool valid = examined.policy != nullptr;
