@@ -14,7 +14,6 @@ namespace mapcap::broker {
 
 using policy::Problem;
 using policy::Severity;
-using schema::Reloaded;
 
 namespace {
 
@@ -24,7 +23,7 @@ constexpr std::size_t kRoom = 48U << 10U;
 /// Lines of the log about one reload.
 constexpr std::size_t kLogged = 100;
 
-schema::PolicyProblem told(const Problem& problem) {
+PolicyProblem told(const Problem& problem) {
   return {problem.at.line, problem.at.column, problem.severity == Severity::warning, problem.message};
 }
 
@@ -47,7 +46,7 @@ std::uint32_t cut(std::vector<Entry>& entries, std::size_t& room, RoomFor room_f
   return left;
 }
 
-void fit(Reloaded& outcome) {
+void fit(ReloadOutcome& outcome) {
   std::size_t room = kRoom;
   outcome.more = cut(outcome.problems, room, [](const auto& one) { return 32 + room_for(one.message); });
   outcome.more += cut(outcome.changes, room, [](const auto& one) {
@@ -86,10 +85,10 @@ Task<void> Reload::answer_signals() {
   asked_ = false;
 }
 
-Task<Result<Reloaded>> Reload::reload(std::string by) {
+Task<Result<ReloadOutcome>> Reload::reload(std::string by) {
   while (running_) co_await finished_.wait();
   running_ = true;
-  Result<Reloaded> outcome = co_await once(std::move(by));
+  Result<ReloadOutcome> outcome = co_await once(std::move(by));
   running_ = false;
   finished_.notify();
   co_return outcome;
@@ -111,20 +110,20 @@ Reload::Loaded Reload::load() const {
   return loaded;
 }
 
-bool Reload::judge(Reloaded& outcome, const PoolChanges::Problems& problems) const {
+bool Reload::judge(ReloadOutcome& outcome, const PoolChanges::Problems& problems) const {
   for (const Problem& problem : problems) outcome.problems.push_back(told(problem));
   return std::all_of(outcome.problems.begin(), outcome.problems.end(),
-                     [](const schema::PolicyProblem& one) { return one.warning; });
+                     [](const PolicyProblem& one) { return one.warning; });
 }
 
-Task<Result<Reloaded>> Reload::once(std::string by) {
+Task<Result<ReloadOutcome>> Reload::once(std::string by) {
   const auto read = [this] { return load_ ? load_() : load(); };
   Loaded loaded = co_await parts_.accounts.run(read);
   if (loaded.unreadable) {
     parts_.report.policy_refused(*loaded.unreadable);
     co_return *loaded.unreadable;
   }
-  Reloaded outcome;
+  ReloadOutcome outcome;
   outcome.file = in_force_.file;
   const auto refused = [&] {
     report(outcome, by);
@@ -181,18 +180,16 @@ void Reload::note_loaded(std::string text, std::string by) {
   text_ = std::move(text);
   in_force_.file = path_.empty() ? kBuiltIn : path_;
   in_force_.sha256 = sha256(text_);
-  in_force_.loaded_unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                 std::chrono::system_clock::now().time_since_epoch())
-                                 .count();
+  in_force_.loaded_unix = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
   in_force_.loaded_by = std::move(by);
   in_force_.pools = static_cast<std::uint32_t>(policy.pools().size());
   in_force_.rules = static_cast<std::uint32_t>(policy.rules().size());
   in_force_.quotas = static_cast<std::uint32_t>(policy.quotas().size());
-  in_force_.size = text_.size();
 }
 
-schema::PolicyInForce Reload::in_force(std::uint64_t offset) const {
-  schema::PolicyInForce piece = in_force_;
+schema::PolicyPiece Reload::in_force(std::uint64_t offset) const {
+  schema::PolicyPiece piece{in_force_, text_.size(), 0};
   piece.offset = std::min<std::uint64_t>(offset, text_.size());
   piece.text = text_.substr(piece.offset, schema::kPolicyPiece);
   return piece;
@@ -209,10 +206,10 @@ Task<policy::Subject> Reload::somebody(std::uint32_t uid) {
   co_return subject;
 }
 
-void Reload::report(const Reloaded& outcome, const std::string& by) {
+void Reload::report(const ReloadOutcome& outcome, const std::string& by) {
   std::size_t lines = 0;
   if (!outcome.in_force) {
-    for (const schema::PolicyProblem& problem : outcome.problems) {
+    for (const PolicyProblem& problem : outcome.problems) {
       if (problem.warning) continue;
       if (lines++ < kLogged) {
         parts_.report.policy_refused(
@@ -227,7 +224,7 @@ void Reload::report(const Reloaded& outcome, const std::string& by) {
     return;
   }
   std::string changes;
-  for (const schema::PolicyChange& change : outcome.changes) {
+  for (const PolicyChange& change : outcome.changes) {
     if (lines++ == kLogged) break;
     changes +=
         "; " + change.what + ": " + change.whom + (change.place.empty() ? "" : " (" + change.place + ")");

@@ -60,19 +60,19 @@ class Reload final : public PolicySource {
   /// its back.
   void ask();
 
-  Task<Result<schema::Reloaded>> reload(std::string by) override;
-  [[nodiscard]] schema::PolicyInForce in_force(std::uint64_t offset) const override;
+  Task<Result<ReloadOutcome>> reload(std::string by) override;
+  [[nodiscard]] schema::PolicyPiece in_force(std::uint64_t offset) const override;
   Task<policy::Subject> somebody(std::uint32_t uid) override;
 
  private:
   [[nodiscard]] Loaded load() const;
   Task<void> answer_signals();
-  Task<Result<schema::Reloaded>> once(std::string by);
+  Task<Result<ReloadOutcome>> once(std::string by);
   /// True when there is none to refuse it for.
-  bool judge(schema::Reloaded& outcome, const PoolChanges::Problems& problems) const;
+  bool judge(ReloadOutcome& outcome, const PoolChanges::Problems& problems) const;
   void commit(Loaded loaded, PoolChanges& pools, const std::string& by);
   void note_loaded(std::string text, std::string by);
-  void report(const schema::Reloaded& outcome, const std::string& by);
+  void report(const ReloadOutcome& outcome, const std::string& by);
 
   Parts parts_;
   std::string path_;
@@ -82,7 +82,7 @@ class Reload final : public PolicySource {
   bool asked_ = false;
   bool again_ = false;
   std::string text_;
-  schema::PolicyInForce in_force_;  ///< But for the piece of text.
+  PolicyInForce in_force_;  ///< But for its text.
 };
 
 }  // namespace mapcap::broker

@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <iterator>
 #include <span>
 
-#include "client/convert.h"
 #include "client/raise.h"
 #include "client/session.h"
 #include "schema/channel.h"
@@ -32,7 +32,7 @@ Grant to_grant(Answer&& answer) {
   Fd fd = std::move(answer.fd);
   auto granted = expect<schema::Granted>(std::move(answer));
   if (!fd.valid()) throw Error(ErrorCode::malformed, "the broker granted access and sent no descriptor");
-  return Grant(Fd(fd.release()), granted.rights, from_wire(granted.region));
+  return Grant(Fd(fd.release()), granted.rights, std::move(granted.region));
 }
 
 /// Ports that one clone is tried with.
@@ -86,7 +86,7 @@ class Client::Implementation {
 
   Answer create(const RegionSpec& spec, std::optional<Access> grant, const Progress& progress) {
     bool repeated = false;
-    Call call{to_wire(spec, grant), grant.has_value(), &progress, {}};
+    Call call{schema::Create{spec, grant}, grant.has_value(), &progress, {}};
     auto answer = session.call(call, repeated);
     if (answer.has_error() && repeated && answer.error().code == ErrorCode::exists) {
       throw Error(
@@ -114,7 +114,7 @@ Client Client::connect(ConnectOptions options) {
 }
 
 RegionInfo Client::create(const RegionSpec& spec, const Progress& progress) {
-  return from_wire(expect<schema::Granted>(implementation_->create(spec, std::nullopt, progress)).region);
+  return expect<schema::Granted>(implementation_->create(spec, std::nullopt, progress)).region;
 }
 
 Grant Client::create(const RegionSpec& spec, Access rights, const Progress& progress) {
@@ -130,20 +130,19 @@ std::vector<RegionInfo> Client::list(std::string_view glob) {
   for_each_page([&](const std::string& cursor) {
     auto page = expect<schema::Listing>(
         implementation_->call({schema::List{std::string(glob), cursor, 0}, false, nullptr, {}}));
-    for (const schema::RegionInfo& region : page.regions) regions.push_back(from_wire(region));
+    std::move(page.regions.begin(), page.regions.end(), std::back_inserter(regions));
     return std::move(page.next);
   });
   return regions;
 }
 
 RegionDetails Client::show(std::string_view name) {
-  return from_wire(
-      expect<schema::Shown>(implementation_->call({schema::Show{std::string(name)}, false, nullptr, {}})));
+  return expect<RegionDetails>(implementation_->call({schema::Show{std::string(name)}, false, nullptr, {}}));
 }
 
 RegionInfo Client::renew(std::string_view name, std::chrono::nanoseconds ttl) {
   auto answer = implementation_->call({schema::Renew{std::string(name), ttl}, false, nullptr, {}});
-  return from_wire(expect<schema::Renewed>(std::move(answer)).region);
+  return expect<schema::Renewed>(std::move(answer)).region;
 }
 
 Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
@@ -155,90 +154,81 @@ Revoked Client::revoke(std::string_view name, const RevokeOptions& options) {
   auto answer = implementation_->session.call(call, repeated);
   // The restarted broker has finished what the first request began.
   if (answer.has_error() && repeated && answer.error().code == ErrorCode::not_found) return {};
-  auto revoked = expect<schema::Revoked>(value_or_raise(std::move(answer)));
-  return {revoked.held.value, revoked.grants};
+  return expect<Revoked>(value_or_raise(std::move(answer)));
 }
 
 RegionInfo Client::publish(std::string_view name, std::chrono::nanoseconds within) {
   Call call{schema::Publish{std::string(name), within}, false, nullptr, within, schema::kFeaturePublish};
   bool repeated = false;
   auto answer = implementation_->session.call(call, repeated);
-  return from_wire(expect<schema::Published>(value_or_raise(std::move(answer))).region);
+  return expect<schema::Published>(value_or_raise(std::move(answer))).region;
 }
 
 std::vector<PoolInfo> Client::pools() {
-  auto list = expect<schema::PoolList>(implementation_->call({schema::Pools{}, false, nullptr, {}}));
-  std::vector<PoolInfo> pools;
-  for (const schema::PoolInfo& pool : list.pools) pools.push_back(from_wire(pool));
-  return pools;
+  return expect<schema::PoolList>(implementation_->call({schema::Pools{}, false, nullptr, {}})).pools;
 }
 
 std::vector<QuotaInfo> Client::quota() {
   std::vector<QuotaInfo> quotas;
   for_each_page([&](const std::string& cursor) {
     auto page = expect<schema::QuotaList>(implementation_->call({schema::Quota{cursor}, false, nullptr, {}}));
-    for (const schema::QuotaInfo& quota : page.quotas) quotas.push_back(from_wire(quota));
+    std::move(page.quotas.begin(), page.quotas.end(), std::back_inserter(quotas));
     return std::move(page.next);
   });
   return quotas;
 }
 
 void Client::quota_set(const QuotaSlot& slot, const Limits& limits) {
-  schema::QuotaSet request{slot.subject, slot.id, slot.pool, limits};
-  expect<schema::Done>(implementation_->call({std::move(request), false, nullptr, {}}));
+  expect<schema::Done>(implementation_->call({schema::QuotaSet{slot, limits}, false, nullptr, {}}));
 }
 
 void Client::quota_clear(const QuotaSlot& slot) {
-  schema::QuotaClear request{slot.subject, slot.id, slot.pool};
-  expect<schema::Done>(implementation_->call({std::move(request), false, nullptr, {}}));
+  expect<schema::Done>(implementation_->call({schema::QuotaClear{slot}, false, nullptr, {}}));
 }
 
 BrokerStatus Client::status() {
-  return from_wire(expect<schema::Status>(implementation_->call({schema::AskStatus{}, false, nullptr, {}})));
+  return expect<BrokerStatus>(implementation_->call({schema::AskStatus{}, false, nullptr, {}}));
 }
 
 ShutdownResult Client::shutdown(const ShutdownOptions& options) {
-  Call call{schema::Shutdown{options.end_regions, options.only_tell}, false, nullptr, {}};
+  Call call{schema::Shutdown{options}, false, nullptr, {}};
   // Ending regions takes as long as there are regions.
   if (options.end_regions) call.extra_time = std::chrono::nanoseconds::max();
-  const auto down = expect<schema::ShuttingDown>(implementation_->call(call));
-  return {down.regions, down.users, down.bytes.value, down.lasting, down.quarantined};
+  return expect<ShutdownResult>(implementation_->call(call));
 }
 
 ReloadOutcome Client::reload() {
-  return from_wire(expect<schema::Reloaded>(implementation_->call({schema::Reload{}, false, nullptr, {}})));
+  return expect<ReloadOutcome>(implementation_->call({schema::Reload{}, false, nullptr, {}}));
 }
 
 PolicyInForce Client::policy() {
   PolicyInForce policy;
   for (;;) {
-    auto piece = expect<schema::PolicyInForce>(
+    auto piece = expect<schema::PolicyPiece>(
         implementation_->call({schema::PolicyShow{policy.text.size()}, false, nullptr, {}}));
-    if (policy.sha256 != piece.sha256) policy.text.clear();  // Another came into force meanwhile.
-    const bool in_order = piece.offset == policy.text.size();
-    policy.file = std::move(piece.file);
-    policy.sha256 = std::move(piece.sha256);
-    policy.loaded_unix = std::chrono::nanoseconds(piece.loaded_unix_ns);
-    policy.loaded_by = std::move(piece.loaded_by);
-    policy.pools = piece.pools;
-    policy.rules = piece.rules;
-    policy.quotas = piece.quotas;
+    PolicyInForce& told = piece;
+    std::string text;
+    if (policy.sha256 == told.sha256)
+      text = std::move(policy.text);  // Else another came into force meanwhile.
+    const bool in_order = piece.offset == text.size();
+    const bool last = told.text.empty();
+    if (in_order) text += told.text;
+    told.text = std::move(text);
+    policy = std::move(told);
     if (!in_order) continue;
-    policy.text += piece.text;
     if (policy.text.size() >= piece.size) return policy;
-    if (piece.text.empty()) throw Error(ErrorCode::malformed, "the broker's policy has no end: ask again");
+    if (last) throw Error(ErrorCode::malformed, "the broker's policy has no end: ask again");
   }
 }
 
 PolicyAnswer Client::explain(const PolicyQuestion& question) {
-  schema::PolicyExplain ask{question.uid, question.verb, to_wire(question.region, question.rights),
-                            question.ttl};
-  return from_wire(expect<schema::Explained>(implementation_->call({std::move(ask), false, nullptr, {}})));
+  return as_answer(expect<schema::Explained>(
+      implementation_->call({schema::PolicyExplain{question}, false, nullptr, {}})));
 }
 
 EndpointInfo Client::endpoint_create(const EndpointSpec& spec) {
-  auto answer = implementation_->call({schema::EndpointCreate{to_wire(spec)}, false, nullptr, {}});
-  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+  auto answer = implementation_->call({schema::EndpointCreate{spec}, false, nullptr, {}});
+  return expect<schema::EndpointTold>(std::move(answer)).endpoint;
 }
 
 std::vector<EndpointInfo> Client::endpoints() {
@@ -246,7 +236,7 @@ std::vector<EndpointInfo> Client::endpoints() {
   for_each_page([&](const std::string& cursor) {
     auto page = expect<schema::EndpointListing>(
         implementation_->call({schema::EndpointList{cursor}, false, nullptr, {}}));
-    for (const schema::EndpointInfo& one : page.endpoints) endpoints.push_back(from_wire(one));
+    std::move(page.endpoints.begin(), page.endpoints.end(), std::back_inserter(endpoints));
     return std::move(page.next);
   });
   return endpoints;
@@ -254,12 +244,12 @@ std::vector<EndpointInfo> Client::endpoints() {
 
 EndpointInfo Client::endpoint(std::string_view id) {
   auto answer = implementation_->call({schema::EndpointShow{std::string(id), false}, false, nullptr, {}});
-  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+  return expect<schema::EndpointTold>(std::move(answer)).endpoint;
 }
 
 EndpointInfo Client::endpoint_renew(std::string_view id, std::chrono::nanoseconds ttl) {
   auto answer = implementation_->call({schema::EndpointRenew{std::string(id), ttl}, false, nullptr, {}});
-  return from_wire(expect<schema::EndpointTold>(std::move(answer)).endpoint);
+  return expect<schema::EndpointTold>(std::move(answer)).endpoint;
 }
 
 EndpointEnded Client::endpoint_end(std::string_view id) {
@@ -269,8 +259,7 @@ EndpointEnded Client::endpoint_end(std::string_view id) {
   auto answer = implementation_->session.call(call, repeated);
   // The restarted broker has finished what the first request began.
   if (answer.has_error() && repeated && answer.error().code == ErrorCode::not_found) return {};
-  const auto ended = expect<schema::EndpointEnded>(value_or_raise(std::move(answer)));
-  return {ended.revoked, ended.kept, ended.held.value};
+  return expect<EndpointEnded>(value_or_raise(std::move(answer)));
 }
 
 Fd Client::endpoint_directory(std::string_view id) {

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "mapcap/fd.h"
 #include "schema/codec.h"
+#include "schema/reply.h"
 #include "schema/request.h"
 
 namespace mapcap {

@@ -22,6 +22,14 @@ Error as_error(const Failure& error) {
   return {error.code, error.sentence, std::move(details)};
 }
 
+PolicyAnswer as_answer(schema::Explained told) {
+  PolicyAnswer answer;
+  if (told.refusal) answer.refusal.emplace(as_error(*told.refusal));
+  PolicyGrounds& grounds = told;
+  static_cast<PolicyGrounds&>(answer) = std::move(grounds);
+  return answer;
+}
+
 void raise(const Failure& error) {
   throw as_error(error);
 }

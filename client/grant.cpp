@@ -15,9 +15,11 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/units.h"
 #include "client/raise.h"
 #include "mapcap/error.h"
-#include "schema/request.h"
+#include "mapcap/region.h"
+#include "mapcap/words.h"
 
 namespace mapcap {
 namespace {

@@ -6,10 +6,13 @@
 
 #include "base/result.h"
 #include "mapcap/error.h"
+#include "mapcap/policy.h"
+#include "schema/reply.h"
 
 namespace mapcap {
 
 Error as_error(const Failure& error);
+PolicyAnswer as_answer(schema::Explained told);
 [[noreturn]] void raise(const Failure& error);
 
 template <typename T>

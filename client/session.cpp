@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "base/text.h"
-#include "client/convert.h"
 #include "schema/codec.h"
 
 namespace mapcap {
@@ -160,7 +159,13 @@ void Session::retry_at(milliseconds delay) {
 }
 
 void Session::keep(const schema::Notice& notice) {
-  if (auto told = from_wire(notice)) keep(std::move(*told));
+  if (notice.kind == schema::NoticeKind::progress) return;  // It belongs to a call.
+  Notice told;
+  told.kind = static_cast<Notice::Kind>(notice.kind);
+  told.region = notice.id.value;
+  told.name = notice.name;
+  told.within = notice.within;
+  keep(std::move(told));
 }
 
 void Session::keep(Notice notice) {

@@ -13,6 +13,7 @@
 #include "client/connection.h"
 #include "mapcap/client.h"
 #include "mapcap/fd.h"
+#include "schema/reply.h"
 #include "schema/request.h"
 
 namespace mapcap {

@@ -8,8 +8,6 @@
 
 namespace mapcap::policy {
 
-using schema::PolicyChange;
-
 namespace {
 
 void add(std::string& words, const std::string& word) {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "mapcap/policy_info.h"
 #include "policy/policy.h"
-#include "schema/request.h"
 
 namespace mapcap::policy {
 
@@ -17,6 +17,6 @@ std::string in_words(const QuotaRule& quota);
 std::string in_words(const std::optional<Capacity>& capacity);
 
 /// Rules, quotas, pools and [broker], in this order. Moving an entry within its file is no change.
-std::vector<schema::PolicyChange> changes_between(const Policy& before, const Policy& after);
+std::vector<PolicyChange> changes_between(const Policy& before, const Policy& after);
 
 }  // namespace mapcap::policy

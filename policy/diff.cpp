@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/glob.h"
+#include "base/words.h"
 #include "policy/accounts.h"
 #include "policy/changes.h"
 #include "policy/judge.h"
@@ -120,14 +121,13 @@ std::vector<Wanted> wishes_for(const std::optional<Lifetime>& lifetime) {
   return wishes;
 }
 
-void compare_live(const Concerned& who, std::span<const schema::RegionInfo> live,
-                  std::vector<Difference>& found) {
-  for (const schema::RegionInfo& region : live) {
+void compare_live(const Concerned& who, std::span<const RegionInfo> live, std::vector<Difference>& found) {
+  for (const RegionInfo& region : live) {
     const Existing existing{region.name,     region.pool,
                             region.owner,    region.group,
-                            region.mode,     region.size,
+                            region.mode,     ByteCount{region.size},
                             region.seal,     region.cache.effective,
-                            region.lifetime, region.published_unix_ns.has_value()};
+                            region.lifetime, region.published_unix.has_value()};
     OfOneName one(who, region.name, "");
     for (const Wanted& wanted : wishes_for(region.lifetime)) {
       one.compare(wanted.word, judge(who.two().before, who.subject(), existing, wanted.wish),
@@ -201,7 +201,7 @@ Reach reach_of(const Policy& policy, const Subject& subject, const std::string& 
   ask.pool = pool;
   const auto asked = [&](Lifetime lifetime, ByteCount size) -> Result<Permit> {
     ask.lifetime = lifetime;
-    ask.size = size;
+    ask.size = size.value;
     MAPCAP_TRY(Plan plan, plan_create(policy, subject, ask, offers));
     return std::move(plan.permit);
   };
@@ -331,7 +331,7 @@ bool about(const Rule& rule, const Subject& subject) {
 }  // namespace
 
 std::vector<Difference> differences(const Policy& before, const Policy& after, std::span<const Person> people,
-                                    std::span<const schema::RegionInfo> live) {
+                                    std::span<const RegionInfo> live) {
   std::vector<Difference> found;
   std::vector<const Rule*> differing;
   add_what_differs(before, said(after), differing);
@@ -350,8 +350,7 @@ std::vector<Difference> differences(const Policy& before, const Policy& after, s
   return found;
 }
 
-std::vector<Person> people_of(const Policy& before, const Policy& after,
-                              std::span<const schema::RegionInfo> live) {
+std::vector<Person> people_of(const Policy& before, const Policy& after, std::span<const RegionInfo> live) {
   std::set<std::uint32_t> uids;
   std::map<std::uint32_t, std::string> groups;
   bool everybody = false;
@@ -364,7 +363,7 @@ std::vector<Person> people_of(const Policy& before, const Policy& after,
       administrator = administrator || rule.subject.administrator;
     }
   }
-  for (const schema::RegionInfo& region : live) uids.insert(region.owner);
+  for (const RegionInfo& region : live) uids.insert(region.owner);
   if (administrator) uids.insert(0);
   std::vector<Person> people;
   for (const std::uint32_t uid : uids) {

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "mapcap/region.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
-#include "schema/request.h"
 
 namespace mapcap::policy {
 
@@ -34,11 +34,10 @@ struct Difference {
 /// `live`: empty where they are not known; then every name that a glob gives stands for a region that its mode
 /// closes to nobody.
 std::vector<Difference> differences(const Policy& before, const Policy& after, std::span<const Person> people,
-                                    std::span<const schema::RegionInfo> live);
+                                    std::span<const RegionInfo> live);
 
 /// Whom both policies' rules name, by their ids: users, a member of each group, somebody else where there is a
 /// rule about everybody, the administrator; and the owners of `live`. Asks the machine's accounts for names.
-std::vector<Person> people_of(const Policy& before, const Policy& after,
-                              std::span<const schema::RegionInfo> live);
+std::vector<Person> people_of(const Policy& before, const Policy& after, std::span<const RegionInfo> live);
 
 }  // namespace mapcap::policy

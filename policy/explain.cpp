@@ -42,15 +42,14 @@ void take_verdict(schema::Explained& told, Result<Permit> verdict) {
 }
 
 /// What a create would make, or the region that there is.
-schema::RegionInfo judged_of(const Action& action, std::uint32_t owner, std::uint32_t group,
-                             std::uint32_t mode) {
-  schema::RegionInfo region;
+RegionInfo judged_of(const Action& action, std::uint32_t owner, std::uint32_t group, std::uint32_t mode) {
+  RegionInfo region;
   region.name = action.name;
   region.pool = action.pool;
   region.owner = owner;
   region.group = group;
   region.mode = mode;
-  region.size = action.size.value_or(ByteCount{});
+  region.size = action.size.value_or(ByteCount{}).value;
   region.cache.effective = action.cache.value_or(CacheMode::write_back);
   region.cache.requested = region.cache.effective;
   region.seal = action.seal.value_or(SealKind::sealed);
@@ -60,17 +59,17 @@ schema::RegionInfo judged_of(const Action& action, std::uint32_t owner, std::uin
 
 void explain_create(schema::Explained& told, const Policy& policy, const Subject& subject,
                     const Question& question) {
+  const schema::Create ask{question.asked.region, question.asked.rights};
   Action judged;
   judged.verb = Verb::create;
-  judged.name = question.ask.name;
-  judged.pool = question.ask.pool;
-  judged.rights = question.ask.grant;
-  Result<Plan> plan = plan_create(policy, subject, question.ask, question.offers, &judged);
-  const std::uint32_t group = question.ask.group.value_or(subject.gid());
+  judged.name = ask.name;
+  judged.pool = ask.pool;
+  judged.rights = ask.grant;
+  Result<Plan> plan = plan_create(policy, subject, ask, question.offers, &judged);
   if (judged.seal) {
-    told.judged = judged_of(judged, subject.uid(), group, question.ask.mode);
-    told.judged->cache.requested = question.ask.cache.mode;
-    told.judged->cache.required = question.ask.cache.required;
+    told.judged = judged_of(judged, subject.uid(), ask.group.value_or(subject.gid()), ask.mode);
+    told.judged->cache.requested = ask.cache.mode;
+    told.judged->cache.required = ask.cache.required;
   }
   take_verdict(told, plan ? Result<Permit>(std::move(plan.value().permit)) : Result<Permit>(plan.error()));
   tell_rules(told, policy, subject, judged);
@@ -86,26 +85,27 @@ schema::Explained explain(const Policy& policy, const Subject& subject, const Qu
     explain_create(told, policy, subject, question);
     return told;
   }
-  const Wish wish{question.verb, question.ask.grant, question.ttl};
+  const PolicyQuestion& asked = question.asked;
+  const Wish wish{question.verb, asked.rights, asked.ttl};
   if (nameless(question.verb)) {
     Action action;
     action.verb = question.verb;
-    if (question.verb == Verb::clone) action.rights = question.ask.grant.value_or(Access::read_only);
+    if (question.verb == Verb::clone) action.rights = asked.rights.value_or(Access::read_only);
     take_verdict(told, policy.authorize(subject, action));
     tell_rules(told, policy, subject, action);
     return told;
   }
   if (!question.existing) {
-    take_verdict(told, no_such_region(question.ask.name));
-    tell_rules(told, policy, subject, action_on({question.ask.name, {}}, wish));
+    take_verdict(told, no_such_region(asked.region.name));
+    tell_rules(told, policy, subject, action_on({asked.region.name, {}}, wish));
     return told;
   }
   const Existing& region = *question.existing;
-  Wish asked = wish;
-  if (asked.verb == Verb::open && !asked.rights) asked.rights = Access::read_only;
-  const Action action = action_on(region, asked);
+  Wish filled = wish;
+  if (filled.verb == Verb::open && !filled.rights) filled.rights = Access::read_only;
+  const Action action = action_on(region, filled);
   told.judged = judged_of(action_on(region, {Verb::show}), region.owner, region.group, region.mode);
-  take_verdict(told, judge(policy, subject, region, asked));
+  take_verdict(told, judge(policy, subject, region, filled));
   if (told.refusal && told.refusal->code == ErrorCode::not_found) {
     const Result<Permit> listed = policy.authorize(subject, action_on(region, {Verb::list}));
     told.refusal->details.push_back(

@@ -4,8 +4,10 @@
 #include <optional>
 #include <span>
 
+#include "mapcap/policy_info.h"
 #include "policy/judge.h"
 #include "policy/plan.h"
+#include "schema/reply.h"
 
 namespace mapcap::policy {
 
@@ -14,9 +16,7 @@ inline constexpr std::size_t kRulesTold = 32;
 
 struct Question {
   Verb verb = Verb::open;
-  /// `create`: all of it. Else the name, and in `grant` the rights of an open or a clone.
-  const schema::Create& ask;
-  std::optional<std::chrono::nanoseconds> ttl;
+  const PolicyQuestion& asked;
   std::span<const Offer> offers;     ///< Of a create.
   std::optional<Existing> existing;  ///< Of every other verb about a region; absent: there is none.
 };

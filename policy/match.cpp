@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/glob.h"
+#include "base/words.h"
 #include "policy/endpoint.h"
 
 namespace mapcap::policy {

@@ -12,8 +12,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/units.h"
+#include "mapcap/words.h"
 #include "policy/problem.h"
-#include "schema/request.h"
 
 namespace mapcap::policy {
 

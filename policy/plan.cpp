@@ -33,10 +33,9 @@ bool has(const std::vector<Kind>& kinds, Kind kind) {
 /// What no region can be, whatever the pool and the policy.
 Result<void> check_sense(const Create& ask) {
   MAPCAP_TRY_VOID(schema::RegionName::parse(ask.name));
-  if (ask.size.value == 0 || ask.size.value > kLargestRegion) {
-    return failure(ErrorCode::invalid,
-                   "a region has 1 to 2^63-1 bytes, not " + std::to_string(ask.size.value),
-                   {{"asked", std::to_string(ask.size.value)}});
+  if (ask.size == 0 || ask.size > kLargestRegion) {
+    return failure(ErrorCode::invalid, "a region has 1 to 2^63-1 bytes, not " + std::to_string(ask.size),
+                   {{"asked", std::to_string(ask.size)}});
   }
   if ((ask.mode & ~0666U) != 0) {
     return failure(ErrorCode::invalid, "the mode has only r and w bits, 0000 to 0666");
@@ -79,8 +78,8 @@ Filled fill_in(const Create& ask, const Offer& offer) {
                       "; it can give " + available,
                   {{"asked", std::string(to_string(ask.cache.mode))}, {"available", available}}));
   }
-  Result<ByteCount> size = offer.size_for(ask.size, *action.cache);
-  action.size = size ? size.value() : ask.size;
+  Result<ByteCount> size = offer.size_for(ByteCount{ask.size}, *action.cache);
+  action.size = size ? size.value() : ByteCount{ask.size};
   if (!size) fault(size.error());
   return filled;
 }
@@ -202,7 +201,7 @@ std::optional<Changed<Create>> as_the_rule_wants(const Rule& rule, const std::ve
         changed.add("--lifetime " + format_lifetime(changed.ask.lifetime));
         break;
       case Part::size:
-        changed.ask.size = *rule.max_size;
+        changed.ask.size = rule.max_size->value;
         changed.add("--size " + format_bytes(*rule.max_size));
         break;
       case Part::seal:

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/units.h"
+#include "mapcap/words.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
 #include "schema/request.h"

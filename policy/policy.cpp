@@ -118,27 +118,4 @@ std::vector<const Rule*> Policy::rules_for(const Subject& subject) const {
   return rules;
 }
 
-const QuotaRule* Policy::quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const {
-  for (const QuotaRule& quota : settings_.quotas) {
-    if (!quota.endpoints && quota.subject == kind && quota.id == id && quota.pool == pool) return &quota;
-  }
-  return nullptr;
-}
-
-std::vector<QuotaSlot> Policy::quota_slots(std::uint32_t uid, std::uint32_t gid,
-                                           std::string_view pool) const {
-  std::vector<QuotaSlot> slots;
-  const auto add = [&slots](const QuotaRule* quota, std::uint32_t id) {
-    if (quota != nullptr) slots.push_back({quota->subject, id, quota->pool, quota->limits, quota->where});
-  };
-  std::vector<std::string_view> scopes{""};
-  if (!pool.empty()) scopes.insert(scopes.begin(), pool);
-  for (const std::string_view scope : scopes) add(quota_of(SubjectKind::user, uid, scope), uid);
-  for (const std::string_view scope : scopes) add(quota_of(SubjectKind::group, gid, scope), gid);
-  for (const std::string_view scope : scopes) {
-    if (quota_of(SubjectKind::user, uid, scope) == nullptr) add(quota_of(SubjectKind::any, 0, scope), uid);
-  }
-  return slots;
-}
-
 }  // namespace mapcap::policy

@@ -81,17 +81,6 @@ struct Permit {
   std::optional<ByteCount> max_size;
 };
 
-/// One slot that a reservation must fit. For `any` the id is the user's, because the limit is each single
-/// user's.
-struct QuotaSlot {
-  SubjectKind subject = SubjectKind::any;
-  std::uint32_t id = 0;
-  std::string pool;  ///< Empty: over all pools.
-  Limits limits;
-  std::string where;
-  bool operator==(const QuotaSlot&) const = default;
-};
-
 /// May be shared between threads: nothing in it changes.
 class Policy {
  public:
@@ -123,12 +112,6 @@ class Policy {
   /// Every rule about somebody, in the file's order.
   [[nodiscard]] std::vector<const Rule*> rules_for(const Subject& subject) const;
 
-  /// The slots that have a limit in this file for a region of user `uid` with group `gid` in `pool` (empty:
-  /// what belongs to no pool). In this order: user, group, any; within each the pool's before the one over
-  /// all pools.
-  [[nodiscard]] std::vector<QuotaSlot> quota_slots(std::uint32_t uid, std::uint32_t gid,
-                                                   std::string_view pool) const;
-
  private:
   struct Verdict {
     const Rule* deny = nullptr;
@@ -140,7 +123,6 @@ class Policy {
   [[nodiscard]] std::vector<std::pair<Part, const Rule*>> misses(const Subject& subject,
                                                                  const Action& action) const;
   [[nodiscard]] std::string closest(const Subject& subject, const Action& action) const;
-  [[nodiscard]] const QuotaRule* quota_of(SubjectKind kind, std::uint32_t id, std::string_view pool) const;
 
   Settings settings_;
   RuleIndex index_;

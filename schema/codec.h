@@ -11,6 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "base/result.h"
+#include "schema/reply.h"
 #include "schema/request.h"
 
 namespace mapcap::schema {

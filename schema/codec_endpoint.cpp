@@ -28,8 +28,8 @@ Result<EndpointInfo> read(wire::EndpointInfo::Reader reader) {
   endpoint.principal = reader.getPrincipal();
   MAPCAP_TRY(endpoint.state, read_enum(reader.getState(), EndpointState::ended, "endpoint.state"));
   MAPCAP_TRY(endpoint.directory, read_text(reader.getDirectory(), "endpoint.directory", kMaxPath));
-  endpoint.created_unix_ns = reader.getCreatedUnixNs();
-  MAPCAP_TRY(endpoint.remaining_ns, read_remaining(reader.getRemaining(), "endpoint.remaining"));
+  endpoint.created_unix = std::chrono::nanoseconds(reader.getCreatedUnixNs());
+  MAPCAP_TRY(endpoint.remaining, read_remaining(reader.getRemaining(), "endpoint.remaining"));
   endpoint.bytes = reader.getBytes();
   endpoint.regions = reader.getRegions();
   endpoint.grants = reader.getGrants();
@@ -43,12 +43,8 @@ void write(const EndpointInfo& endpoint, wire::EndpointInfo::Builder builder) {
   builder.setPrincipal(endpoint.principal);
   builder.setState(as_wire<wire::EndpointState>(endpoint.state));
   builder.setDirectory(as_text(endpoint.directory));
-  builder.setCreatedUnixNs(endpoint.created_unix_ns);
-  if (endpoint.remaining_ns < 0) {
-    builder.getRemaining().setUnlimited();
-  } else {
-    builder.getRemaining().setNs(endpoint.remaining_ns);
-  }
+  builder.setCreatedUnixNs(endpoint.created_unix.count());
+  write_remaining(endpoint.remaining, builder.getRemaining());
   builder.setBytes(endpoint.bytes);
   builder.setRegions(endpoint.regions);
   builder.setGrants(endpoint.grants);

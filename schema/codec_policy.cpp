@@ -67,8 +67,8 @@ void write(const RuleSaid& rule, wire::Explained::RuleSaid::Builder builder) {
 
 }  // namespace
 
-Result<Reloaded> read(wire::Reloaded::Reader reader) {
-  Reloaded reloaded;
+Result<ReloadOutcome> read(wire::Reloaded::Reader reader) {
+  ReloadOutcome reloaded;
   MAPCAP_TRY(reloaded.file, read_line(reader.getFile(), "reloaded.file"));
   reloaded.in_force = reader.getInForce();
   MAPCAP_TRY(reloaded.problems,
@@ -78,7 +78,7 @@ Result<Reloaded> read(wire::Reloaded::Reader reader) {
   reloaded.more = reader.getMore();
   return reloaded;
 }
-void write(const Reloaded& reloaded, wire::Reloaded::Builder builder) {
+void write(const ReloadOutcome& reloaded, wire::Reloaded::Builder builder) {
   write_line(reloaded.file, [&](auto text) { builder.setFile(text); });
   builder.setInForce(reloaded.in_force);
   write_list(reloaded.problems, builder.initProblems(count_of(reloaded.problems)),
@@ -88,11 +88,11 @@ void write(const Reloaded& reloaded, wire::Reloaded::Builder builder) {
   builder.setMore(reloaded.more);
 }
 
-Result<PolicyInForce> read(wire::PolicyInForce::Reader reader) {
-  PolicyInForce policy;
+Result<PolicyPiece> read(wire::PolicyInForce::Reader reader) {
+  PolicyPiece policy;
   MAPCAP_TRY(policy.file, read_line(reader.getFile(), "policy.file"));
   MAPCAP_TRY(policy.sha256, read_text(reader.getSha256(), "policy.sha256", kMaxHash));
-  policy.loaded_unix_ns = reader.getLoadedUnixNs();
+  policy.loaded_unix = std::chrono::nanoseconds(reader.getLoadedUnixNs());
   MAPCAP_TRY(policy.loaded_by, read_line(reader.getLoadedBy(), "policy.loadedBy"));
   policy.pools = reader.getPools();
   policy.rules = reader.getRules();
@@ -103,10 +103,10 @@ Result<PolicyInForce> read(wire::PolicyInForce::Reader reader) {
   policy.text.assign(text.begin(), text.end());
   return policy;
 }
-void write(const PolicyInForce& policy, wire::PolicyInForce::Builder builder) {
+void write(const PolicyPiece& policy, wire::PolicyInForce::Builder builder) {
   write_line(policy.file, [&](auto text) { builder.setFile(text); });
   builder.setSha256(as_text(policy.sha256));
-  builder.setLoadedUnixNs(policy.loaded_unix_ns);
+  builder.setLoadedUnixNs(policy.loaded_unix.count());
   write_line(policy.loaded_by, [&](auto text) { builder.setLoadedBy(text); });
   builder.setPools(policy.pools);
   builder.setRules(policy.rules);

@@ -13,10 +13,10 @@ Result<PoolInfo> read(wire::PoolInfo::Reader reader) {
   PoolInfo pool;
   MAPCAP_TRY(pool.name, read_text(reader.getName(), "pool.name", kMaxPoolName));
   MAPCAP_TRY(pool.backing, read_text(reader.getBacking(), "pool.backing", kMaxBackingText));
-  pool.capacity = ByteCount{reader.getCapacity()};
-  pool.used = ByteCount{reader.getUsed()};
+  pool.capacity = reader.getCapacity();
+  pool.used = reader.getUsed();
   pool.regions = reader.getRegions();
-  pool.granule = ByteCount{reader.getGranule()};
+  pool.granule = reader.getGranule();
   MAPCAP_TRY(pool.confinement, read_enum(reader.getConfinement(), Confinement::lsm, "pool.confinement"));
   MAPCAP_TRY(pool.confinement_reason, read_text(reader.getConfinementReason(), "pool.reason", kMaxReason));
   for (const wire::SealKind kind : reader.getSeals()) {
@@ -34,10 +34,10 @@ Result<PoolInfo> read(wire::PoolInfo::Reader reader) {
 void write(const PoolInfo& pool, wire::PoolInfo::Builder builder) {
   builder.setName(as_text(pool.name));
   builder.setBacking(as_text(pool.backing));
-  builder.setCapacity(pool.capacity.value);
-  builder.setUsed(pool.used.value);
+  builder.setCapacity(pool.capacity);
+  builder.setUsed(pool.used);
   builder.setRegions(pool.regions);
-  builder.setGranule(pool.granule.value);
+  builder.setGranule(pool.granule);
   builder.setConfinement(as_wire<wire::Confinement>(pool.confinement));
   builder.setConfinementReason(as_text(presentable(pool.confinement_reason, kMaxReason)));
   auto seals = builder.initSeals(count_of(pool.seals));
@@ -50,10 +50,7 @@ void write(const PoolInfo& pool, wire::PoolInfo::Builder builder) {
 
 Result<QuotaInfo> read(wire::QuotaInfo::Reader reader) {
   QuotaInfo quota;
-  MAPCAP_TRY(Slot slot, read(reader.getSlot()));
-  quota.subject = slot.subject;
-  quota.id = slot.id;
-  quota.pool = std::move(slot.pool);
+  MAPCAP_TRY(quota.slot, read(reader.getSlot()));
   MAPCAP_TRY(quota.limits, read(reader.getLimits()));
   quota.bytes = reader.getBytes();
   quota.regions = reader.getRegions();
@@ -64,7 +61,7 @@ Result<QuotaInfo> read(wire::QuotaInfo::Reader reader) {
   return quota;
 }
 void write(const QuotaInfo& quota, wire::QuotaInfo::Builder builder) {
-  write(Slot{quota.subject, quota.id, quota.pool}, builder.initSlot());
+  write(quota.slot, builder.initSlot());
   write(quota.limits, builder.initLimits());
   builder.setBytes(quota.bytes);
   builder.setRegions(quota.regions);

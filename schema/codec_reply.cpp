@@ -55,12 +55,12 @@ void write(const Durability& durability, wire::Durability::Builder builder) {
 
 namespace {
 
-Result<std::optional<std::int64_t>> read(wire::RegionInfo::Published::Reader reader) {
+Result<std::optional<std::chrono::nanoseconds>> read(wire::RegionInfo::Published::Reader reader) {
   switch (reader.which()) {
     case wire::RegionInfo::Published::NO:
-      return std::optional<std::int64_t>();
+      return std::optional<std::chrono::nanoseconds>();
     case wire::RegionInfo::Published::UNIX_NS:
-      return std::optional<std::int64_t>(reader.getUnixNs());
+      return std::optional(std::chrono::nanoseconds(reader.getUnixNs()));
   }
   return malformed("region.published", "unknown kind");
 }
@@ -68,55 +68,51 @@ Result<std::optional<std::int64_t>> read(wire::RegionInfo::Published::Reader rea
 
 Result<RegionInfo> read(wire::RegionInfo::Reader reader) {
   RegionInfo region;
-  region.id = RegionId{reader.getId()};
+  region.id = reader.getId();
   MAPCAP_TRY(region.name, read_text(reader.getName(), "region.name", kMaxNameText));
   MAPCAP_TRY(region.pool, read_text(reader.getPool(), "region.pool", kMaxPoolName));
   region.owner = reader.getOwner();
   region.group = reader.getGroup();
   MAPCAP_TRY(region.mode, read_mode(reader.getMode(), "region.mode"));
-  region.size = ByteCount{reader.getSize()};
+  region.size = reader.getSize();
   MAPCAP_TRY(region.cache, read(reader.getCache()));
   MAPCAP_TRY(region.durability, read(reader.getDurability()));
   MAPCAP_TRY(region.confinement, read_enum(reader.getConfinement(), Confinement::lsm, "region.confinement"));
   MAPCAP_TRY(region.seal, read_seal(reader.getSeal(), "region.seal"));
   MAPCAP_TRY(region.lifetime, read(reader.getLifetime()));
-  region.created_unix_ns = reader.getCreatedUnixNs();
-  MAPCAP_TRY(region.remaining_ns, read_remaining(reader.getRemaining(), "region.remaining"));
+  region.created_unix = std::chrono::nanoseconds(reader.getCreatedUnixNs());
+  MAPCAP_TRY(region.remaining, read_remaining(reader.getRemaining(), "region.remaining"));
   MAPCAP_TRY(region.state, read_enum(reader.getState(), RegionState::lost, "region.state"));
   region.grants = reader.getGrants();
-  region.held = ByteCount{reader.getHeld()};
+  region.held = reader.getHeld();
   region.bad_blocks = reader.getBadBlocks();
   region.draining = reader.getDraining();
-  MAPCAP_TRY(region.published_unix_ns, read(reader.getPublished()));
+  MAPCAP_TRY(region.published_unix, read(reader.getPublished()));
   MAPCAP_TRY(region.endpoint, read_text(reader.getEndpoint(), "region.endpoint", kMaxWord));
   return region;
 }
 void write(const RegionInfo& region, wire::RegionInfo::Builder builder) {
-  builder.setId(region.id.value);
+  builder.setId(region.id);
   builder.setName(as_text(region.name));
   builder.setPool(as_text(region.pool));
   builder.setOwner(region.owner);
   builder.setGroup(region.group);
   builder.setMode(static_cast<std::uint16_t>(region.mode));
-  builder.setSize(region.size.value);
+  builder.setSize(region.size);
   write(region.cache, builder.initCache());
   write(region.durability, builder.initDurability());
   builder.setConfinement(as_wire<wire::Confinement>(region.confinement));
   builder.setSeal(as_wire<wire::SealKind>(region.seal));
   write(region.lifetime, builder.initLifetime());
-  builder.setCreatedUnixNs(region.created_unix_ns);
-  if (region.remaining_ns < 0) {
-    builder.getRemaining().setUnlimited();
-  } else {
-    builder.getRemaining().setNs(region.remaining_ns);
-  }
+  builder.setCreatedUnixNs(region.created_unix.count());
+  write_remaining(region.remaining, builder.getRemaining());
   builder.setState(as_wire<wire::RegionState>(region.state));
   builder.setGrants(region.grants);
-  builder.setHeld(region.held.value);
+  builder.setHeld(region.held);
   builder.setBadBlocks(region.bad_blocks);
   builder.setDraining(region.draining);
-  if (region.published_unix_ns) {
-    builder.getPublished().setUnixNs(*region.published_unix_ns);
+  if (region.published_unix) {
+    builder.getPublished().setUnixNs(region.published_unix->count());
   } else {
     builder.getPublished().setNo();
   }
@@ -225,13 +221,13 @@ void write(const Listing& listing, wire::Listing::Builder builder) {
   builder.setNext(as_text(listing.next));
 }
 
-Result<Shown> read(wire::Shown::Reader reader) {
-  Shown shown;
+Result<RegionDetails> read(wire::Shown::Reader reader) {
+  RegionDetails shown;
   MAPCAP_TRY(shown.region, read(reader.getRegion()));
   MAPCAP_TRY(shown.holders, read_list<Holder>(reader.getHolders(), [](auto one) { return read(one); }));
   return shown;
 }
-void write(const Shown& shown, wire::Shown::Builder builder) {
+void write(const RegionDetails& shown, wire::Shown::Builder builder) {
   write(shown.region, builder.initRegion());
   write_list(shown.holders, builder.initHolders(count_of(shown.holders)),
              [](const auto& one, auto to) { write(one, to); });
@@ -249,14 +245,14 @@ Result<QuotaList> read(wire::QuotaList::Reader reader) {
   return list;
 }
 
-ShuttingDown read(wire::ShuttingDown::Reader reader) {
-  return {reader.getRegions(), reader.getUsers(), ByteCount{reader.getBytes()}, reader.getLasting(),
+ShutdownResult read(wire::ShuttingDown::Reader reader) {
+  return {reader.getRegions(), reader.getUsers(), reader.getBytes(), reader.getLasting(),
           reader.getQuarantined()};
 }
-void write(const ShuttingDown& down, wire::ShuttingDown::Builder builder) {
+void write(const ShutdownResult& down, wire::ShuttingDown::Builder builder) {
   builder.setRegions(down.regions);
   builder.setUsers(down.users);
-  builder.setBytes(down.bytes.value);
+  builder.setBytes(down.bytes);
   builder.setLasting(down.lasting);
   builder.setQuarantined(down.quarantined);
 }
@@ -286,7 +282,7 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
     }
     case Wire::REVOKED: {
       const auto revoked = reader.getRevoked();
-      body = Revoked{ByteCount{revoked.getHeld()}, revoked.getGrants()};
+      body = Revoked{revoked.getHeld(), revoked.getGrants()};
       return ok();
     }
     case Wire::POOLS:
@@ -320,7 +316,7 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
       return put(body, read(reader.getEndpoints()));
     case Wire::ENDPOINT_ENDED: {
       const auto ended = reader.getEndpointEnded();
-      body = EndpointEnded{ended.getRevoked(), ended.getKept(), ByteCount{ended.getHeld()}};
+      body = EndpointEnded{ended.getRevoked(), ended.getKept(), ended.getHeld()};
       return ok();
     }
   }
@@ -334,11 +330,11 @@ struct BodyWriter {
   void operator()(const Welcome& value) { write(value, body.initWelcome()); }
   void operator()(const Granted& value) { write(value, body.initGranted()); }
   void operator()(const Listing& value) { write(value, body.initListing()); }
-  void operator()(const Shown& value) { write(value, body.initShown()); }
+  void operator()(const RegionDetails& value) { write(value, body.initShown()); }
   void operator()(const Renewed& value) { write(value.region, body.initRenewed()); }
   void operator()(const Revoked& value) {
     auto builder = body.initRevoked();
-    builder.setHeld(value.held.value);
+    builder.setHeld(value.held);
     builder.setGrants(value.grants);
   }
   void operator()(const PoolList& value) {
@@ -353,10 +349,10 @@ struct BodyWriter {
   }
   void operator()(const Done&) { body.setDone(); }
   void operator()(const ClonePort& value) { body.initClonePort().setTicket(value.ticket); }
-  void operator()(const ShuttingDown& value) { write(value, body.initShuttingDown()); }
-  void operator()(const Status& value) { write_status(value, body.initStatus()); }
-  void operator()(const Reloaded& value) { write(value, body.initReloaded()); }
-  void operator()(const PolicyInForce& value) { write(value, body.initPolicy()); }
+  void operator()(const ShutdownResult& value) { write(value, body.initShuttingDown()); }
+  void operator()(const BrokerStatus& value) { write_status(value, body.initStatus()); }
+  void operator()(const ReloadOutcome& value) { write(value, body.initReloaded()); }
+  void operator()(const PolicyPiece& value) { write(value, body.initPolicy()); }
   void operator()(const Explained& value) { write(value, body.initExplained()); }
   void operator()(const Published& value) { write(value.region, body.initPublished()); }
   void operator()(const EndpointTold& value) { write(value, body.initEndpoint()); }
@@ -365,7 +361,7 @@ struct BodyWriter {
     auto builder = body.initEndpointEnded();
     builder.setRevoked(value.revoked);
     builder.setKept(value.kept);
-    builder.setHeld(value.held.value);
+    builder.setHeld(value.held);
   }
 };
 

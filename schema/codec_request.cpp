@@ -66,7 +66,7 @@ Result<std::optional<Access>> read(wire::Create::Grant::Reader reader) {
 Result<Create> read(wire::Create::Reader reader) {
   Create create;
   MAPCAP_TRY(create.name, read_name(reader.getName(), "create.name"));
-  create.size = ByteCount{reader.getSize()};
+  create.size = reader.getSize();
   MAPCAP_TRY(create.pool, read_text(reader.getPool(), "create.pool", kMaxPoolName));
   MAPCAP_TRY(create.cache.mode, read_cache_mode(reader.getCacheMode(), "create.cache"));
   create.cache.required = reader.getCacheRequired();
@@ -79,7 +79,7 @@ Result<Create> read(wire::Create::Reader reader) {
 }
 void write(const Create& create, wire::Create::Builder builder) {
   builder.setName(as_text(create.name));
-  builder.setSize(create.size.value);
+  builder.setSize(create.size);
   builder.setPool(as_text(create.pool));
   builder.setCacheMode(as_wire<wire::CacheMode>(create.cache.mode));
   builder.setCacheRequired(create.cache.required);
@@ -191,21 +191,21 @@ void write(const Quota& quota, wire::Quota::Builder builder) {
 }
 
 Result<QuotaSet> read(wire::QuotaSet::Reader reader) {
-  MAPCAP_TRY(Slot slot, read(reader.getSlot()));
+  MAPCAP_TRY(QuotaSlot slot, read(reader.getSlot()));
   MAPCAP_TRY(const Limits limits, read(reader.getLimits()));
-  return QuotaSet{slot.subject, slot.id, std::move(slot.pool), limits};
+  return QuotaSet{std::move(slot), limits};
 }
 void write(const QuotaSet& set, wire::QuotaSet::Builder builder) {
-  write(Slot{set.subject, set.id, set.pool}, builder.initSlot());
+  write(set.slot, builder.initSlot());
   write(set.limits, builder.initLimits());
 }
 
 Result<QuotaClear> read(wire::QuotaClear::Reader reader) {
-  MAPCAP_TRY(Slot slot, read(reader.getSlot()));
-  return QuotaClear{slot.subject, slot.id, std::move(slot.pool)};
+  MAPCAP_TRY(QuotaSlot slot, read(reader.getSlot()));
+  return QuotaClear{std::move(slot)};
 }
 void write(const QuotaClear& clear, wire::QuotaClear::Builder builder) {
-  write(Slot{clear.subject, clear.id, clear.pool}, builder.initSlot());
+  write(clear.slot, builder.initSlot());
 }
 
 Result<CloneFd> read(wire::CloneFd::Reader reader) {
@@ -233,14 +233,16 @@ Result<PolicyExplain> read(wire::PolicyExplain::Reader reader) {
   PolicyExplain explain;
   explain.uid = reader.getUid();
   MAPCAP_TRY(explain.verb, read_text(reader.getVerb(), "explain.verb", kMaxVerbText));
-  MAPCAP_TRY(explain.ask, read(reader.getAsk()));
+  MAPCAP_TRY(Create ask, read(reader.getAsk()));
+  explain.rights = ask.grant;
+  explain.region = std::move(ask);
   MAPCAP_TRY(explain.ttl, read(reader.getTtl()));
   return explain;
 }
 void write(const PolicyExplain& explain, wire::PolicyExplain::Builder builder) {
   builder.setUid(explain.uid);
   builder.setVerb(as_text(explain.verb));
-  write(explain.ask, builder.initAsk());
+  write(Create{explain.region, explain.rights}, builder.initAsk());
   if (explain.ttl) {
     builder.getTtl().setNs(explain.ttl->count());
   } else {
@@ -321,7 +323,7 @@ Result<RequestBody> read(wire::Request::Body::Reader reader) {
       return RequestBody(Goodbye{});
     case Wire::SHUTDOWN: {
       const auto shutdown = reader.getShutdown();
-      return RequestBody(Shutdown{shutdown.getEndRegions(), shutdown.getOnlyTell()});
+      return RequestBody(Shutdown{{shutdown.getEndRegions(), shutdown.getOnlyTell()}});
     }
     case Wire::STATUS:
       return RequestBody(AskStatus{});

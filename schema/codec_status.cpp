@@ -60,7 +60,7 @@ Result<StateCount> read(wire::Status::StateCount::Reader reader) {
 
 Result<UnguardedRegion> read(wire::Status::Unguarded::Reader reader) {
   MAPCAP_TRY(std::string name, read_text(reader.getName(), "status.unguarded.name", kMaxNameText));
-  return UnguardedRegion{RegionId{reader.getId()}, std::move(name), reader.getOwner()};
+  return UnguardedRegion{reader.getId(), std::move(name), reader.getOwner()};
 }
 
 Result<PoolConfinement> read(wire::Status::Confined::Reader reader) {
@@ -72,13 +72,13 @@ Result<PoolConfinement> read(wire::Status::Confined::Reader reader) {
 
 }  // namespace
 
-Result<Status> read_status(wire::Status::Reader reader) {
-  Status status;
+Result<BrokerStatus> read_status(wire::Status::Reader reader) {
+  BrokerStatus status;
   MAPCAP_TRY(status.broker, read_text(reader.getBroker(), "status.broker", kMaxClientText));
   status.pid = reader.getPid();
-  status.started_unix_ns = reader.getStartedUnixNs();
+  status.started_unix = std::chrono::nanoseconds(reader.getStartedUnixNs());
   MAPCAP_TRY(status.policy, read_text(reader.getPolicy(), "status.policy", kMaxSentence));
-  status.policy_loaded_unix_ns = reader.getPolicyLoadedUnixNs();
+  status.policy_loaded_unix = std::chrono::nanoseconds(reader.getPolicyLoadedUnixNs());
   for (const auto one : reader.getRegions()) {
     MAPCAP_TRY(const StateCount count, read(one));
     status.regions.push_back(count);
@@ -101,12 +101,12 @@ Result<Status> read_status(wire::Status::Reader reader) {
   return status;
 }
 
-void write_status(const Status& status, wire::Status::Builder builder) {
+void write_status(const BrokerStatus& status, wire::Status::Builder builder) {
   builder.setBroker(as_text(status.broker));
   builder.setPid(status.pid);
-  builder.setStartedUnixNs(status.started_unix_ns);
+  builder.setStartedUnixNs(status.started_unix.count());
   builder.setPolicy(as_text(presentable(status.policy, kMaxSentence)));
-  builder.setPolicyLoadedUnixNs(status.policy_loaded_unix_ns);
+  builder.setPolicyLoadedUnixNs(status.policy_loaded_unix.count());
   auto regions = builder.initRegions(count_of(status.regions));
   for (unsigned i = 0; i < regions.size(); ++i) {
     regions[i].setState(as_wire<wire::RegionState>(status.regions[i].state));
@@ -115,7 +115,7 @@ void write_status(const Status& status, wire::Status::Builder builder) {
   builder.setUnguarded(status.unguarded);
   auto unguarded = builder.initUnguardedRegions(count_of(status.unguarded_regions));
   for (unsigned i = 0; i < unguarded.size(); ++i) {
-    unguarded[i].setId(status.unguarded_regions[i].id.value);
+    unguarded[i].setId(status.unguarded_regions[i].id);
     unguarded[i].setName(as_text(status.unguarded_regions[i].name));
     unguarded[i].setOwner(status.unguarded_regions[i].owner);
   }

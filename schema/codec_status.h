@@ -5,8 +5,8 @@
 
 namespace mapcap::schema::codec {
 
-Result<Status> read_status(wire::Status::Reader reader);
+Result<BrokerStatus> read_status(wire::Status::Reader reader);
 /// Texts are made presentable and cut to their limits.
-void write_status(const Status& status, wire::Status::Builder builder);
+void write_status(const BrokerStatus& status, wire::Status::Builder builder);
 
 }  // namespace mapcap::schema::codec

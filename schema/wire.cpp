@@ -145,15 +145,15 @@ void write(const Limits& limits, wire::Limits::Builder builder) {
   write(limits.connections, builder.initConnections());
 }
 
-Result<Slot> read(wire::QuotaSlot::Reader reader) {
-  Slot slot;
+Result<QuotaSlot> read(wire::QuotaSlot::Reader reader) {
+  QuotaSlot slot;
   MAPCAP_TRY(slot.subject, read_subject(reader.getSubject(), "slot.subject"));
   slot.id = reader.getId();
   MAPCAP_TRY(slot.pool, read_text(reader.getPool(), "slot.pool", kMaxPoolName));
   return slot;
 }
 
-void write(const Slot& slot, wire::QuotaSlot::Builder builder) {
+void write(const QuotaSlot& slot, wire::QuotaSlot::Builder builder) {
   builder.setSubject(as_wire<wire::SubjectKind>(slot.subject));
   builder.setId(slot.id);
   builder.setPool(as_text(slot.pool));

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -56,35 +57,36 @@ Result<Access> read_access(wire::Access value, std::string_view field);
 Result<CacheMode> read_cache_mode(wire::CacheMode value, std::string_view field);
 Result<SealKind> read_seal(wire::SealKind value, std::string_view field);
 Result<SubjectKind> read_subject(wire::SubjectKind value, std::string_view field);
-/// Of wire::RegionInfo::remaining and its like: -1 without limit.
+/// Of wire::RegionInfo::remaining and its like: absent without limit.
 template <typename Remaining>
-Result<std::int64_t> read_remaining(Remaining reader, std::string_view field) {
+Result<std::optional<std::chrono::nanoseconds>> read_remaining(Remaining reader, std::string_view field) {
   switch (reader.which()) {
     case Remaining::Reads::UNLIMITED:
-      return std::int64_t{-1};
+      return std::optional<std::chrono::nanoseconds>();
     case Remaining::Reads::NS: {
       MAPCAP_TRY(const auto remaining, read_duration(reader.getNs(), field));
-      return std::int64_t{remaining.count()};
+      return std::optional<std::chrono::nanoseconds>(remaining);
     }
   }
   return malformed(field, "unknown kind");
 }
+template <typename Remaining>
+void write_remaining(const std::optional<std::chrono::nanoseconds>& remaining, Remaining builder) {
+  if (remaining) {
+    builder.setNs(remaining->count());
+  } else {
+    builder.setUnlimited();
+  }
+}
 
 // ---- structs that requests and replies share
 
-/// A quota slot's address, as QuotaSet, QuotaClear and QuotaInfo carry it.
-struct Slot {
-  SubjectKind subject = SubjectKind::any;
-  std::uint32_t id = 0;
-  std::string pool;
-};
-
 Result<Lifetime> read(wire::Lifetime::Reader);
 Result<Limits> read(wire::Limits::Reader);
-Result<Slot> read(wire::QuotaSlot::Reader);
+Result<QuotaSlot> read(wire::QuotaSlot::Reader);
 void write(const Lifetime&, wire::Lifetime::Builder);
 void write(const Limits&, wire::Limits::Builder);
-void write(const Slot&, wire::QuotaSlot::Builder);
+void write(const QuotaSlot&, wire::QuotaSlot::Builder);
 
 Result<Create> read(wire::Create::Reader);
 void write(const Create&, wire::Create::Builder);
@@ -104,11 +106,11 @@ Result<void> read_into(Failure& result, wire::Error::Reader);
 void write(const Failure&, wire::Error::Builder);
 
 // What is said about policies.
-Result<Reloaded> read(wire::Reloaded::Reader);
-Result<PolicyInForce> read(wire::PolicyInForce::Reader);
+Result<ReloadOutcome> read(wire::Reloaded::Reader);
+Result<PolicyPiece> read(wire::PolicyInForce::Reader);
 Result<Explained> read(wire::Explained::Reader);
-void write(const Reloaded&, wire::Reloaded::Builder);
-void write(const PolicyInForce&, wire::PolicyInForce::Builder);
+void write(const ReloadOutcome&, wire::Reloaded::Builder);
+void write(const PolicyPiece&, wire::PolicyInForce::Builder);
 void write(const Explained&, wire::Explained::Builder);
 
 // ---- lists

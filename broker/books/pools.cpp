@@ -8,13 +8,13 @@ schema::PoolList describe(const ServedPools& pools, const Quotas& quotas) {
   schema::PoolList list;
   for (const auto& served : pools) {
     const pool::Facts& facts = served->facts();
-    schema::PoolInfo info;
+    PoolInfo info;
     info.name = facts.name;
     info.backing = facts.backing;
-    info.capacity = facts.capacity;
-    info.used = {quotas.pool_used(facts.name)};
+    info.capacity = facts.capacity.value;
+    info.used = quotas.pool_used(facts.name);
     info.regions = quotas.pool_regions(facts.name);
-    info.granule = facts.granule;
+    info.granule = facts.granule.value;
     info.confinement = served->confiner->kind();
     info.confinement_reason = served->confinement_reason;
     info.seals = facts.seals;

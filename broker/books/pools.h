@@ -9,7 +9,8 @@
 
 #include "broker/confine/confiner.h"
 #include "broker/pool/pool.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
+#include "schema/reply.h"
 
 namespace mapcap::broker {
 

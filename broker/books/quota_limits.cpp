@@ -81,24 +81,25 @@ Result<void> check_override(const schema::QuotaSet& ask, const ServedPools& pool
     return failure(ErrorCode::invalid,
                    "a quota override sets at least one of bytes, regions, grants, connections");
   }
-  if (ask.subject == SubjectKind::any && ask.id != 0) {
+  if (ask.slot.subject == SubjectKind::any && ask.slot.id != 0) {
     return failure(ErrorCode::invalid, "a quota of any user has no id");
   }
-  if (ask.subject == SubjectKind::user && policy::is_principal(ask.id)) {
+  if (ask.slot.subject == SubjectKind::user && policy::is_principal(ask.slot.id)) {
     return failure(ErrorCode::invalid,
                    "an endpoint's limits are those that it was made with, and the policy's: end it and make "
                    "it anew, or limit its maker");
   }
-  if (ask.limits.connections && (!ask.pool.empty() || ask.subject == SubjectKind::group)) {
+  if (ask.limits.connections && (!ask.slot.pool.empty() || ask.slot.subject == SubjectKind::group)) {
     return failure(ErrorCode::invalid,
                    "connections are a user's, and belong to no pool and no group: such a limit would do "
                    "nothing");
   }
-  const ServedPool* served = ask.pool.empty() ? nullptr : find_pool(pools, ask.pool);
+  const ServedPool* served = ask.slot.pool.empty() ? nullptr : find_pool(pools, ask.slot.pool);
   if (ask.limits.grants && served != nullptr && !served->confiner->tracks_grants()) {
-    return failure(ErrorCode::invalid,
-                   "grants of pool " + ask.pool + " cannot be counted: the kernel does not tell when a " +
-                       std::string(to_string(served->confiner->kind())) + " descriptor is gone");
+    return failure(ErrorCode::invalid, "grants of pool " + ask.slot.pool +
+                                           " cannot be counted: the kernel does not tell when a " +
+                                           std::string(to_string(served->confiner->kind())) +
+                                           " descriptor is gone");
   }
   return ok();
 }

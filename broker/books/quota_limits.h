@@ -10,6 +10,7 @@
 #include "broker/ledger/table/record.h"
 #include "policy/endpoint.h"
 #include "policy/policy.h"
+#include "schema/request.h"
 
 namespace mapcap::broker {
 

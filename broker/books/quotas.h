@@ -45,6 +45,7 @@
 
 #include "base/result.h"
 #include "broker/ledger/table/record.h"
+#include "mapcap/quota.h"
 #include "policy/subordinates.h"
 
 namespace mapcap::broker {
@@ -182,10 +183,10 @@ class Quotas {
   Charge restore(Payer payer, const Amount& amount);
 
   /// The slots of one user and the given groups: those with a limit or with usage.
-  [[nodiscard]] std::vector<schema::QuotaInfo> report_for(std::uint32_t uid,
-                                                          const std::vector<std::uint32_t>& groups) const;
+  [[nodiscard]] std::vector<QuotaInfo> report_for(std::uint32_t uid,
+                                                  const std::vector<std::uint32_t>& groups) const;
   /// Every slot with a limit or with usage.
-  [[nodiscard]] std::vector<schema::QuotaInfo> report_all() const;
+  [[nodiscard]] std::vector<QuotaInfo> report_all() const;
 
   [[nodiscard]] std::uint64_t pool_used(const std::string& pool) const;
   [[nodiscard]] std::uint64_t pool_regions(const std::string& pool) const;
@@ -213,7 +214,7 @@ class Quotas {
   /// Where it is said: "policy.toml:12", "quota set"; empty: not known.
   [[nodiscard]] std::string rule_of(const Key& key, std::optional<std::uint64_t> Limits::*limit) const;
   [[nodiscard]] std::vector<std::uint32_t> groups_with_slots(const std::vector<std::uint32_t>& groups) const;
-  [[nodiscard]] schema::QuotaInfo describe(const Key& key, const Amount& used) const;
+  [[nodiscard]] QuotaInfo describe(const Key& key, const Amount& used) const;
   Result<void> fits(const Key& key, const Amount& asked, const Taken& taken) const;
   [[nodiscard]] std::string called(const Key& key, const Taken& taken) const;
   /// With whom an endpoint's charge counts as well.

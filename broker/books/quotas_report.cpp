@@ -7,14 +7,10 @@
 
 namespace mapcap::broker {
 
-using schema::QuotaInfo;
-
 QuotaInfo Quotas::describe(const Key& key, const Amount& used) const {
   const Limit limit = limit_of(key);
   QuotaInfo info;
-  info.subject = key.subject;
-  info.id = key.id;
-  info.pool = key.pool;
+  info.slot = {key.subject, key.id, key.pool};
   info.limits = limit.limits;
   info.overridden = limit.overridden;
   if (key.subject == SubjectKind::user) info.endpoint = endpoint_named(key.id);

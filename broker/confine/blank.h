@@ -7,8 +7,9 @@
 #include <utility>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::confine {
 

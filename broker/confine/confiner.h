@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
+#include "base/units.h"
 #include "broker/confine/blank.h"
 #include "broker/wait/task.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::confine {
 

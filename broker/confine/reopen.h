@@ -3,7 +3,7 @@
 
 #include "base/result.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::confine {
 

@@ -11,11 +11,11 @@ namespace mapcap::broker {
 namespace {
 
 /// "any user in pool dram", "group 1000"
-std::string slot(SubjectKind subject, std::uint32_t id, const std::string& pool) {
-  std::string text = subject == SubjectKind::any
+std::string said(const QuotaSlot& slot) {
+  std::string text = slot.subject == SubjectKind::any
                          ? "any user"
-                         : (subject == SubjectKind::user ? "user " : "group ") + std::to_string(id);
-  return pool.empty() ? text : text + " in pool " + pool;
+                         : (slot.subject == SubjectKind::user ? "user " : "group ") + std::to_string(slot.id);
+  return slot.pool.empty() ? text : text + " in pool " + slot.pool;
 }
 
 struct Describe {
@@ -30,11 +30,9 @@ struct Describe {
   Record operator()(const schema::Publish& ask) const { return Audited{"publish", ask.name, true}; }
   Record operator()(const schema::Pools&) const { return Audited{"pools", "", false}; }
   Record operator()(const schema::Quota&) const { return Audited{"quota", "", false}; }
-  Record operator()(const schema::QuotaSet& ask) const {
-    return Audited{"quota-set", slot(ask.subject, ask.id, ask.pool), true};
-  }
+  Record operator()(const schema::QuotaSet& ask) const { return Audited{"quota-set", said(ask.slot), true}; }
   Record operator()(const schema::QuotaClear& ask) const {
-    return Audited{"quota-clear", slot(ask.subject, ask.id, ask.pool), true};
+    return Audited{"quota-clear", said(ask.slot), true};
   }
   Record operator()(const schema::CloneFd&) const { return Audited{"clone", "", true}; }
   Record operator()(const schema::AskClonePort&) const { return Audited{"clone", "", false}; }
@@ -45,7 +43,9 @@ struct Describe {
   Record operator()(const schema::AskStatus&) const { return Audited{"status", "", false}; }
   Record operator()(const schema::Reload&) const { return Audited{"reload", "", true}; }
   Record operator()(const schema::PolicyShow&) const { return Audited{"policy", "", false}; }
-  Record operator()(const schema::PolicyExplain& ask) const { return Audited{"policy", ask.ask.name, false}; }
+  Record operator()(const schema::PolicyExplain& ask) const {
+    return Audited{"policy", ask.region.name, false};
+  }
   Record operator()(const schema::EndpointCreate& ask) const {
     return Audited{"endpoint-create", ask.spec.id, true};
   }

@@ -8,7 +8,6 @@
 namespace mapcap::broker {
 
 using namespace std::chrono_literals;
-using schema::EndpointEnded;
 
 namespace {
 
@@ -148,11 +147,11 @@ Task<std::optional<Failure>> Endpoints::end_owned(One& one) {
           continue;
         }
       }
-      const Result<schema::Revoked> revoked = co_await parts_.regions.take_away(region);
+      const Result<Revoked> revoked = co_await parts_.regions.take_away(region);
       // Quarantined memory goes when it can, and nobody gets it meanwhile.
       if (!revoked && revoked.error().code == ErrorCode::io) refused = revoked.error();
       one.result.revoked += revoked ? 1 : 0;
-      if (revoked) one.result.held.value += revoked.value().held.value;
+      if (revoked) one.result.held += revoked.value().held;
       co_await parts_.loop.give_way();
     }
     if (refused) co_return refused;

@@ -48,7 +48,7 @@ std::vector<std::string> usual_words() {
 }
 
 /// What no endpoint can be, whatever the policy.
-Result<void> check_sense(const schema::EndpointSpec& spec) {
+Result<void> check_sense(const EndpointSpec& spec) {
   MAPCAP_TRY_VOID(schema::check_endpoint_id(spec.id));
   MAPCAP_TRY_VOID(few(spec.names, "names"));
   MAPCAP_TRY_VOID(few(spec.pools, "pools"));
@@ -93,7 +93,7 @@ Result<void> Endpoints::check_room(const policy::Subject& maker) const {
   return ok();
 }
 
-Result<EndpointRecord> Endpoints::plan(const Caller& caller, schema::EndpointSpec spec) {
+Result<EndpointRecord> Endpoints::plan(const Caller& caller, EndpointSpec spec) {
   const policy::Subject& maker = caller.subject;
   MAPCAP_TRY_VOID(authorize(caller));
   MAPCAP_TRY_VOID(check_sense(spec));

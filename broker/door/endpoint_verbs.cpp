@@ -16,7 +16,7 @@ using policy::Verb;
 namespace {
 
 /// Encoded, at most: a text takes a pointer, its bytes, a NUL and what fills a word.
-std::size_t size_of(const schema::EndpointInfo& info) {
+std::size_t size_of(const EndpointInfo& info) {
   std::size_t bytes = schema::kEndpointInfoBytes;
   const auto add = [&bytes](const std::string& text) { bytes += text.size() + 24; };
   for (const auto* list : {&info.spec.names, &info.spec.pools, &info.spec.verbs}) {
@@ -128,7 +128,7 @@ Task<Result<Delivery>> Endpoints::list(Caller caller, schema::EndpointList ask) 
   std::size_t room = schema::kMaxPacket - 1024;
   std::string last;
   for (auto at = own.upper_bound(from); at != own.end(); ++at) {
-    schema::EndpointInfo info = describe(*at->second);
+    EndpointInfo info = describe(*at->second);
     const std::size_t takes = size_of(info);
     if (takes > room) {
       listing.next = last;
@@ -195,9 +195,9 @@ Task<Result<Delivery>> Endpoints::renew(Caller caller, schema::EndpointRenew ask
   co_return delivery;
 }
 
-schema::EndpointInfo Endpoints::describe(const One& one) const {
+EndpointInfo Endpoints::describe(const One& one) const {
   const EndpointRecord& record = one.record;
-  schema::EndpointInfo info;
+  EndpointInfo info;
   info.spec = {record.id,
                record.names,
                record.pools,
@@ -211,9 +211,10 @@ schema::EndpointInfo Endpoints::describe(const One& one) const {
   info.principal = record.principal;
   info.state = record.state;
   info.directory = directory_.path_of(place_of(record));
-  info.created_unix_ns = record.created_unix_ns;
+  info.created_unix = std::chrono::nanoseconds(record.created_unix_ns);
   if (record.ttl_ns > 0)
-    info.remaining_ns = std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0);
+    info.remaining =
+        std::chrono::nanoseconds(std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0));
   const Amount used = parts_.quotas.used_by(record.principal);
   info.bytes = used.bytes;
   info.regions = used.regions;

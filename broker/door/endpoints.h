@@ -101,7 +101,7 @@ class Endpoints {
     bool recording = false;  ///< That it ends is on its way to the ledger.
     bool over = false;       ///< Nothing of it is left but what `result` tells, whatever the ledger says yet.
     std::optional<Failure> trouble;  ///< Why it goes on ending.
-    schema::EndpointEnded result;    ///< Of its end.
+    EndpointEnded result;    ///< Of its end.
     std::shared_ptr<Event> changed;  ///< recording, over or trouble did.
   };
   /// Ids are each maker's own; who has the machine's power and a container's uid 0 are two makers.
@@ -124,7 +124,7 @@ class Endpoints {
   /// The one that the caller means: ID of his own; USER/ID, or an ID that only one has, of others' for an
   /// administrator. Errors: `denied`, `not_found`, `invalid` for an ID that several have.
   Result<One*> find_for(const Caller& caller, const std::string& id);
-  [[nodiscard]] Result<ledger::EndpointRecord> plan(const Caller& caller, schema::EndpointSpec spec);
+  [[nodiscard]] Result<ledger::EndpointRecord> plan(const Caller& caller, EndpointSpec spec);
   [[nodiscard]] Result<void> check_room(const policy::Subject& maker) const;
   Result<void> allow_directory(const policy::Subject& subject);
   [[nodiscard]] std::uint32_t free_principal(std::uint64_t number) const;
@@ -134,11 +134,11 @@ class Endpoints {
   void schedule(One& one);
   void policy_changed();
   Task<void> look_at_makers();
-  [[nodiscard]] schema::EndpointInfo describe(const One& one) const;
+  [[nodiscard]] EndpointInfo describe(const One& one) const;
 
   /// True when this is what ends it.
   Task<Result<bool>> begin_end(std::uint64_t number);
-  Task<Result<schema::EndpointEnded>> outcome(std::uint64_t number);
+  Task<Result<EndpointEnded>> outcome(std::uint64_t number);
   Task<void> carry_out(std::uint64_t number);
   /// Nobody asked: its time has come, or a broker died while it ended.
   Task<void> end_by_itself(std::uint64_t number, std::string why);

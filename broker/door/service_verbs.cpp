@@ -24,7 +24,7 @@ Result<void> authorize(const Regions& regions, const Caller& caller, Verb verb) 
   return ok();
 }
 
-schema::KeeperStatus describe(keeper::KeeperHealth health) {
+KeeperStatus describe(keeper::KeeperHealth health) {
   return {static_cast<std::uint32_t>(health.pid),
           health.serving,
           health.adopted,
@@ -39,13 +39,13 @@ schema::KeeperStatus describe(keeper::KeeperHealth health) {
 
 Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) const {
   MAPCAP_CO_TRY_VOID(authorize(parts_.regions, caller, Verb::pools));
-  schema::Status status;
+  BrokerStatus status;
   status.broker = "mapcapd " MAPCAP_VERSION;
   status.pid = static_cast<std::uint32_t>(::getpid());
-  status.started_unix_ns = started_unix_ns_;
+  status.started_unix = started_unix_;
   status.regions = co_await parts_.regions.count_states();
   status.policy = parts_.regions.policy().source();
-  status.policy_loaded_unix_ns = parts_.regions.policy_since();
+  status.policy_loaded_unix = std::chrono::nanoseconds(parts_.regions.policy_since());
   keeper::KeeperHealth health = parts_.keeper.health();
   status.unguarded = health.unheld;
   status.keeper = describe(std::move(health));
@@ -54,13 +54,13 @@ Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) co
     for (const RegionId id : parts_.keeper.unheld(schema::kMostUnguarded)) {
       const Region* region = parts_.directory.find(id);
       if (region == nullptr) continue;  // Of a create that is under way.
-      status.unguarded_regions.push_back({id, region->record.name, region->record.owner});
+      status.unguarded_regions.push_back({id.value, region->record.name, region->record.owner});
     }
   }
   if (const std::optional<Failure>& trouble = parts_.ledger.trouble())
     status.ledger_trouble = trouble->sentence;
   if (const FdStore* store = parts_.custody.store())
-    status.store = schema::StoreUse{store->stored(), store->without_place(), store->most()};
+    status.store = StoreUse{store->stored(), store->without_place(), store->most()};
   status.connections = static_cast<std::uint32_t>(parts_.listener.connections());
   status.max_connections = static_cast<std::uint32_t>(parts_.listener.limits().connections);
   for (const auto& served : parts_.pools)
@@ -78,7 +78,7 @@ Task<Result<Delivery>> ServiceVerbs::shutdown(Caller caller, schema::Shutdown as
     co_return delivery;
   }
   if (ask.end_regions) {
-    MAPCAP_CO_TRY(schema::ShuttingDown ended, co_await parts_.regions.end_volatile());
+    MAPCAP_CO_TRY(ShutdownResult ended, co_await parts_.regions.end_volatile());
     delivery.body = ended;
     delivery.afterwards = [this] { stop_(Keeper::ends); };
     co_return delivery;

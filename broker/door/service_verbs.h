@@ -29,7 +29,7 @@ class ServiceVerbs {
   };
   /// `stop`: called once the reply to a shutdown has left; ends the broker as SIGTERM does.
   ServiceVerbs(Parts parts, std::function<void(Keeper)> stop)
-      : parts_(parts), stop_(std::move(stop)), started_unix_ns_(parts.clock.unix_ns()) {}
+      : parts_(parts), stop_(std::move(stop)), started_unix_(parts.clock.unix_ns()) {}
 
   /// For whoever may ask for the pools; names of other users' regions to administrators only. Errors: `denied`.
   Task<Result<Delivery>> status(Caller caller, schema::AskStatus ask) const;
@@ -42,7 +42,7 @@ class ServiceVerbs {
  private:
   Parts parts_;
   std::function<void(Keeper)> stop_;
-  const std::int64_t started_unix_ns_;
+  const std::chrono::nanoseconds started_unix_;
 };
 
 }  // namespace mapcap::broker

@@ -101,7 +101,7 @@ Task<Result<Delivery>> FileClones::clone(SessionId session, const policy::Subjec
   granted.rights = ask.rights;
   granted.with_fd = true;
   granted.region.name = "file";
-  granted.region.size = size;
+  granted.region.size = size.value;
   granted.region.owner = subject.uid();
   granted.region.confinement = Confinement::clone;
   granted.region.durability = {Granularity::page, PersistenceDomain::block_device, false};

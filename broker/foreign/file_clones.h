@@ -13,6 +13,7 @@
 #include "broker/regions/delivery.h"
 #include "broker/wait/task.h"
 #include "policy/subject.h"
+#include "schema/request.h"
 
 namespace mapcap::broker {
 

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/units.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
 
 namespace mapcap::broker::keeper {
 

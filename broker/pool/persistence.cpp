@@ -15,6 +15,7 @@
 
 #include "base/newer_linux.h"
 #include "base/small_file.h"
+#include "base/units.h"
 #include "broker/pool/truncate.h"
 
 namespace mapcap::broker::pool {

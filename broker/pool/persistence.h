@@ -7,8 +7,9 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::pool {
 

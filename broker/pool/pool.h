@@ -17,9 +17,11 @@
 #include <variant>
 #include <vector>
 
+#include "base/result.h"
+#include "base/units.h"
 #include "broker/ledger/table/record.h"
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::pool {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "mapcap/fd.h"
-#include "schema/request.h"
+#include "schema/reply.h"
 
 namespace mapcap::broker {
 

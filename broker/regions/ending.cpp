@@ -40,8 +40,8 @@ Task<void> Regions::visit_in_pieces(Visit visit) {
   }
 }
 
-Task<schema::ShuttingDown> Regions::count_volatile() {
-  schema::ShuttingDown told;
+Task<ShutdownResult> Regions::count_volatile() {
+  ShutdownResult told;
   std::set<std::uint32_t> users;
   const auto count = [&](const Region& region) {
     if (!region.record.volatile_memory) {
@@ -49,7 +49,7 @@ Task<schema::ShuttingDown> Regions::count_volatile() {
       return;
     }
     ++told.regions;
-    told.bytes.value += region.record.size.value;
+    told.bytes += region.record.size.value;
     users.insert(region.record.owner);
   };
   co_await visit_in_pieces(count);
@@ -57,13 +57,13 @@ Task<schema::ShuttingDown> Regions::count_volatile() {
   co_return told;
 }
 
-Task<std::vector<schema::StateCount>> Regions::count_states() {
+Task<std::vector<StateCount>> Regions::count_states() {
   std::array<std::uint64_t, static_cast<std::size_t>(RegionState::lost) + 1> counts{};
   const auto count = [&counts](const Region& region) {
     ++counts.at(static_cast<std::size_t>(region.record.state));
   };
   co_await visit_in_pieces(count);
-  std::vector<schema::StateCount> told;
+  std::vector<StateCount> told;
   for (std::size_t state = 0; state < counts.size(); ++state) {
     if (counts.at(state) > 0) told.push_back({static_cast<RegionState>(state), counts.at(state)});
   }
@@ -93,9 +93,9 @@ Task<void> Regions::end_one(std::shared_ptr<Crew> crew, RegionId id) {
   crew->done.notify();
 }
 
-Task<Result<schema::ShuttingDown>> Regions::end_all_volatile() {
+Task<Result<ShutdownResult>> Regions::end_all_volatile() {
   while (creating_ > 0) co_await parts_.loop.sleep(kLook);
-  schema::ShuttingDown told = co_await count_volatile();
+  ShutdownResult told = co_await count_volatile();
   const auto crew = std::make_shared<Crew>(parts_.loop);
   for (;;) {
     std::vector<RegionId> left;
@@ -124,10 +124,10 @@ Task<Result<schema::ShuttingDown>> Regions::end_all_volatile() {
   co_return told;
 }
 
-Task<Result<schema::ShuttingDown>> Regions::end_volatile() {
+Task<Result<ShutdownResult>> Regions::end_volatile() {
   if (ending_) co_return failure(ErrorCode::busy, "all regions are being ended already");
   ending_ = true;
-  Result<schema::ShuttingDown> told = co_await end_all_volatile();
+  Result<ShutdownResult> told = co_await end_all_volatile();
   if (!told) ending_ = false;
   co_return told;
 }

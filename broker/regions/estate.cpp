@@ -42,7 +42,7 @@ Task<bool> Regions::owns_any(std::uint32_t owner) {
   co_return found;
 }
 
-Task<Result<schema::Revoked>> Regions::take_away(RegionId id) {
+Task<Result<Revoked>> Regions::take_away(RegionId id) {
   return reclaim_.revoke(id, {});
 }
 

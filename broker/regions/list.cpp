@@ -76,7 +76,7 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
 
 Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::show}, ask.name));
-  schema::Shown shown;
+  RegionDetails shown;
   shown.region = describe(*region);
   for (const auto& [holder, grants] : region->grants.holders()) {
     if (shown.holders.size() == kShownHolders) break;
@@ -91,15 +91,15 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
 
 /// Asks filesystems and sysfs, so on a thread; and by what records know of the memory, since another thread
 /// may be about to free it.
-Task<void> Regions::tell_damage(std::span<schema::RegionInfo> regions) const {
+Task<void> Regions::tell_damage(std::span<RegionInfo> regions) const {
   struct Question {
     std::shared_ptr<pool::Pool> pool;  // A reload may take it out of service meanwhile.
     std::uint64_t word = 0;
     std::uint32_t* answer = nullptr;
   };
   std::vector<Question> questions;
-  for (schema::RegionInfo& info : regions) {
-    const Region* region = parts_.directory.find(info.id);
+  for (RegionInfo& info : regions) {
+    const Region* region = parts_.directory.find(RegionId{info.id});
     if (region == nullptr || region->pool == nullptr || region->extent.empty()) continue;
     if (!region->pool->pool->wears_out()) continue;
     questions.push_back({region->pool->pool, region->extent.word(), &info.bad_blocks});
@@ -112,25 +112,25 @@ Task<void> Regions::tell_damage(std::span<schema::RegionInfo> regions) const {
   (void)co_await parts_.worker.run(ask);
 }
 
-schema::RegionInfo Regions::describe(const Region& region) const {
+RegionInfo Regions::describe(const Region& region) const {
   const RegionRecord& record = region.record;
-  schema::RegionInfo info;
-  info.id = record.id;
+  RegionInfo info;
+  info.id = record.id.value;
   info.name = record.name;
   info.pool = record.pool;
   info.owner = record.owner;
   info.endpoint = parts_.quotas.endpoint_named(record.owner);
   info.group = record.group;
   info.mode = record.mode;
-  info.size = record.size;
+  info.size = record.size.value;
   info.seal = record.seal;
   info.lifetime = {record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
-  info.created_unix_ns = record.created_unix_ns;
+  info.created_unix = std::chrono::nanoseconds(record.created_unix_ns);
   info.state = record.state;
   info.draining = region.draining;
   info.grants = static_cast<std::uint32_t>(region.grants.size());
-  info.held = {region.charge.amount().bytes};
-  info.published_unix_ns = region.published;
+  info.held = region.charge.amount().bytes;
+  if (region.published) info.published_unix = std::chrono::nanoseconds(*region.published);
   info.cache = {record.cache.mode, record.cache.required, record.cache_effective,
                 CacheMechanism::page_attribute, false};
   if (region.pool != nullptr) {
@@ -144,7 +144,8 @@ schema::RegionInfo Regions::describe(const Region& region) const {
     }
   }
   if (record.lifetime == LifetimeKind::ttl) {
-    info.remaining_ns = std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0);
+    info.remaining =
+        std::chrono::nanoseconds(std::max<std::int64_t>(record.expires_boot_ns - parts_.clock.boot_ns(), 0));
   }
   return info;
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "broker/books/directory.h"
-#include "schema/request.h"
+#include "schema/reply.h"
 
 namespace mapcap::broker {
 

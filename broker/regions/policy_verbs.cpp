@@ -35,7 +35,7 @@ Result<void> PolicyVerbs::authorize(const Caller& caller, Verb verb) const {
 
 Task<Result<Delivery>> PolicyVerbs::reload(Caller caller) {
   MAPCAP_CO_TRY_VOID(authorize(caller, Verb::reload));
-  MAPCAP_CO_TRY(schema::Reloaded reloaded, co_await source_.reload(caller.subject.describe()));
+  MAPCAP_CO_TRY(ReloadOutcome reloaded, co_await source_.reload(caller.subject.describe()));
   co_return reply_of(std::move(reloaded));
 }
 
@@ -51,7 +51,7 @@ Task<Result<Delivery>> PolicyVerbs::explain(Caller caller, schema::PolicyExplain
   if (caller.subject.endpoint() != nullptr || ask.uid == caller.subject.uid()) {
     // Himself as the kernel attests him, which no lookup can.
     MAPCAP_CO_TRY(schema::Explained told, regions_.explain(caller.subject, ask));
-    if (!sees_all) hide_the_unseen(told, ask.ask.name);
+    if (!sees_all) hide_the_unseen(told, ask.region.name);
     co_return reply_of(std::move(told));
   }
   // Whoever made an endpoint may know what it is worth.
@@ -61,7 +61,7 @@ Task<Result<Delivery>> PolicyVerbs::explain(Caller caller, schema::PolicyExplain
   if (about) {
     MAPCAP_CO_TRY(schema::Explained told,
                   regions_.explain(policy::Subject::by_endpoint(std::move(about)), ask));
-    if (!sees_all) hide_the_unseen(told, ask.ask.name);
+    if (!sees_all) hide_the_unseen(told, ask.region.name);
     co_return reply_of(std::move(told));
   }
   if (policy::is_principal(ask.uid))

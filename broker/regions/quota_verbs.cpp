@@ -45,10 +45,9 @@ Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const 
   MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota));
   policy::Action all;
   all.verb = Verb::quota_set;
-  std::vector<schema::QuotaInfo> slots =
-      regions_.policy().allows(caller.subject, all)
-          ? quotas_.report_all()
-          : quotas_.report_for(caller.subject.uid(), caller.subject.groups());
+  std::vector<QuotaInfo> slots = regions_.policy().allows(caller.subject, all)
+                                     ? quotas_.report_all()
+                                     : quotas_.report_for(caller.subject.uid(), caller.subject.groups());
   MAPCAP_CO_TRY(std::size_t first, slot_after(ask.cursor));
   constexpr std::size_t kPage = schema::kMaxPacket / schema::kQuotaInfoBytes - 8;
   first = std::min(first, slots.size());
@@ -64,13 +63,13 @@ Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const 
 
 Task<Result<Delivery>> QuotaVerbs::set(Caller caller, schema::QuotaSet ask) {
   MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
-  if (!ask.pool.empty()) {
-    MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.pool));
+  if (!ask.slot.pool.empty()) {
+    MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.slot.pool));
   }
   MAPCAP_CO_TRY_VOID(check_override(ask, pools_));
   // What is not named stays as it was set, or as the policy says.
-  ledger::QuotaRecord record{ask.subject, ask.id, ask.pool,
-                             quotas_.override_of(ask.subject, ask.id, ask.pool)};
+  ledger::QuotaRecord record{ask.slot.subject, ask.slot.id, ask.slot.pool,
+                             quotas_.override_of(ask.slot.subject, ask.slot.id, ask.slot.pool)};
   if (ask.limits.bytes) record.limits.bytes = ask.limits.bytes;
   if (ask.limits.regions) record.limits.regions = ask.limits.regions;
   if (ask.limits.grants) record.limits.grants = ask.limits.grants;
@@ -82,8 +81,8 @@ Task<Result<Delivery>> QuotaVerbs::set(Caller caller, schema::QuotaSet ask) {
 
 Task<Result<Delivery>> QuotaVerbs::clear(Caller caller, schema::QuotaClear ask) {
   MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
-  MAPCAP_CO_TRY_VOID(co_await ledger_.erase_quota(ask.subject, ask.id, ask.pool));
-  if (!quotas_.clear_override(ask.subject, ask.id, ask.pool)) {
+  MAPCAP_CO_TRY_VOID(co_await ledger_.erase_quota(ask.slot.subject, ask.slot.id, ask.slot.pool));
+  if (!quotas_.clear_override(ask.slot.subject, ask.slot.id, ask.slot.pool)) {
     co_return failure(ErrorCode::not_found, "there is no quota override for that subject and pool");
   }
   co_return done();

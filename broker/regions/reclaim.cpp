@@ -11,15 +11,14 @@ namespace mapcap::broker {
 using namespace std::chrono_literals;
 using schema::Notice;
 using schema::NoticeKind;
-using schema::Revoked;
 
 namespace {
 
 /// What scrubbing and recording the end of a region may take that is not waited for its holders.
 constexpr std::chrono::nanoseconds kEndWithin = 60s;
 
-ByteCount held_bytes(const Region& region) {
-  return {region.charge.amount().bytes};
+std::uint64_t held_bytes(const Region& region) {
+  return region.charge.amount().bytes;
 }
 
 Failure gone(RegionId id) {
@@ -101,8 +100,7 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
     if (still) is_held = still.value();
     region = parts_.directory.find(id);
   }
-  const Revoked revoked{is_held ? held_bytes(*region) : ByteCount{},
-                        static_cast<std::uint32_t>(region->grants.size())};
+  const Revoked revoked{is_held ? held_bytes(*region) : 0, static_cast<std::uint32_t>(region->grants.size())};
   spawn(finish(id));
   co_return revoked;
 }

@@ -22,6 +22,7 @@
 #include "broker/report/report.h"
 #include "broker/wait/task.h"
 #include "broker/wait/worker.h"
+#include "mapcap/region.h"
 
 namespace mapcap::broker {
 class Custody;
@@ -57,7 +58,7 @@ class Reclaim {
   /// second revoke of the same region joins the first, and ends its drain when it has no patience itself.
   /// Errors: `not_found`, `io` from the ledger (then nothing has changed), `timed_out` when the region was
   /// quarantined instead.
-  Task<Result<schema::Revoked>> revoke(RegionId id, Drain drain);
+  Task<Result<Revoked>> revoke(RegionId id, Drain drain);
 
   /// The same, and its record is gone when it returns, whoever still has the memory: for when the broker and the
   /// keeper end too. Errors: of revoke; `timed_out` when the record does not go.
@@ -88,8 +89,8 @@ class Reclaim {
   Task<Result<bool>> held(RegionId id);
   [[nodiscard]] std::chrono::nanoseconds between_probes() const;
   Task<bool> free(RegionId id);
-  Task<Result<schema::Revoked>> join(RegionId id, Drain drain);
-  Task<Result<schema::Revoked>> forget_lost(RegionId id);
+  Task<Result<Revoked>> join(RegionId id, Drain drain);
+  Task<Result<Revoked>> forget_lost(RegionId id);
 
   Parts parts_;
   std::size_t probing_ = 0;  ///< Regions that may have to be asked about.

@@ -208,7 +208,7 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
     MAPCAP_CO_TRY_VOID(check_drains(account));
     place.emplace(drains_, account);
   }
-  MAPCAP_CO_TRY(schema::Revoked revoked, co_await reclaim_.revoke(region->id(), {ask.drain, ask.within}));
+  MAPCAP_CO_TRY(Revoked revoked, co_await reclaim_.revoke(region->id(), {ask.drain, ask.within}));
   Delivery delivery;
   delivery.body = revoked;
   co_return delivery;
@@ -217,7 +217,7 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
 Task<Result<Delivery>> Regions::goodbye(Caller caller) {
   const std::set<RegionId> ending = connections_.take_regions(caller.token);
   for (const RegionId id : ending) {
-    const Result<schema::Revoked> ended = co_await reclaim_.revoke(id, {});
+    const Result<Revoked> ended = co_await reclaim_.revoke(id, {});
     // A ledger that refuses has changed nothing: the grace period, which tries again, is next.
     const Region* still = parts_.directory.find(id);
     const bool lives = still != nullptr && still->record.state == RegionState::live;
@@ -334,11 +334,11 @@ policy::Existing Regions::as_judged(const Region& region) {
 Result<schema::Explained> Regions::explain(const policy::Subject& subject, const schema::PolicyExplain& ask) {
   MAPCAP_TRY(const Verb verb, policy::parse_verb(ask.verb));
   const std::vector<policy::Offer> offered = offers();
-  policy::Question question{verb, ask.ask, ask.ttl, offered, {}};
+  policy::Question question{verb, ask, offered, {}};
   Region* region = nullptr;
   Result<void> stands = ok();
   if (!policy::nameless(verb) && verb != Verb::create) {
-    const Result<schema::RegionName> name = schema::RegionName::parse(ask.ask.name);
+    const Result<schema::RegionName> name = schema::RegionName::parse(ask.region.name);
     if (!name) stands = name.error();
     if (name) region = parts_.directory.find_or_latest(name.value().str());
     // Of what he may not reach he is told what he would be told if it were not there.
@@ -355,12 +355,12 @@ Result<schema::Explained> Regions::explain(const policy::Subject& subject, const
   constexpr Amount kGrant{0, 0, 1, 0};
   if (verb == Verb::create) {
     const std::string& pool = told.judged->pool;
-    stands = parts_.directory.check_free(ask.ask.name);
-    if (stands) stands = fits(pool, {told.judged->size.value, 1, 0, 0});
-    if (stands && ask.ask.grant) stands = fits(pool, kGrant);
+    stands = parts_.directory.check_free(ask.region.name);
+    if (stands) stands = fits(pool, {told.judged->size, 1, 0, 0});
+    if (stands && ask.rights) stands = fits(pool, kGrant);
   } else if (verb == Verb::open) {
     stands = check_grantable(*region);
-    if (stands && ask.ask.grant == Access::read_write) stands = check_writable(*region);
+    if (stands && ask.rights == Access::read_write) stands = check_writable(*region);
     if (stands) stands = fits(region->record.pool, kGrant);
   } else if (verb == Verb::renew) {
     stands = check_renewable(*region);

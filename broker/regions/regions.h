@@ -53,9 +53,9 @@ struct Caller {
 };
 
 /// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp, list.cpp and
-/// publish.cpp are those verbs; recovery.cpp is what a start finds, ending.cpp what a shutdown ends. What is taken back
-/// goes through Reclaim (reclaim.cpp), which Expiry (expiry.cpp), Connections (../books) and a revoke all come to.
-/// Custody (custody.cpp) knows who else holds memory.
+/// publish.cpp are those verbs; estate.cpp is what an endpoint leaves, recovery.cpp what a start finds, ending.cpp what a
+/// shutdown ends. What is taken back goes through Reclaim (reclaim.cpp, cut.cpp, free.cpp), which Expiry (expiry.cpp),
+/// Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
 class Regions {
  public:
   struct Parts {
@@ -107,14 +107,14 @@ class Regions {
   Task<Result<Delivery>> publish(Caller caller, schema::Publish ask);
 
   /// How many regions lie in volatile memory, whose they are, and how many do not.
-  Task<schema::ShuttingDown> count_volatile();
+  Task<ShutdownResult> count_volatile();
   /// All of them end: revoked as by their owners (promise 5), and their records gone, whoever still has the
   /// memory. Nothing is created meanwhile, nor after it has succeeded. What a broker that dies on the way has not
   /// ended is there at the next start, and may be asked for again. Errors, after which nothing but what has ended
   /// is different: of Reclaim::end; `busy` when it is under way already.
-  Task<Result<schema::ShuttingDown>> end_volatile();
+  Task<Result<ShutdownResult>> end_volatile();
   /// Of the states that there are.
-  Task<std::vector<schema::StateCount>> count_states();
+  Task<std::vector<StateCount>> count_states();
 
   /// Before the first request: what the ledger, the keeper and the fd store brought over.
   struct Inheritance {
@@ -137,7 +137,7 @@ class Regions {
   /// Whether any region, also one that is on its way out, has that owner.
   Task<bool> owns_any(std::uint32_t owner);
   /// As its owner's revoke. Errors: as Reclaim::revoke.
-  Task<Result<schema::Revoked>> take_away(RegionId id);
+  Task<Result<Revoked>> take_away(RegionId id);
   /// From now on `heir` owns it and is charged for it alone, durably. Errors: `denied` when the policy would
   /// not let him create it, `busy` for one that is no live region or lives by a connection, `io`.
   Task<Result<void>> hand_over(RegionId id, const policy::Subject& heir);
@@ -169,9 +169,9 @@ class Regions {
   void watch(Region& region, SessionId session);
   void end_lifetime(const Region& region);
   /// All but its bad blocks.
-  [[nodiscard]] schema::RegionInfo describe(const Region& region) const;
+  [[nodiscard]] RegionInfo describe(const Region& region) const;
   /// Puts the bad blocks of these regions, which describe() made, into them.
-  Task<void> tell_damage(std::span<schema::RegionInfo> regions) const;
+  Task<void> tell_damage(std::span<RegionInfo> regions) const;
   /// "user 1000", "endpoint reader-1"
   [[nodiscard]] std::string owner_of(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
@@ -182,7 +182,7 @@ class Regions {
   Task<void> visit_in_pieces(Visit visit);
   struct Crew;
   Task<void> end_one(std::shared_ptr<Crew> crew, RegionId id);
-  Task<Result<schema::ShuttingDown>> end_all_volatile();
+  Task<Result<ShutdownResult>> end_all_volatile();
   class Publishing;
   Task<Result<void>> outlast_writers(RegionId id, std::chrono::nanoseconds within);
   Task<Result<void>> forbid_writing(RegionId id);

@@ -53,45 +53,6 @@ policy::Existing existing_of(const PolicyExplainCommand& command, const policy::
   return region;
 }
 
-schema::Create create_of(const PolicyQuestion& question) {
-  const RegionSpec& spec = question.region;
-  schema::Create ask;
-  ask.name = spec.name;
-  ask.size = {spec.size};
-  ask.pool = spec.pool;
-  ask.cache = spec.cache;
-  ask.lifetime = spec.lifetime;
-  ask.mode = spec.mode;
-  ask.group = spec.group;
-  ask.seal = spec.seal;
-  ask.grant = question.rights;
-  return ask;
-}
-
-PolicyAnswer answer_of(schema::Explained told) {
-  PolicyAnswer answer;
-  if (told.refusal) answer.refusal.emplace(as_error(*told.refusal));
-  answer.policy = std::move(told.policy);
-  answer.user = std::move(told.user);
-  answer.rule = std::move(told.rule);
-  if (told.judged) {
-    RegionInfo& region = answer.judged.emplace();
-    region.name = told.judged->name;
-    region.pool = told.judged->pool;
-    region.owner = told.judged->owner;
-    region.group = told.judged->group;
-    region.mode = told.judged->mode;
-    region.size = told.judged->size.value;
-    region.cache = told.judged->cache;
-    region.seal = told.judged->seal;
-    region.lifetime = told.judged->lifetime;
-  }
-  for (const schema::RuleSaid& rule : told.rules)
-    answer.rules.push_back({rule.place, rule.denies, rule.subject, rule.applies, rule.why});
-  answer.more = told.more;
-  return answer;
-}
-
 /// "readers" of "endpoint:readers"; no user is called so.
 std::string_view endpoint_of(std::string_view who) {
   constexpr std::string_view kEndpoint = "endpoint:";
@@ -105,11 +66,11 @@ PolicyAnswer by_file(const PolicyExplainCommand& command) {
   const auto policy = load(command.file);
   const policy::Subject subject = value_or_raise(policy::Subject::for_explanation(command.user));
   const std::vector<policy::Offer> offers = policy::offers_of(*policy);
-  const schema::Create ask = create_of(command.question);
-  policy::Question question{value_or_raise(policy::parse_verb(command.question.verb)), ask,
-                            command.question.ttl, offers, existing_of(command, subject)};
-  if (!ask.pool.empty()) (void)value_or_raise(policy->find_pool(ask.pool));
-  return answer_of(policy::explain(*policy, subject, question));
+  policy::Question question{value_or_raise(policy::parse_verb(command.question.verb)), command.question,
+                            offers, existing_of(command, subject)};
+  const std::string& pool = command.question.region.pool;
+  if (!pool.empty()) (void)value_or_raise(policy->find_pool(pool));
+  return as_answer(policy::explain(*policy, subject, question));
 }
 
 PolicyAnswer by_broker(const Common& common, const PolicyExplainCommand& command) {

@@ -16,8 +16,8 @@
 #include "client/cli/parse_endpoint.h"
 #include "client/cli/said.h"
 #include "client/cli/terminal.h"
+#include "mapcap/words.h"
 #include "policy/model.h"
-#include "schema/request.h"
 
 namespace mapcap::cli {
 namespace {

@@ -28,22 +28,9 @@ void tell_problems(const ReloadOutcome& outcome) {
   std::cerr << policy::in_words(text ? text.value() : std::string(), outcome.file, problems);
 }
 
-std::vector<schema::RegionInfo> live_regions(const Common& common) {
-  std::vector<schema::RegionInfo> regions;
-  for (const RegionInfo& from : connect(common).list()) {
-    if (from.state != RegionState::live) continue;
-    schema::RegionInfo to;
-    to.name = from.name;
-    to.pool = from.pool;
-    to.owner = from.owner;
-    to.group = from.group;
-    to.mode = from.mode;
-    to.size = {from.size};
-    to.cache = from.cache;
-    to.seal = from.seal;
-    to.lifetime = from.lifetime;
-    regions.push_back(std::move(to));
-  }
+std::vector<RegionInfo> live_regions(const Common& common) {
+  std::vector<RegionInfo> regions = connect(common).list();
+  std::erase_if(regions, [](const RegionInfo& region) { return region.state != RegionState::live; });
   return regions;
 }
 
@@ -91,7 +78,7 @@ int perform(const Common& common, const PolicyShowCommand&) {
 int perform(const Common& common, const PolicyDiffCommand& command) {
   const auto before = load_policy(command.before);
   const auto after = load_policy(command.after);
-  std::vector<schema::RegionInfo> live;
+  std::vector<RegionInfo> live;
   std::string without;
   try {
     live = live_regions(common);

@@ -139,7 +139,7 @@ TEST_F(AdministratorTest, WhoGaveItsPowerUpAfterItConnectedIsAUser) {
     if (child == 0) {
       auto socket = schema::connect_to(broker_.socket());
       if (!socket || ::setresuid(uid, uid, uid) != 0) ::_exit(100);
-      schema::QuotaSet quota{SubjectKind::user, kDaemon, "", {}};
+      schema::QuotaSet quota{{SubjectKind::user, kDaemon, ""}, {}};
       quota.limits.regions = 7;
       int answer = 101;
       for (const schema::RequestBody& body :

@@ -100,7 +100,7 @@ class Peer {
 schema::Create create_of(std::string name, std::uint64_t size = 4096) {
   schema::Create ask;
   ask.name = std::move(name);
-  ask.size = {size};
+  ask.size = size;
   ask.lifetime = {LifetimeKind::persistent, {}};
   return ask;
 }

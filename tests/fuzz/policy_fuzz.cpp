@@ -37,16 +37,15 @@ void ask(const policy::Policy& policy, const policy::Subject& subject) {
     action.size = ByteCount{1U << 20U};
     const bool allowed = policy.authorize(subject, action).has_value();
     require(allowed == policy.allows(subject, action), "authorize and allows disagree");
-    schema::Create create;
-    create.name = "a/b";
-    const policy::Existing region{create.name, action.pool};
+    PolicyQuestion asked;
+    asked.region.name = "a/b";
+    const policy::Existing region{asked.region.name, action.pool};
     const policy::Wish wish{action.verb, Access::read_only};
     const bool judged = policy::judge(policy, subject, region, wish).has_value();
-    const policy::Question question{action.verb, create, {}, {}, region};
+    const policy::Question question{action.verb, asked, {}, region};
     if (!policy::nameless(action.verb) && action.verb != policy::Verb::create)
       require(judged == !policy::explain(policy, subject, question).refusal, "judge and explain disagree");
   }
-  (void)policy.quota_slots(subject.uid(), subject.gid(), policy.pools().front().name);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ TEST_F(LoopTimeTest, NoVerbAsksForBadBlocksOnTheLoop) {
   const auto listing = list(owner, {});
   ASSERT_TRUE(listing);
   ASSERT_EQ(listing.value().regions.size(), 2U);
-  for (const schema::RegionInfo& region : listing.value().regions) EXPECT_EQ(region.bad_blocks, 3U);
+  for (const RegionInfo& region : listing.value().regions) EXPECT_EQ(region.bad_blocks, 3U);
   const auto shown = show(owner, "a/one");
   ASSERT_TRUE(shown);
   EXPECT_EQ(shown.value().region.bad_blocks, 3U);

@@ -72,16 +72,16 @@ class PolicyAgreementTest : public RegionsTest {
     schema::PolicyExplain request;
     request.uid = uid;
     request.verb = chance(40) ? "create" : one_of(verbs);
-    schema::Create& ask = request.ask;
+    RegionSpec& ask = request.region;
     ask.name = chance(2) ? "/no name" : one_of(kNames);
-    ask.size = {std::array<std::uint64_t, 4>{0, 4096, 8000, 9000}.at(chance(3) ? 0 : 1 + random_() % 3)};
+    ask.size = std::array<std::uint64_t, 4>{0, 4096, 8000, 9000}.at(chance(3) ? 0 : 1 + random_() % 3);
     if (chance(20)) ask.pool = chance(80) ? "dram" : "tape";
     ask.lifetime = chance(50) ? Lifetime{LifetimeKind::persistent, 0ns}
                               : Lifetime{LifetimeKind::ttl, chance(50) ? 30min : 2h};
     ask.mode = one_of(std::array<std::uint32_t, 4>{0600, 0644, 0666, 0400});
     if (chance(10)) ask.group = chance(50) ? uid : 4242;
     if (chance(40)) ask.seal = chance(50) ? SealKind::sealed : SealKind::revocable;
-    if (chance(30)) ask.grant = chance(50) ? Access::read_only : Access::read_write;
+    if (chance(30)) request.rights = chance(50) ? Access::read_only : Access::read_write;
     if (chance(10)) ask.cache = {CacheMode::write_combining, chance(50)};
     if (request.verb == "renew")
       request.ttl = one_of(std::array<std::chrono::nanoseconds, 3>{30min, 2h, 500ms});
@@ -91,12 +91,12 @@ class PolicyAgreementTest : public RegionsTest {
   /// What the broker answers: nothing, or why not.
   std::optional<Failure> make(const schema::PolicyExplain& request) {
     const Who who{request.uid, 1, {}};
-    const schema::Create& ask = request.ask;
+    const RegionSpec& ask = request.region;
     const auto why = [](const auto& result) {
       return result ? std::nullopt : std::optional<Failure>(result.error());
     };
-    if (request.verb == "create") return why(create(who, ask));
-    if (request.verb == "open") return why(open(who, ask.name, ask.grant.value_or(Access::read_only)));
+    if (request.verb == "create") return why(create(who, schema::Create{ask, request.rights}));
+    if (request.verb == "open") return why(open(who, ask.name, request.rights.value_or(Access::read_only)));
     if (request.verb == "show") return why(show(who, ask.name));
     if (request.verb == "renew") return why(renew(who, ask.name, *request.ttl));
     if (request.verb == "revoke") return why(revoke(who, ask.name));
@@ -150,7 +150,7 @@ TEST_F(PolicyAgreementTest, WhatIsExplainedIsWhatIsAnswered) {
       ASSERT_TRUE(told) << told.error().sentence;
       const std::optional<Failure> answered = make(request);
       const std::string where =
-          request.verb + " " + request.ask.name + " by " + std::to_string(uid) + "\n" + text_;
+          request.verb + " " + request.region.name + " by " + std::to_string(uid) + "\n" + text_;
       ASSERT_EQ(told.value().refusal.has_value(), answered.has_value())
           << where << (answered ? answered->sentence : told.value().refusal->sentence);
       if (answered && request.verb != "list") {

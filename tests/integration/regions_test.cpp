@@ -76,8 +76,8 @@ class LeftoverTest : public RegionsTest {
     ASSERT_EQ(charged(kOwner), 4096U);
   }
   std::uint64_t charged(std::uint32_t uid) {
-    for (const schema::QuotaInfo& slot : quotas().report_for(uid, {})) {
-      if (slot.pool == "dram") return slot.bytes;
+    for (const QuotaInfo& slot : quotas().report_for(uid, {})) {
+      if (slot.slot.pool == "dram") return slot.bytes;
     }
     return 0;
   }
@@ -93,9 +93,8 @@ TEST_F(LeftoverTest, OfARegionThatWasTakenAwayWhoStillHoldsItPaysAndItsOwnerSees
   EXPECT_EQ(charged(kReader) + charged(kOther), 4096U) << "once, whoever it is";
   const auto shown = show({}, "a/left");
   ASSERT_TRUE(shown);
-  EXPECT_THAT(shown.value().holders,
-              testing::UnorderedElementsAre(schema::Holder{kReader, Access::read_only, 2},
-                                            schema::Holder{kOther, Access::read_only, 1}));
+  EXPECT_THAT(shown.value().holders, testing::UnorderedElementsAre(Holder{kReader, Access::read_only, 2},
+                                                                   Holder{kOther, Access::read_only, 1}));
   // When one lets go the next pays.
   regions().released(1);
   regions().released(2);
@@ -188,7 +187,7 @@ TEST_F(ListTest, WhatIsThereAllTheTimeIsListedOnceAndInOrderWhileOthersComeAndGo
   do {
     const auto listing = list(who, ask);
     ASSERT_TRUE(listing) << listing.error().sentence;
-    for (const schema::RegionInfo& region : listing.value().regions) listed.push_back(region.name);
+    for (const RegionInfo& region : listing.value().regions) listed.push_back(region.name);
     ask.cursor = listing.value().next;
     if (ask.cursor.empty()) break;
     // The one that the cursor names or the one after it, and new ones on both sides.
@@ -244,7 +243,7 @@ TEST_F(ListTest, CursorsThatNobodyGaveAreRefusedOrShowNoMoreThanTheCallerMaySee)
       const auto answer = list(stranger, ask(cursor, glob));
       ASSERT_TRUE(answer) << answer.error().sentence;
       EXPECT_LE(answer.value().regions.size(), 1U);
-      for (const schema::RegionInfo& region : answer.value().regions) EXPECT_EQ(region.name, name(3));
+      for (const RegionInfo& region : answer.value().regions) EXPECT_EQ(region.name, name(3));
     }
   }
   EXPECT_EQ(list(stranger, ask("0:")).value().regions.size(), 1U);
@@ -261,7 +260,7 @@ TEST_F(ListTest, ACursorNamesOnlyRegionsThatTheCallerMaySee) {
   do {
     const auto listing = list({2000, 2, {}}, ask);
     ASSERT_TRUE(listing);
-    for (const schema::RegionInfo& region : listing.value().regions) seen.push_back(region.name);
+    for (const RegionInfo& region : listing.value().regions) seen.push_back(region.name);
     ask.cursor = listing.value().next;
     const std::string wanted = ask.cursor.empty() ? "" : ":" + seen.back();
     EXPECT_THAT(ask.cursor, testing::EndsWith(wanted));

@@ -54,21 +54,21 @@ class ReloadTest : public RegionsTest {
     return served;
   }
 
-  schema::Reloaded reload(const std::string& text) {
+  ReloadOutcome reload(const std::string& text) {
     text_ = text;
     return run(reload_->reload("user root")).value();
   }
 
   /// "LINE: message" of what is an error.
-  static std::vector<std::string> errors(const schema::Reloaded& outcome) {
+  static std::vector<std::string> errors(const ReloadOutcome& outcome) {
     std::vector<std::string> lines;
-    for (const schema::PolicyProblem& problem : outcome.problems) {
+    for (const PolicyProblem& problem : outcome.problems) {
       if (!problem.warning) lines.push_back(std::to_string(problem.line) + ": " + problem.message);
     }
     return lines;
   }
 
-  void expect_refused(const schema::Reloaded& outcome) {
+  void expect_refused(const ReloadOutcome& outcome) {
     EXPECT_FALSE(outcome.in_force);
     EXPECT_TRUE(outcome.changes.empty());
     EXPECT_EQ(regions().shared_policy(), before_) << "something of it is in force";
@@ -80,7 +80,7 @@ class ReloadTest : public RegionsTest {
   Result<schema::Granted> make(const std::string& name, ByteCount size, const std::string& in = "") {
     schema::Create ask;
     ask.name = name;
-    ask.size = size;
+    ask.size = size.value;
     ask.pool = in;
     ask.lifetime = {LifetimeKind::persistent, 0ns};
     return create(Who{}, ask);
@@ -95,7 +95,7 @@ class ReloadTest : public RegionsTest {
 };
 
 TEST_F(ReloadTest, EveryProblemIsToldAndNothingChanges) {
-  const schema::Reloaded outcome =
+  const ReloadOutcome outcome =
       reload(memory_pool("dram", "64M", "hug=1\n") + "[[rule]]\nany=true\nnmes=[\"a\"]\nverbs=[\"crete\"]\n");
   EXPECT_EQ(errors(outcome).size(), 3U);
   EXPECT_EQ(outcome.problems.front().line, 5U);
@@ -103,22 +103,22 @@ TEST_F(ReloadTest, EveryProblemIsToldAndNothingChanges) {
 }
 
 TEST_F(ReloadTest, WhatChangedIsToldByWhomItIsAbout) {
-  const schema::Reloaded outcome = reload("[broker]\nkeeper_deadline=\"3s\"\n" + memory_pool("dram", "64M") +
-                                          "[[rule]]\nuser=1000\n[[quota]]\nuser=1000\nregions=3\n");
+  const ReloadOutcome outcome = reload("[broker]\nkeeper_deadline=\"3s\"\n" + memory_pool("dram", "64M") +
+                                       "[[rule]]\nuser=1000\n[[quota]]\nuser=1000\nregions=3\n");
   ASSERT_TRUE(outcome.in_force);
   std::vector<std::string> told;
-  for (const schema::PolicyChange& change : outcome.changes) told.push_back(change.what + " " + change.whom);
+  for (const PolicyChange& change : outcome.changes) told.push_back(change.what + " " + change.whom);
   EXPECT_THAT(told, testing::ElementsAre("rule removed any user", "rule added user 1000",
                                          "quota added uid 1000", "setting changed [broker]"));
   EXPECT_EQ(keeper().deadline, 3000ms) << "every key that can be is in force";
 }
 
 TEST_F(ReloadTest, TheOneInForceIsKnownByItsTextAndByWhoLoadedIt) {
-  const schema::PolicyInForce first = reload_->in_force(0);
+  const schema::PolicyPiece first = reload_->in_force(0);
   EXPECT_EQ(first.text, text_);
   EXPECT_EQ(first.loaded_by, "start");
   ASSERT_TRUE(reload(text_ + "# more\n").in_force);
-  const schema::PolicyInForce second = reload_->in_force(0);
+  const schema::PolicyPiece second = reload_->in_force(0);
   EXPECT_EQ(second.text, text_);
   EXPECT_EQ(second.loaded_by, "user root");
   EXPECT_NE(second.sha256, first.sha256);
@@ -150,7 +150,7 @@ TEST_F(ReloadTest, APoolIsAddedInService) {
 }
 
 TEST_F(ReloadTest, APoolThatCannotBeOpenedKeepsAllTheOthersOut) {
-  const schema::Reloaded outcome =
+  const ReloadOutcome outcome =
       reload(memory_pool("fine", "1M") + memory_pool("broken1", "1M") + memory_pool("broken2", "1M") +
              memory_pool("dram", "128M") + kEverything);
   EXPECT_THAT(errors(outcome), testing::ElementsAre("5: [pool.broken1]: pool broken1 is broken",
@@ -160,7 +160,7 @@ TEST_F(ReloadTest, APoolThatCannotBeOpenedKeepsAllTheOthersOut) {
 
 TEST_F(ReloadTest, LessThanWhatIsInUseIsRefused) {
   ASSERT_TRUE(make("a/one", 8_MiB));
-  const schema::Reloaded outcome = reload(memory_pool("dram", "4M") + kEverything);
+  const ReloadOutcome outcome = reload(memory_pool("dram", "4M") + kEverything);
   EXPECT_THAT(errors(outcome), testing::ElementsAre(HasSubstr("is less than what is in use, 8M")));
   expect_refused(outcome);
   EXPECT_TRUE(reload(memory_pool("dram", "8M") + kEverything).in_force);
@@ -169,7 +169,7 @@ TEST_F(ReloadTest, LessThanWhatIsInUseIsRefused) {
 
 TEST_F(ReloadTest, APoolWithRegionsStays) {
   ASSERT_TRUE(make("a/one", 4_KiB));
-  const schema::Reloaded outcome = reload(memory_pool("other", "64M") + kEverything);
+  const ReloadOutcome outcome = reload(memory_pool("other", "64M") + kEverything);
   EXPECT_THAT(errors(outcome),
               testing::ElementsAre(HasSubstr("pool dram is not in the file any more, but 1 region")));
   expect_refused(outcome);
@@ -177,9 +177,8 @@ TEST_F(ReloadTest, APoolWithRegionsStays) {
 }
 
 TEST_F(ReloadTest, WhatTakesARestartIsNamedAllOfIt) {
-  const schema::Reloaded outcome =
-      reload("[broker]\nsocket=\"/run/other\"\nstate=\"/var/other\"\n" +
-             memory_pool("dram", "64M", "populate=true\nnuma=0\n") + kEverything);
+  const ReloadOutcome outcome = reload("[broker]\nsocket=\"/run/other\"\nstate=\"/var/other\"\n" +
+                                       memory_pool("dram", "64M", "populate=true\nnuma=0\n") + kEverything);
   const std::vector<std::string> told = errors(outcome);
   EXPECT_THAT(told, testing::ElementsAre("2: [broker]: socket changes only with a restart of mapcapd",
                                          "3: [broker]: state changes only with a restart of mapcapd",
@@ -189,7 +188,7 @@ TEST_F(ReloadTest, WhatTakesARestartIsNamedAllOfIt) {
 }
 
 TEST_F(ReloadTest, MorePoolsThanTheMachineHasMemoryForAreRefused) {
-  const schema::Reloaded outcome =
+  const ReloadOutcome outcome =
       reload(memory_pool("dram", "64M") + memory_pool("huge", "1000T") + kEverything);
   EXPECT_THAT(errors(outcome), testing::ElementsAre(HasSubstr("more than this machine's memory")));
   expect_refused(outcome);

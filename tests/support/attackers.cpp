@@ -103,7 +103,7 @@ void never_read(const BrokerProcess& broker, WhenFull when_full) {
   const Fd socket = greeted(broker);
   schema::Create ask;
   ask.name = "slow/region";
-  ask.size = {4096};
+  ask.size = 4096;
   ask.grant = Access::read_write;
   const schema::Packet create = schema::encode(Request{2, ask});
   while (push(socket, create, when_full)) {

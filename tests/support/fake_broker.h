@@ -20,6 +20,8 @@
 #include "mapcap/fd.h"
 #include "schema/channel.h"
 #include "schema/codec.h"
+#include "schema/protocol.h"
+#include "schema/reply.h"
 #include "schema/request.h"
 #include "tests/support/patience.h"
 

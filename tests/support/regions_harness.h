@@ -129,7 +129,7 @@ class RegionsTest : public testing::Test {
     schema::Create ask;
     ask.seal = seal;
     ask.name = name;
-    ask.size = {4096};
+    ask.size = 4096;
     ask.mode = mode;
     ask.lifetime = lifetime;
     return body<schema::Granted>(who, [&](broker::Caller caller) { return regions_->create(caller, ask); });
@@ -145,14 +145,14 @@ class RegionsTest : public testing::Test {
     const schema::Renew ask{name, ttl};
     return body<schema::Renewed>(who, [&](broker::Caller caller) { return regions_->renew(caller, ask); });
   }
-  Result<schema::Revoked> revoke(const Who& who, const std::string& name) {
+  Result<Revoked> revoke(const Who& who, const std::string& name) {
     schema::Revoke ask;
     ask.name = name;
-    return body<schema::Revoked>(who, [&](broker::Caller caller) { return regions_->revoke(caller, ask); });
+    return body<Revoked>(who, [&](broker::Caller caller) { return regions_->revoke(caller, ask); });
   }
-  Result<schema::Shown> show(const Who& who, const std::string& name) {
+  Result<RegionDetails> show(const Who& who, const std::string& name) {
     const schema::Show ask{name};
-    return body<schema::Shown>(who, [&](broker::Caller caller) { return regions_->show(caller, ask); });
+    return body<RegionDetails>(who, [&](broker::Caller caller) { return regions_->show(caller, ask); });
   }
   Result<schema::Listing> list(const Who& who, const schema::List& ask) {
     return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });

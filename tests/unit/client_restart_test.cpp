@@ -115,7 +115,7 @@ TEST(ClientDeadline, ASilentBrokerTimesOutAndItsLateAnswerIsNotTakenForAnother) 
     // The first answer, with its descriptor, comes while the client waits for the second.
     peer.reply(first.id, granted("late", 4096, Access::read_only), {fd.borrow()});
     late = true;
-    peer.reply(second.id, schema::Revoked{{4096}, 1});
+    peer.reply(second.id, Revoked{4096, 1});
     peer.until_closed();
   }});
   auto options = to(broker);
@@ -144,7 +144,7 @@ TEST(ClientDeadline, ProgressKeepsALongCallAlive) {
       progress.total = {4};
       peer.notice(progress);
     }
-    peer.reply(request.id, schema::Revoked{{4096}, 1});
+    peer.reply(request.id, Revoked{4096, 1});
     peer.until_closed();
   }});
   auto options = to(broker);

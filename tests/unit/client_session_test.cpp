@@ -103,7 +103,7 @@ TEST(ClientCalls, ACreatedGrantMapsItsMemory) {
     peer.welcome();
     const auto request = peer.read();
     const auto& create = std::get<schema::Create>(request.body);
-    EXPECT_EQ(create.size.value, 4096U);
+    EXPECT_EQ(create.size, 4096U);
     EXPECT_EQ(create.grant, Access::read_write);
     const auto fd = memfd(4096);
     peer.reply(request.id, granted(create.name, 4096, Access::read_write), {fd.borrow()});
@@ -125,7 +125,7 @@ TEST(ClientCalls, PagesOfAListAreJoined) {
       const auto& list = std::get<schema::List>(request.body);
       EXPECT_EQ(list.glob, "**");
       schema::Listing page;
-      schema::RegionInfo region;
+      RegionInfo region;
       region.name = name;
       page.regions.push_back(region);
       page.next = list.cursor == "b" ? "" : name;

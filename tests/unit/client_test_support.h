@@ -26,10 +26,10 @@ inline ConnectOptions to(const FakeBroker& broker) {
 
 inline schema::Granted granted(const std::string& name, std::uint64_t size, Access rights) {
   schema::Granted body;
-  body.region.id = {7};
+  body.region.id = 7;
   body.region.name = name;
   body.region.pool = "dram";
-  body.region.size = {size};
+  body.region.size = size;
   body.rights = rights;
   body.with_fd = true;
   return body;

@@ -298,26 +298,6 @@ TEST(Authorize, AListIsAllowedWhenAnyNameMayBeListed) {
   EXPECT_FALSE(policy->allows(alice(), one));
 }
 
-TEST(QuotaSlots, ComeUserThenGroupThenAnyAndThePoolBeforeTheWhole) {
-  const auto policy = load_with_pool(
-      "[[quota]]\nany=true\nregions=1\n[[quota]]\nany=true\npool=\"dram\"\nregions=2\n"
-      "[[quota]]\ngroup=\"staff\"\nregions=3\n[[quota]]\ngroup=\"staff\"\npool=\"dram\"\nregions=4\n"
-      "[[quota]]\nuser=\"alice\"\nregions=5\n[[quota]]\nuser=\"bob\"\npool=\"dram\"\nbytes=\"6K\"\n");
-  const auto limits = [&](std::uint32_t uid, std::string_view pool) {
-    std::vector<std::uint64_t> values;
-    for (const QuotaSlot& slot : policy->quota_slots(uid, kStaff, pool)) {
-      values.push_back(slot.limits.regions.value_or(slot.limits.bytes.value_or(0)));
-      EXPECT_EQ(slot.id, slot.subject == SubjectKind::group ? kStaff : uid);
-    }
-    return values;
-  };
-  using Values = std::vector<std::uint64_t>;
-  EXPECT_EQ(limits(kAlice, "dram"), (Values{5, 4, 3, 2}));  // her own over-all slot replaces any's
-  EXPECT_EQ(limits(kBob, "dram"), (Values{6144, 4, 3, 1}));
-  EXPECT_EQ(limits(7, "dram"), (Values{4, 3, 2, 1}));
-  EXPECT_EQ(limits(7, ""), (Values{3, 1}));
-}
-
 TEST(DefaultPolicy, LetsEveryUserRuleTheirOwnPrefixAndNothingMore) {
   const auto loaded = load_default();
   ASSERT_TRUE(loaded) << loaded.error().sentence;
@@ -337,9 +317,8 @@ TEST(DefaultPolicy, LetsEveryUserRuleTheirOwnPrefixAndNothingMore) {
     EXPECT_TRUE(policy.allows(bob(), only(verb)));
   EXPECT_FALSE(policy.allows(bob(), only(Verb::quota_set)));
   EXPECT_TRUE(policy.allows(root(), only(Verb::quota_set)));
-  const auto slots = policy.quota_slots(kBob, kBob, "dram");
-  ASSERT_EQ(slots.size(), 1U);
-  EXPECT_EQ(slots[0].limits, (Limits{std::nullopt, 1024, 4096, 64}));
+  ASSERT_EQ(policy.quotas().size(), 1U);
+  EXPECT_EQ(policy.quotas()[0].limits, (Limits{std::nullopt, 1024, 4096, 64}));
 }
 
 TEST(Authorize, AThousandRulesAboutOthersCostNothing) {

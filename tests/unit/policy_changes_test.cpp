@@ -9,7 +9,7 @@
 namespace mapcap::policy {
 namespace {
 
-using schema::PolicyChange;
+using PolicyChange;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using namespace std::chrono_literals;
@@ -54,7 +54,7 @@ TEST(Changes, OfPoolsAndSettings) {
 // ---- who gains, who loses
 
 std::vector<std::string> diff(const std::string& before, const std::string& after,
-                              const std::vector<schema::RegionInfo>& live = {}) {
+                              const std::vector<RegionInfo>& live = {}) {
   std::vector<Person> people;
   people.push_back({"alice", alice()});
   people.push_back({"bob", bob()});
@@ -66,14 +66,14 @@ std::vector<std::string> diff(const std::string& before, const std::string& afte
   return lines;
 }
 
-schema::RegionInfo live(const std::string& name, std::uint32_t owner, std::uint32_t mode) {
-  schema::RegionInfo region;
+RegionInfo live(const std::string& name, std::uint32_t owner, std::uint32_t mode) {
+  RegionInfo region;
   region.name = name;
   region.pool = "dram";
   region.owner = owner;
   region.group = owner;
   region.mode = mode;
-  region.size = 4_KiB;
+  region.size = 4096;
   region.lifetime = {LifetimeKind::persistent, {}};
   return region;
 }
@@ -101,9 +101,9 @@ TEST(Diff, WhatIsPublishedIsHeldAgainstRulesAboutThat) {
   const std::string opens =
       std::string(kSees) +
       "[[rule]]\nuser=\"alice\"\nverbs=[\"open\"]\nrights=[\"ro\"]\npublished=\"required\"\n";
-  schema::RegionInfo region = live("models/a", kBob, 0666);
+  RegionInfo region = live("models/a", kBob, 0666);
   EXPECT_THAT(diff(kSees, opens, {region}), IsEmpty());
-  region.published_unix_ns = 1;
+  region.published_unix = std::chrono::nanoseconds(1);
   EXPECT_THAT(diff(kSees, opens, {region}), ElementsAre("alice: gains open ro models/a (rule p.toml:7)"));
 }
 
@@ -150,7 +150,7 @@ TEST(Diff, PeopleAreThoseWhomTheRulesNameAndOwners) {
   const auto before = load_with_pool("[[rule]]\nuser=\"alice\"\n");
   const auto after = load_with_pool("[[rule]]\ngroup=\"staff\"\n[[rule]]\nany=true\n");
   std::vector<std::string> called;
-  const std::vector<schema::RegionInfo> regions{live("m", 4242, 0600)};
+  const std::vector<RegionInfo> regions{live("m", 4242, 0600)};
   for (const Person& person : people_of(*before, *after, regions)) called.push_back(person.called);
   EXPECT_EQ(called.size(), 4U);
   EXPECT_THAT(called, testing::IsSupersetOf({"members of group staff", "anybody else", "4242"}));

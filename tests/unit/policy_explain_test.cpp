@@ -12,32 +12,32 @@ using testing::HasSubstr;
 using namespace std::chrono_literals;
 
 /// A create of a/b, 5000 bytes, persistent.
-schema::Create a_create() {
-  schema::Create ask;
-  ask.name = "a/b";
-  ask.size = {5000};
-  ask.lifetime = {LifetimeKind::persistent, {}};
-  return ask;
+PolicyQuestion a_create() {
+  PolicyQuestion asked;
+  asked.region.name = "a/b";
+  asked.region.size = 5000;
+  asked.region.lifetime = {LifetimeKind::persistent, {}};
+  return asked;
 }
 
-schema::Explained explain_create(const Policy& policy, const schema::Create& ask) {
+schema::Explained explain_create(const Policy& policy, const PolicyQuestion& asked) {
   const std::vector<Offer> offers = offers_of(policy);
-  return explain(policy, alice(), {Verb::create, ask, {}, offers, {}});
+  return explain(policy, alice(), {Verb::create, asked, offers, {}});
 }
 
 TEST(Explain, SaysWhatWasLeftOpenOfACreateAndHowItIsFilledIn) {
   const auto policy = load_with_pool("[[rule]]\nany=true\nmax_ttl=\"24h\"\n");
-  schema::Create ask = a_create();
-  const schema::Explained refused = explain_create(*policy, ask);
+  PolicyQuestion asked = a_create();
+  const schema::Explained refused = explain_create(*policy, asked);
   ASSERT_TRUE(refused.refusal);
   EXPECT_THAT(refused.refusal->sentence, HasSubstr("add --lifetime ttl:1d")) << "not \"allowed\"";
   ASSERT_TRUE(refused.judged);
   EXPECT_EQ(refused.judged->pool, "dram");
-  EXPECT_EQ(refused.judged->size, ByteCount{8192});
+  EXPECT_EQ(refused.judged->size, 8192U);
   EXPECT_EQ(refused.judged->seal, SealKind::sealed);
   EXPECT_EQ(refused.judged->group, kAlice);
-  ask.lifetime = {LifetimeKind::ttl, 1h};
-  const schema::Explained allowed = explain_create(*policy, ask);
+  asked.region.lifetime = {LifetimeKind::ttl, 1h};
+  const schema::Explained allowed = explain_create(*policy, asked);
   EXPECT_FALSE(allowed.refusal);
   EXPECT_EQ(allowed.rule, "p.toml:4");
 }
@@ -51,7 +51,7 @@ TEST(Explain, TellsFirstWhatDecidesThenWhatCameClosest) {
   ASSERT_TRUE(told.refusal);
   EXPECT_EQ(told.rule, "p.toml:12");
   ASSERT_EQ(told.rules.size(), 3U) << "none that is about bob";
-  EXPECT_EQ(told.rules[0], (schema::RuleSaid{"p.toml:12", true, "group staff", true, ""}));
+  EXPECT_EQ(told.rules[0], (RuleSaid{"p.toml:12", true, "group staff", true, ""}));
   EXPECT_EQ(told.rules[1].place, "p.toml:9");
   EXPECT_EQ(told.rules[1].why, "max_size = 4K, and this takes 8K");
   EXPECT_EQ(told.rules[2].why, "names = x/**");
@@ -81,10 +81,11 @@ TEST_P(OfARegion, ItsModeAndItsOwnerCount) {
   const auto policy = load_with_pool("[[rule]]\nany=true\n");
   const auto& [name, wish, region, refused] = GetParam();
   const auto judged = judge(*policy, alice(), region, wish);
-  schema::Create ask;
-  ask.name = region.name;
-  ask.grant = wish.rights;
-  const schema::Explained told = explain(*policy, alice(), {wish.verb, ask, wish.ttl, {}, region});
+  PolicyQuestion asked;
+  asked.region.name = region.name;
+  asked.rights = wish.rights;
+  asked.ttl = wish.ttl;
+  const schema::Explained told = explain(*policy, alice(), {wish.verb, asked, {}, region});
   EXPECT_EQ(judged.has_value(), *refused == '\0');
   EXPECT_EQ(told.refusal.has_value(), !judged.has_value());
   if (!judged) {
@@ -146,10 +147,10 @@ TEST(Judge, ARenewIsJudgedByTheTtlThatItWantsNotByTheOneThatThereWas) {
 
 TEST(Explain, OfAVerbWithoutARegionNeedsNoRegion) {
   const auto policy = load_with_pool("[[rule]]\nuser=\"alice\"\nverbs=[\"reload\"]\n");
-  const schema::Create none;
-  EXPECT_FALSE(explain(*policy, alice(), {Verb::reload, none, {}, {}, {}}).refusal);
-  EXPECT_TRUE(explain(*policy, alice(), {Verb::policy, none, {}, {}, {}}).refusal);
-  EXPECT_TRUE(explain(*policy, bob(), {Verb::reload, none, {}, {}, {}}).refusal);
+  const PolicyQuestion none;
+  EXPECT_FALSE(explain(*policy, alice(), {Verb::reload, none, {}, {}}).refusal);
+  EXPECT_TRUE(explain(*policy, alice(), {Verb::policy, none, {}, {}}).refusal);
+  EXPECT_TRUE(explain(*policy, bob(), {Verb::reload, none, {}, {}}).refusal);
 }
 
 TEST(Verbs, OfThePolicyAreNotPartOfEverythingUnderAPrefix) {

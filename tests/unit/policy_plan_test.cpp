@@ -38,7 +38,7 @@ Create ask_for(const std::string& pool = "", std::uint64_t size = 4096) {
   Create ask;
   ask.name = "a/b";
   ask.pool = pool;
-  ask.size = {size};
+  ask.size = size;
   ask.lifetime = {LifetimeKind::persistent, {}};
   return ask;
 }
@@ -115,7 +115,7 @@ TEST(PlanCreate, WhatNoRegionCanBeIsInvalidWhateverThePolicySays) {
     return plan_create(*policy, alice(), ask, three_pools()).error().code;
   };
   Create ask = ask_for();
-  ask.size = {0};
+  ask.size = 0;
   EXPECT_EQ(code(ask), ErrorCode::invalid);
   ask = ask_for();
   ask.name = "/a";

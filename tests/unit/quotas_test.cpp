@@ -401,7 +401,7 @@ TEST_F(QuotasTest, AReportShowsUsageAndWhereALimitComesFrom) {
   quotas.set_override(limit_bytes(SubjectKind::user, kAlice, "dram", 2048));
   Result<Charge> held = take(kAlice, 1000);
   ASSERT_TRUE(held);
-  std::vector<schema::QuotaInfo> report = quotas.report_for(kAlice, {});
+  std::vector<QuotaInfo> report = quotas.report_for(kAlice, {});
   ASSERT_EQ(report.size(), 2U);
   EXPECT_EQ(report[0].pool, "");
   EXPECT_EQ(report[0].limits.bytes, 4096U);
@@ -416,7 +416,7 @@ TEST_F(QuotasTest, OfManyGroupsThoseAreReportedThatHaveSomethingToTell) {
   constexpr std::uint32_t kLimited = 4000;
   quotas.set_override(limit_bytes(SubjectKind::group, kLimited, "dram", 1U << 19U));
   auto charge = take(kAlice, 4096);
-  const std::vector<schema::QuotaInfo> expected = quotas.report_for(kAlice, {kStaff, kLimited});
+  const std::vector<QuotaInfo> expected = quotas.report_for(kAlice, {kStaff, kLimited});
   std::vector<std::uint32_t> groups(65'536);
   std::iota(groups.begin(), groups.end(), 0);
   EXPECT_EQ(quotas.report_for(kAlice, groups), expected);

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/units.h"
+#include "schema/reply.h"
 #include "schema/request.h"
 
 namespace mapcap::schema::examples {
@@ -12,26 +14,26 @@ namespace mapcap::schema::examples {
 /// Nothing in it is a default, so that a forgotten field shows.
 inline RegionInfo full_region() {
   RegionInfo region;
-  region.id = RegionId{7};
+  region.id = 7;
   region.name = "alice/buffer-1";
   region.pool = "dram";
   region.owner = 1000;
   region.group = 100;
   region.mode = 0640;
-  region.size = 64_MiB;
+  region.size = (64_MiB).value;
   region.cache = {CacheMode::write_combining, true, CacheMode::uncached, CacheMechanism::platform, true};
   region.durability = {Granularity::cache_line, PersistenceDomain::memory_controller, true};
   region.confinement = Confinement::lsm;
   region.seal = SealKind::revocable;
   region.lifetime = {LifetimeKind::ttl, std::chrono::hours(1)};
-  region.created_unix_ns = 1'700'000'000'000'000'000;
-  region.remaining_ns = 3'599'000'000'000;
+  region.created_unix = std::chrono::nanoseconds(1'700'000'000'000'000'000);
+  region.remaining = std::chrono::seconds(3599);
   region.state = RegionState::quarantined;
   region.grants = 3;
-  region.held = 32_MiB;
+  region.held = (32_MiB).value;
   region.bad_blocks = 2;
   region.draining = true;
-  region.published_unix_ns = 1'700'000'001'000'000'000;
+  region.published_unix = std::chrono::nanoseconds(1'700'000'001'000'000'000);
   region.endpoint = "reader-1";
   return region;
 }
@@ -52,15 +54,15 @@ inline EndpointSpec full_endpoint() {
 
 /// Every kind of request, with and without what is optional.
 inline std::vector<Request> all_requests() {
-  Create full{"alice/a",
-              64_MiB,
-              "pmem",
-              {CacheMode::write_through, true},
-              {LifetimeKind::ttl, std::chrono::hours(1)},
-              0664,
-              0U,
-              SealKind::revocable,
-              Access::read_write};
+  const RegionSpec spec{"alice/a",
+                        (64_MiB).value,
+                        "pmem",
+                        {CacheMode::write_through, true},
+                        {LifetimeKind::ttl, std::chrono::hours(1)},
+                        0664,
+                        0U,
+                        SealKind::revocable};
+  const Create full{spec, Access::read_write};
   const Limits limits{1, 0, std::nullopt, 18'446'744'073'709'551'615ULL};
   return {
       {1, Hello{2, 5, "tool 1.0", std::string("\0\1\2\3\4\5\6\7\xff\t\n\v\f\r\x0e\x0f", 16)}},
@@ -75,17 +77,17 @@ inline std::vector<Request> all_requests() {
       {10, Revoke{"alice/a", true, std::chrono::seconds(30)}},
       {11, Pools{}},
       {12, Quota{"user 1000"}},
-      {13, QuotaSet{SubjectKind::group, 100, "dram", limits}},
-      {14, QuotaClear{SubjectKind::user, 1000, ""}},
+      {13, QuotaSet{{SubjectKind::group, 100, "dram"}, limits}},
+      {14, QuotaClear{{SubjectKind::user, 1000, ""}}},
       {18'446'744'073'709'551'615ULL, CloneFd{Access::read_write, 18'446'744'073'709'551'615ULL}},
       {19, AskClonePort{}},
       {20, Goodbye{}},
-      {21, Shutdown{true, false}},
-      {22, Shutdown{false, true}},
+      {21, Shutdown{{true, false}}},
+      {22, Shutdown{{false, true}}},
       {23, AskStatus{}},
       {27, Reload{}},
       {24, PolicyShow{4096}},
-      {25, PolicyExplain{1000, "create", full, std::chrono::hours(2)}},
+      {25, PolicyExplain{{1000, "create", spec, Access::read_write, std::chrono::hours(2)}}},
       {26, PolicyExplain{}},
       {28, Publish{"alice/a", std::chrono::seconds(30)}},
       {40, EndpointCreate{full_endpoint()}},
@@ -101,24 +103,24 @@ inline std::vector<Request> all_requests() {
 inline std::vector<FromBroker> all_answers() {
   const PoolInfo pool{"dram",
                       "memory",
-                      64_MiB,
-                      1_MiB,
+                      (64_MiB).value,
+                      (1_MiB).value,
                       4,
-                      4_KiB,
+                      (4_KiB).value,
                       Confinement::clone,
                       "no BPF LSM",
                       {SealKind::sealed, SealKind::revocable},
                       {CacheMode::write_back, CacheMode::uncached},
                       {Granularity::byte, PersistenceDomain::cpu_cache, true}};
-  const QuotaInfo quota{SubjectKind::user, 1000, "dram", {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true,
-                        "reader-1"};
+  const QuotaInfo quota{
+      {SubjectKind::user, 1000, "dram"}, {std::nullopt, 4, 5, 6}, 7, 8, 9, 10, true, "reader-1"};
   const EndpointInfo endpoint{full_endpoint(),
                               1000,
                               0xC0000001,
                               EndpointState::ending,
                               "/run/mapcap/endpoints/reader-1",
-                              17,
-                              18,
+                              std::chrono::nanoseconds(17),
+                              std::chrono::nanoseconds(18),
                               19,
                               20,
                               21,
@@ -129,50 +131,52 @@ inline std::vector<FromBroker> all_answers() {
       Reply{3, Granted{full_region(), Access::read_write, true}},
       Reply{4, Listing{{full_region(), RegionInfo{}, full_region()}, "alice/c"}},
       Reply{5, Listing{}},
-      Reply{6,
-            Shown{full_region(), {{1000, Access::read_write, 2, "reader-1"}, {0, Access::read_only, 1, ""}}}},
+      Reply{6, RegionDetails{full_region(),
+                             {{1000, Access::read_write, 2, "reader-1"}, {0, Access::read_only, 1, ""}}}},
       Reply{7, Renewed{full_region()}},
-      Reply{8, Revoked{5_MiB, 6}},
+      Reply{8, Revoked{(5_MiB).value, 6}},
       Reply{9, PoolList{{pool, PoolInfo{}}}},
       Reply{10, QuotaList{{quota, QuotaInfo{}}, "more"}},
       Reply{11, Done{}},
       Reply{13, ClonePort{9}},
-      Reply{14, ShuttingDown{3, 2, 5_MiB, 4, 1}},
-      Reply{15, Status{"mapcapd 0.1.0",
-                       17,
-                       1'700'000'000'000'000'000,
-                       "/etc/mapcap/policy.toml",
-                       1'700'000'001'000'000'000,
-                       {{RegionState::live, 5}, {RegionState::lost, 2}},
-                       2,
-                       {{RegionId{7}, "alice/a", 1000}, {RegionId{8}, "bob/b", 1001}},
-                       {18, true, true, 3, 4, "was killed by signal 9"},
-                       "no space left on device",
-                       StoreUse{9, 1, 64},
-                       6,
-                       4096,
-                       {{"dram", Confinement::clone}, {"bar", Confinement::native}}}},
-      Reply{16, Status{}},
-      Reply{17, Reloaded{"/etc/p.toml",
-                         true,
-                         {{3, 4, true, "odd"}},
-                         {{"rule added", "user alice", "/etc/p.toml:3", "names = a/**"}},
-                         5}},
-      Reply{18, Reloaded{}},
-      Reply{19, PolicyInForce{"/etc/p.toml", "e3b0", 17, "user alice", 1, 2, 3, 4, 5,
-                              std::string("# \0\n\xff", 5)}},
-      Reply{20, Explained{failure(ErrorCode::denied, "no"),
-                          "/etc/p.toml",
-                          "user alice",
-                          "/etc/p.toml:3",
-                          full_region(),
-                          {{"/etc/p.toml:3", true, "any user", true, "names = a/**"}},
-                          6}},
+      Reply{14, ShutdownResult{3, 2, (5_MiB).value, 4, 1}},
+      Reply{15, BrokerStatus{"mapcapd 0.1.0",
+                             17,
+                             std::chrono::nanoseconds(1'700'000'000'000'000'000),
+                             "/etc/mapcap/policy.toml",
+                             std::chrono::nanoseconds(1'700'000'001'000'000'000),
+                             {{RegionState::live, 5}, {RegionState::lost, 2}},
+                             2,
+                             {{7, "alice/a", 1000}, {8, "bob/b", 1001}},
+                             {18, true, true, 3, 4, "was killed by signal 9"},
+                             "no space left on device",
+                             StoreUse{9, 1, 64},
+                             6,
+                             4096,
+                             {{"dram", Confinement::clone}, {"bar", Confinement::native}}}},
+      Reply{16, BrokerStatus{}},
+      Reply{17, ReloadOutcome{"/etc/p.toml",
+                              true,
+                              {{3, 4, true, "odd"}},
+                              {{"rule added", "user alice", "/etc/p.toml:3", "names = a/**"}},
+                              5}},
+      Reply{18, ReloadOutcome{}},
+      Reply{19, PolicyPiece{{"/etc/p.toml", "e3b0", std::chrono::nanoseconds(17), "user alice", 1, 2, 3,
+                             std::string("# \0\n\xff", 5)},
+                            4,
+                            5}},
+      Reply{20, Explained{{"/etc/p.toml",
+                           "user alice",
+                           "/etc/p.toml:3",
+                           full_region(),
+                           {{"/etc/p.toml:3", true, "any user", true, "names = a/**"}},
+                           6},
+                          failure(ErrorCode::denied, "no")}},
       Reply{21, Explained{}},
       Reply{22, Published{full_region()}},
       Reply{34, EndpointTold{endpoint, true}},
       Reply{35, EndpointListing{{endpoint, EndpointInfo{}}, "reader-2"}},
-      Reply{36, EndpointEnded{1, 2, 3_KiB}},
+      Reply{36, EndpointEnded{1, 2, (3_KiB).value}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

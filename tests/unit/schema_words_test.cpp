@@ -5,8 +5,8 @@
 #include "base/nearest.h"
 #include "base/text.h"
 #include "base/words.h"
+#include "mapcap/words.h"
 #include "schema/region_name.h"
-#include "schema/request.h"
 
 namespace mapcap::schema {
 namespace {

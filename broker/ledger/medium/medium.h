@@ -13,7 +13,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::ledger {
 

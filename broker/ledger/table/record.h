@@ -1,4 +1,4 @@
-// What the ledger keeps of a region and of a quota override, as plain values. record.cpp holds the byte
+// What the ledger keeps of a region and of a quota override, as plain values. record_layout.cpp holds the byte
 // layout.
 #pragma once
 
@@ -8,7 +8,8 @@
 #include <variant>
 #include <vector>
 
-#include "schema/request.h"
+#include "base/units.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::ledger {
 

@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "broker/bpf/device_holders/device_holders.h"
 #include "broker/pool/bad_blocks.h"
-#include "schema/request.h"
+#include "mapcap/words.h"
 
 namespace mapcap::broker::pool {
 

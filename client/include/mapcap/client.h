@@ -54,39 +54,12 @@ struct ConnectOptions {
   std::function<void(const Notice&)> on_notice{};
 };
 
-/// What to create. Every member has an initializer, so that designated ones may leave out the rest.
-struct RegionSpec {
-  std::string name{};  ///< Components of [A-Za-z0-9._-] joined by slashes; the shipped policy wants USER/...
-  std::uint64_t size = 0;  ///< Rounded up to the pool's granule.
-  std::string pool{};      ///< Empty: the first pool that the caller may use.
-  CacheRequest cache{};
-  Lifetime lifetime{};
-  std::uint32_t mode = 0600;
-  std::optional<std::uint32_t> group{};  ///< Absent: the caller's primary group.
-  std::optional<SealKind> seal{};        ///< Absent: the pool's default.
-};
-
-/// What somebody could ask for.
-struct PolicyQuestion {
-  std::uint32_t uid = 0;           ///< Who would ask.
-  std::string verb{};              ///< As rules say it: "create", "quota-set".
-  RegionSpec region{};             ///< What a create would ask for; of other verbs its name.
-  std::optional<Access> rights{};  ///< Of an open or a clone, and of a create that opens as well.
-  std::optional<std::chrono::nanoseconds> ttl{};  ///< Of a renew.
-};
-
 /// How to revoke. drain: connected holders are told, and may finish `within` (0: no limit) before it is
 /// enforced.
 struct RevokeOptions {
   bool drain = false;
   std::chrono::nanoseconds within{0};
   Progress progress{};  ///< May be empty. Must not call the client.
-};
-
-/// What a revoke left behind: bytes that stay charged until the last holder lets go of `grants` grants.
-struct Revoked {
-  std::uint64_t held = 0;
-  std::uint32_t grants = 0;
 };
 
 /// One connection to the broker, made again by itself when the broker restarts: the call under way is
