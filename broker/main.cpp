@@ -304,7 +304,8 @@ Result<void> serve(const Config& config) {
                 : nullptr},
       config.policy_path, config.policy_text);
   EndpointDirectory::Mounter mounter;
-  if (confined) mounter = [&link = *mint](const std::string& place) { return mint::endpoint_mount(link, place); };
+  if (confined)
+    mounter = [&link = *mint](const std::string& place) { return mint::endpoint_mount(link, place); };
   Endpoints endpoints({loop, accounts, regions, quotas, *ledger, listener, report, clock, boot, pools, audit,
                        custody, *keeper},
                       EndpointDirectory(config.socket, parts::refuse_descriptors, mounter));

@@ -101,7 +101,7 @@ class Endpoints {
     bool recording = false;  ///< That it ends is on its way to the ledger.
     bool over = false;       ///< Nothing of it is left but what `result` tells, whatever the ledger says yet.
     std::optional<Failure> trouble;  ///< Why it goes on ending.
-    EndpointEnded result;    ///< Of its end.
+    EndpointEnded result;            ///< Of its end.
     std::shared_ptr<Event> changed;  ///< recording, over or trouble did.
   };
   /// Ids are each maker's own; who has the machine's power and a container's uid 0 are two makers.

@@ -9,7 +9,6 @@
 namespace mapcap::policy {
 namespace {
 
-using PolicyChange;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using namespace std::chrono_literals;

@@ -52,7 +52,9 @@ TEST_P(ChooseConfinement, IsTheStrongestThatThereIs) {
   }
   EXPECT_EQ(choice.value().kind, *row.kind);
   EXPECT_THAT(choice.value().reason, HasSubstr(row.says));
-  if (*row.says == '\0') EXPECT_EQ(choice.value().reason, "");
+  if (*row.says == '\0') {
+    EXPECT_EQ(choice.value().reason, "");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -123,7 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"DaxDevice", Backing::dax_device, false, {}, kNeither, Confinement::native, ""},
         Row{"PciBar", Backing::pci_bar, false, {}, kNeither, Confinement::native, ""},
         Row{"PciBarAskedLsm", Backing::pci_bar, false, Confinement::lsm, kAll, {}, "not confined that way"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Unconfined, IsAWarningWhereAnotherMachineWouldServeThePool) {
   PoolSettings memory;

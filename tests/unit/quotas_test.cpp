@@ -403,10 +403,10 @@ TEST_F(QuotasTest, AReportShowsUsageAndWhereALimitComesFrom) {
   ASSERT_TRUE(held);
   std::vector<QuotaInfo> report = quotas.report_for(kAlice, {});
   ASSERT_EQ(report.size(), 2U);
-  EXPECT_EQ(report[0].pool, "");
+  EXPECT_EQ(report[0].slot.pool, "");
   EXPECT_EQ(report[0].limits.bytes, 4096U);
   EXPECT_FALSE(report[0].overridden);
-  EXPECT_EQ(report[1].pool, "dram");
+  EXPECT_EQ(report[1].slot.pool, "dram");
   EXPECT_EQ(report[1].bytes, 1000U);
   EXPECT_EQ(report[1].limits.bytes, 2048U);
   EXPECT_TRUE(report[1].overridden);
