@@ -28,6 +28,7 @@ std::string conditions_of(const Rule& rule) {
   say(rule.max_ttl.has_value(), Part::ttl);
   say(rule.max_size.has_value(), Part::size);
   say(rule.seals.any(), Part::seal);
+  say(rule.published_only, Part::published);
   return words.empty() ? "everything" : words;
 }
 

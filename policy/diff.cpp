@@ -5,14 +5,13 @@
 #include <optional>
 #include <set>
 
-#include "base/glob.h"
 #include "base/words.h"
 #include "policy/accounts.h"
-#include "policy/changes.h"
+#include "policy/differing.h"
+#include "policy/in_mind.h"
 #include "policy/judge.h"
-#include "policy/match.h"
 #include "policy/plan.h"
-#include "schema/region_name.h"
+#include "policy/subordinates.h"
 
 namespace mapcap::policy {
 
@@ -20,32 +19,65 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Nobody's uid: whoever is meant by a rule about a group, or about everybody.
-constexpr std::uint32_t kSomebody = 0xFFFFFFFD;
-constexpr const char* kNameOfSomebody = "SOMEBODY";
 constexpr std::size_t kMostNames = 1000;
 
+using Offers = std::vector<Offer>;
+
+/// The pools of either that are not in both, or make other regions there.
+std::set<std::string> pools_that_differ(const Offers& before, const Offers& after) {
+  const auto in = [](const Offers& offers, const Offer& one) {
+    const auto same = [&](const Offer& other) {
+      constexpr std::uint64_t odd = kPageSize + 1;
+      return other.name == one.name && other.seals == one.seals && other.cache_modes == one.cache_modes &&
+             other.size_for({odd}, {}).value() == one.size_for({odd}, {}).value();
+    };
+    return std::any_of(offers.begin(), offers.end(), same);
+  };
+  std::set<std::string> names;
+  for (const Offer& one : before) {
+    if (!in(after, one)) names.insert(one.name);
+  }
+  for (const Offer& one : after) {
+    if (!in(before, one)) names.insert(one.name);
+  }
+  return names;
+}
+
 struct Two {
+  Two(const Policy& was, const Policy& is, std::span<const RegionInfo> live)
+      : before(was),
+        after(is),
+        differing(was, is),
+        everybodys(was, is),
+        offers_before(offers_of(was)),
+        offers_after(offers_of(is)),
+        pools_apart(pools_that_differ(offers_before, offers_after)) {
+    for (const RegionInfo& region : live) live_names.push_back(region.name);
+    for (const Offers* offers : {&offers_before, &offers_after}) {
+      for (const Offer& offer : *offers) pools.insert(offer.name);
+    }
+  }
+  Two(const Two&) = delete;
+  Two& operator=(const Two&) = delete;
+
   const Policy& before;
   const Policy& after;
+  Differing differing;
+  Everybodys everybodys;
+  Offers offers_before;
+  Offers offers_after;
+  std::set<std::string> pools;  ///< Of either.
+  std::set<std::string> pools_apart;
+  std::vector<std::string> live_names;
+  NamesApart names_apart{differing, everybodys.names};
+  mutable std::uint64_t questions = 0;
 };
-
-std::multiset<std::string> said_about(const Policy& policy, const Subject& subject) {
-  std::multiset<std::string> said;
-  for (const Rule* rule : policy.rules_for(subject)) said.insert(in_words(*rule));
-  return said;
-}
 
 /// Somebody about whom the policies differ.
 class Concerned {
  public:
-  Concerned(const Two& two, const Person& person)
-      : two_(two),
-        person_(person),
-        old_(said_about(two.before, person.subject)),
-        new_(said_about(two.after, person.subject)) {}
+  Concerned(const Two& two, const Person& person) : two_(two), person_(person) {}
 
-  [[nodiscard]] bool at_all() const { return old_ != new_; }
   [[nodiscard]] const Subject& subject() const { return person_.subject; }
   [[nodiscard]] const std::string& called() const { return person_.called; }
   [[nodiscard]] const Two& two() const { return two_; }
@@ -59,10 +91,7 @@ class Concerned {
     const std::string denied = rule_of(is);
     if (!denied.empty()) return "rule " + denied + " denies";
     const std::string& gave = was.value().rule;
-    for (const Rule* rule : two_.before.rules_for(person_.subject)) {
-      if (rule->where == gave && !new_.contains(in_words(*rule))) return "rule " + gave + " gone";
-    }
-    return "rule " + gave + " does not give it any more";
+    return "rule " + gave + (two_.differing.gone(gave, subject()) ? " gone" : " does not give it any more");
   }
 
  private:
@@ -73,10 +102,8 @@ class Concerned {
     return "";
   }
 
-  Two two_;
+  const Two& two_;
   const Person& person_;
-  std::multiset<std::string> old_;
-  std::multiset<std::string> new_;
 };
 
 /// What changes of one name, joined where the reason is the same.
@@ -85,8 +112,25 @@ class OfOneName {
   OfOneName(const Concerned& who, std::string name, std::string pool)
       : who_(who), name_(std::move(name)), pool_(std::move(pool)) {}
 
-  void compare(const std::string& what, const Result<Permit>& was, const Result<Permit>& is) {
-    if (was.has_value() != is.has_value()) add(what, is.has_value(), who_.why(was, is));
+  /// `answer`: what a policy says, with its sentence.
+  template <typename Answer>
+  void compare(const std::string& what, bool was, bool is, Answer answer) {
+    ++who_.two().questions;
+    if (was == is) return;
+    const Two& two = who_.two();
+    add(what, is, who_.why(answer(two.before, two.offers_before), answer(two.after, two.offers_after)));
+  }
+  void compare(const std::string& what, const Action& action) {
+    const Two& two = who_.two();
+    compare(what, two.before.allows(who_.subject(), action), two.after.allows(who_.subject(), action),
+            [&](const Policy& policy, const Offers&) { return policy.authorize(who_.subject(), action); });
+  }
+  void compare(const std::string& what, const Existing& region, const Wish& wish) {
+    const Two& two = who_.two();
+    const Result<Permit> was = judge(two.before, who_.subject(), region, wish);
+    const Result<Permit> is = judge(two.after, who_.subject(), region, wish);
+    compare(what, was.has_value(), is.has_value(),
+            [&](const Policy& policy, const Offers&) { return &policy == &two.before ? was : is; });
   }
   void add(const std::string& what, bool gains, const std::string& why) {
     std::string& words = found_[{gains, why}];
@@ -121,118 +165,116 @@ std::vector<Wanted> wishes_for(const std::optional<Lifetime>& lifetime) {
   return wishes;
 }
 
-void compare_live(const Concerned& who, std::span<const RegionInfo> live, std::vector<Difference>& found) {
-  for (const RegionInfo& region : live) {
+void compare_live(const Concerned& who, const NamesApart& apart, std::span<const RegionInfo> live,
+                  std::vector<Difference>& found) {
+  for (const std::size_t index : apart.of(who.subject())) {
+    const RegionInfo& region = live[index];
     const Existing existing{region.name,     region.pool,
                             region.owner,    region.group,
                             region.mode,     ByteCount{region.size},
                             region.seal,     region.cache.effective,
                             region.lifetime, region.published_unix.has_value()};
     OfOneName one(who, region.name, "");
-    for (const Wanted& wanted : wishes_for(region.lifetime)) {
-      one.compare(wanted.word, judge(who.two().before, who.subject(), existing, wanted.wish),
-                  judge(who.two().after, who.subject(), existing, wanted.wish));
-    }
+    for (const Wanted& wanted : wishes_for(region.lifetime)) one.compare(wanted.word, existing, wanted.wish);
     one.tell(found);
   }
 }
 
-// ---- names that the rules have in mind
-
-/// A name that the glob matches, for this person; empty: none was found.
-std::string name_like(std::string glob, const Subject& subject) {
-  const auto put = [&glob](const std::string& what, const std::string& with) {
-    for (std::size_t at = 0; (at = glob.find(what, at)) != std::string::npos; at += with.size())
-      glob.replace(at, what.size(), with);
-  };
-  put("{user}", subject.user());
-  put("{uid}", std::to_string(subject.uid()));
-  std::string name = glob;
-  name.erase(std::unique(name.begin(), name.end(), [](char a, char b) { return a == '*' && b == '*'; }),
-             name.end());
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c == '*' || c == '?'; }, 'x');
-  return schema::RegionName::parse(name) && glob_match(glob, name) ? name : "";
-}
-
+/// Names that his rules have in mind, if the answers about them may differ: where a pool does, that is all of them.
 std::set<std::string> names_for(const Concerned& who) {
+  const Two& two = who.two();
+  const bool all = !two.pools_apart.empty();
   std::set<std::string> names;
-  for (const Policy* policy : {&who.two().before, &who.two().after}) {
-    for (const Rule* rule : policy->rules_for(who.subject())) {
-      if (rule->names.empty() && names.size() < kMostNames) names.insert("any/name");
-      for (const std::string& glob : rule->names) {
-        const std::string name = name_like(glob, who.subject());
-        if (!name.empty() && names.size() < kMostNames) names.insert(name);
-      }
+  const auto add = [&](const std::string& name) {
+    if (names.size() < kMostNames) names.insert(name);
+  };
+  const auto add_like = [&](const std::string& glob) {
+    const std::string name = name_like(glob, who.subject());
+    if (!name.empty() && (all || two.differing.speaks_of(who.subject(), name))) add(name);
+  };
+  if (all) {
+    for (const std::string& name : two.everybodys.names) add(name);
+  } else {
+    for (const std::size_t index : two.names_apart.of(who.subject())) add(two.everybodys.names[index]);
+  }
+  for (const std::string& glob : two.everybodys.globs_with_the_asker) add_like(glob);
+  for (const Policy* policy : {&two.before, &two.after}) {
+    for (const Rule* rule : policy->rules_for(who.subject(), RuleIndex::Of::him)) {
+      if (rule->names.empty()) add_like(kAnyName);
+      for (const std::string& glob : rule->names) add_like(glob);
     }
   }
   return names;
 }
 
-/// How far creates of a name in a pool go; each answer is that of the furthest that is allowed.
-struct Reach {
-  std::map<LifetimeKind, Result<Permit>> kinds;
-  std::chrono::nanoseconds ttl{0};
-  ByteCount size{};
-};
-
-struct Steps {
-  std::set<std::chrono::nanoseconds> ttls{1s, kMaxDuration};
-  std::set<std::uint64_t> sizes{kPageSize, std::uint64_t{1} << 62U};
-};
-
-/// Where one of the rules about somebody ends.
 Steps steps_for(const Concerned& who) {
-  Steps steps;
+  Steps steps = who.two().everybodys.steps;
   for (const Policy* policy : {&who.two().before, &who.two().after}) {
-    for (const Rule* rule : policy->rules_for(who.subject())) {
-      if (rule->max_ttl) steps.ttls.insert(*rule->max_ttl);
-      if (rule->max_size) steps.sizes.insert(std::max<std::uint64_t>(rule->max_size->value, 1));
-    }
+    for (const Rule* rule : policy->rules_for(who.subject(), RuleIndex::Of::him)) steps.add(*rule);
   }
   return steps;
 }
 
-Reach reach_of(const Policy& policy, const Subject& subject, const std::string& name, const std::string& pool,
-               const Steps& steps) {
-  const std::vector<Offer> offers = offers_of(policy);
+// ---- how far creates go
+
+struct Reach {
+  std::map<LifetimeKind, bool> kinds;
+  std::chrono::nanoseconds ttl{0};
+  ByteCount size{};
+};
+
+schema::Create create_of(const std::string& name, const std::string& pool, const Lifetime& lifetime,
+                         std::uint64_t size) {
   schema::Create ask;
   ask.name = name;
   ask.pool = pool;
-  const auto asked = [&](Lifetime lifetime, ByteCount size) -> Result<Permit> {
-    ask.lifetime = lifetime;
-    ask.size = size.value;
-    MAPCAP_TRY(Plan plan, plan_create(policy, subject, ask, offers));
-    return std::move(plan.permit);
+  ask.lifetime = lifetime;
+  ask.size = size;
+  return ask;
+}
+
+Lifetime shortest(LifetimeKind kind) {
+  return {kind, kind == LifetimeKind::ttl ? 1s : 0s};
+}
+
+Reach reach_of(const Policy& policy, const Offers& offers, const Concerned& who, const std::string& name,
+               const std::string& pool, const Steps& steps) {
+  const auto may = [&](const Lifetime& lifetime, std::uint64_t size) {
+    ++who.two().questions;
+    return may_create(policy, who.subject(), create_of(name, pool, lifetime, size), offers);
   };
   Reach reach;
-  const ByteCount least{*steps.sizes.begin()};
+  const std::uint64_t least = *steps.sizes.begin();
   std::optional<Lifetime> possible;
   for (const LifetimeKind kind : {LifetimeKind::connection, LifetimeKind::ttl, LifetimeKind::persistent}) {
-    const Lifetime lifetime{kind, kind == LifetimeKind::ttl ? 1s : 0s};
-    const auto put = reach.kinds.emplace(kind, asked(lifetime, least)).first;
-    if (put->second) possible = lifetime;
+    reach.kinds[kind] = may(shortest(kind), least);
+    if (reach.kinds[kind]) possible = shortest(kind);
   }
   if (!possible) return reach;
   for (const std::chrono::nanoseconds ttl : steps.ttls) {
-    if (asked({LifetimeKind::ttl, ttl}, least)) reach.ttl = std::max(reach.ttl, ttl);
+    if (may({LifetimeKind::ttl, ttl}, least)) reach.ttl = std::max(reach.ttl, ttl);
   }
   for (const std::uint64_t size : steps.sizes) {
-    if (asked(*possible, {size})) reach.size = std::max(reach.size, ByteCount{size});
+    if (may(*possible, size)) reach.size = std::max(reach.size, ByteCount{size});
   }
   return reach;
 }
 
 void compare_creates(const Concerned& who, const std::string& name, const std::string& pool,
                      const Steps& steps, OfOneName& one) {
-  const Reach was = reach_of(who.two().before, who.subject(), name, pool, steps);
-  const Reach is = reach_of(who.two().after, who.subject(), name, pool, steps);
+  const Two& two = who.two();
+  const Reach was = reach_of(two.before, two.offers_before, who, name, pool, steps);
+  const Reach is = reach_of(two.after, two.offers_after, who, name, pool, steps);
   const auto could = [](const Reach& reach) {
-    return std::any_of(reach.kinds.begin(), reach.kinds.end(),
-                       [](const auto& kind) { return kind.second.has_value(); });
+    return std::any_of(reach.kinds.begin(), reach.kinds.end(), [](const auto& kind) { return kind.second; });
   };
-  for (const auto& [kind, before] : was.kinds) {
-    one.compare("create " + std::string(to_string(kind)), before, is.kinds.at(kind));
+  for (const auto& [of_kind, before] : was.kinds) {
+    const schema::Create ask = create_of(name, pool, shortest(of_kind), *steps.sizes.begin());
+    one.compare("create " + std::string(to_string(of_kind)), before, is.kinds.at(of_kind),
+                [&](const Policy& policy, const Offers& offers) -> Result<Permit> {
+                  MAPCAP_TRY(Plan plan, plan_create(policy, who.subject(), ask, offers));
+                  return std::move(plan.permit);
+                });
   }
   if (!could(was) || !could(is)) return;
   if (was.ttl != is.ttl && was.ttl > 0s && is.ttl > 0s) {
@@ -242,15 +284,6 @@ void compare_creates(const Concerned& who, const std::string& name, const std::s
   if (was.size != is.size)
     one.add("create of more than " + format_bytes(std::min(was.size, is.size)), is.size > was.size,
             "max_size");
-}
-
-/// The names of the pools of either.
-std::set<std::string> pools_of(const Two& two) {
-  std::set<std::string> names;
-  for (const Policy* policy : {&two.before, &two.after}) {
-    for (const PoolSettings& pool : policy->pools()) names.insert(pool.name);
-  }
-  return names;
 }
 
 /// What is the same in every pool is said once.
@@ -279,18 +312,15 @@ void compare_names(const Concerned& who, bool regions_known, std::vector<Differe
   const Steps steps = steps_for(who);
   for (const std::string& name : names_for(who)) {
     std::vector<std::vector<Difference>> by_pool;
-    for (const std::string& pool : pools_of(who.two())) {
+    for (const std::string& pool : who.two().pools) {
       OfOneName one(who, name, pool);
       compare_creates(who, name, pool, steps, one);
       for (const Wanted& wanted : wishes_for(std::nullopt)) {
-        if (regions_known) break;
-        const Action action = action_on({name, pool}, wanted.wish);
-        one.compare(wanted.word, who.two().before.authorize(who.subject(), action),
-                    who.two().after.authorize(who.subject(), action));
+        if (!regions_known) one.compare(wanted.word, action_on({name, pool}, wanted.wish));
       }
       one.tell(by_pool.emplace_back());
     }
-    tell_of_pools(std::move(by_pool), found);
+    if (!by_pool.empty()) tell_of_pools(std::move(by_pool), found);
   }
 }
 
@@ -299,54 +329,28 @@ void compare_nameless(const Concerned& who, std::vector<Difference>& found) {
   for (std::size_t i = 0; i < kVerbs; ++i) {
     const Verb verb = static_cast<Verb>(i);
     if (!nameless(verb)) continue;
-    Action action;
-    action.verb = verb;
+    Action action = action_of(verb);
     if (verb == Verb::clone) action.rights = Access::read_only;
-    one.compare(std::string(to_string(verb)), who.two().before.authorize(who.subject(), action),
-                who.two().after.authorize(who.subject(), action));
+    one.compare(std::string(to_string(verb)), action);
   }
   one.tell(found);
-}
-
-/// The rules of one that the other has not, or not as often. What they say has their subject in it.
-void add_what_differs(const Policy& policy, const std::multiset<std::string>& others,
-                      std::vector<const Rule*>& found) {
-  std::map<std::string, std::size_t> had;
-  for (const Rule& rule : policy.rules()) {
-    const std::string words = in_words(rule);
-    if (++had[words] > others.count(words)) found.push_back(&rule);
-  }
-}
-
-std::multiset<std::string> said(const Policy& policy) {
-  std::multiset<std::string> words;
-  for (const Rule& rule : policy.rules()) words.insert(in_words(rule));
-  return words;
-}
-
-bool about(const Rule& rule, const Subject& subject) {
-  return first_mismatch(rule, subject, Action{}) != Part::subject;
 }
 
 }  // namespace
 
 std::vector<Difference> differences(const Policy& before, const Policy& after, std::span<const Person> people,
-                                    std::span<const RegionInfo> live) {
+                                    std::span<const RegionInfo> live, DiffWork* work) {
   std::vector<Difference> found;
-  std::vector<const Rule*> differing;
-  add_what_differs(before, said(after), differing);
-  add_what_differs(after, said(before), differing);
+  const Two two(before, after, live);
+  const NamesApart live_apart(two.differing, two.live_names);
   for (const Person& person : people) {
-    // Of thousands of people most are those about whom nothing has changed.
-    const bool concerned = std::any_of(differing.begin(), differing.end(),
-                                       [&](const Rule* rule) { return about(*rule, person.subject); });
-    if (!concerned) continue;
-    const Concerned who({before, after}, person);
-    if (!who.at_all()) continue;
-    compare_live(who, live, found);
+    if (!two.differing.concerns(person.subject)) continue;
+    const Concerned who(two, person);
+    compare_live(who, live_apart, live, found);
     compare_names(who, !live.empty(), found);
-    compare_nameless(who, found);
+    if (two.differing.speaks_of_no_region(person.subject)) compare_nameless(who, found);
   }
+  if (work != nullptr) work->questions = two.questions;
   return found;
 }
 
@@ -366,15 +370,17 @@ std::vector<Person> people_of(const Policy& before, const Policy& after, std::sp
   for (const RegionInfo& region : live) uids.insert(region.owner);
   if (administrator) uids.insert(0);
   std::vector<Person> people;
+  const Subordinates lent = Subordinates::of_machine();
   for (const std::uint32_t uid : uids) {
-    Result<Subject> subject = Subject::for_explanation(std::to_string(uid));
-    if (subject) people.push_back({subject.value().user(), std::move(subject.value())});
+    const std::optional<Account> account = find_account(uid);
+    Subject subject = account
+                          ? Subject::for_explanation(uid, account->gid, groups_of(*account), account->name)
+                          : Subject::for_explanation(uid, uid, {}, "");
+    subject.set_lender(lent.lender_of(uid));
+    people.push_back({subject.user(), std::move(subject)});
   }
-  for (const auto& [gid, text] : groups)
-    people.push_back(
-        {"members of " + text, Subject::for_explanation(kSomebody, kSomebody, {gid}, kNameOfSomebody)});
-  if (everybody)
-    people.push_back({"anybody else", Subject::for_explanation(kSomebody, kSomebody, {}, kNameOfSomebody)});
+  for (const auto& [gid, text] : groups) people.push_back({"members of " + text, somebody({gid})});
+  if (everybody) people.push_back({"anybody else", somebody({})});
   return people;
 }
 

@@ -31,10 +31,16 @@ struct Difference {
   bool operator==(const Difference&) const = default;
 };
 
+/// How much was done: questions that were put to both policies, or to one.
+struct DiffWork {
+  std::uint64_t questions = 0;
+};
+
 /// `live`: empty where they are not known; then every name that a glob gives stands for a region that its mode
-/// closes to nobody.
+/// closes to nobody. `work`, where not null, becomes what it took: in proportion to the people whom differing rules are
+/// about and what those speak of, not to the rules (differing.h).
 std::vector<Difference> differences(const Policy& before, const Policy& after, std::span<const Person> people,
-                                    std::span<const RegionInfo> live);
+                                    std::span<const RegionInfo> live, DiffWork* work = nullptr);
 
 /// Whom both policies' rules name, by their ids: users, a member of each group, somebody else where there is a
 /// rule about everybody, the administrator; and the owners of `live`. Asks the machine's accounts for names.

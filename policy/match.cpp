@@ -67,12 +67,15 @@ bool name_matches(const Rule& rule, const std::string& pattern, const Subject& s
   return glob_match(expand(pattern, name_in_rules(lender.uid, lender.name), lender.uid), name);
 }
 
+bool any_name_matches(const Rule& rule, const Subject& subject, std::string_view name) {
+  return std::any_of(rule.names.begin(), rule.names.end(),
+                     [&](const std::string& pattern) { return name_matches(rule, pattern, subject, name); });
+}
+
 bool names_match(const Rule& rule, const Subject& subject, const Action& action) {
   if (rule.names.empty() || nameless(action.verb)) return true;
   if (action.name.empty()) return rule.effect == Effect::allow && action.verb == Verb::list;
-  return std::any_of(rule.names.begin(), rule.names.end(), [&](const std::string& pattern) {
-    return name_matches(rule, pattern, subject, action.name);
-  });
+  return any_name_matches(rule, subject, action.name);
 }
 
 bool rights_match(const Rule& rule, Access asked) {
@@ -160,6 +163,21 @@ std::vector<Part> mismatches(const Rule& rule, const Subject& subject, const Act
     if (misses(rule, part, subject, action)) parts.push_back(part);
   }
   return parts;
+}
+
+bool names_region(const Rule& rule, const Subject& subject, std::string_view name) {
+  return rule.names.empty() || any_name_matches(rule, subject.authority(), name);
+}
+
+std::vector<std::string> globs_for(const Rule& rule, const std::string& pattern, const Subject& asking) {
+  if (pattern.find('{') == std::string::npos) return {pattern};
+  const Subject& subject = asking.authority();
+  std::vector<std::string> globs{expand(pattern, subject.user(), subject.uid())};
+  if (about_lender(rule, subject)) {
+    const Lender& lender = *subject.lender();
+    globs.push_back(expand(pattern, name_in_rules(lender.uid, lender.name), lender.uid));
+  }
+  return globs;
 }
 
 // ---- in words

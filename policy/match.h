@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "policy/policy.h"
@@ -13,6 +14,13 @@ Part first_mismatch(const Rule& rule, const Subject& subject, const Action& acti
 
 /// All of them, in that order.
 std::vector<Part> mismatches(const Rule& rule, const Subject& subject, const Action& action);
+
+/// Whether the rule speaks of a region of that name, to this subject.
+bool names_region(const Rule& rule, const Subject& subject, std::string_view name);
+
+/// One of the rule's names as it is held against a region's for this subject: with him in place of "{user}" and "{uid}",
+/// and, of a denial that is about who lent him his uid, also with that one.
+std::vector<std::string> globs_for(const Rule& rule, const std::string& pattern, const Subject& subject);
 
 /// What the rule says of that part, in the words of the file: "names = alice/**, public/*".
 std::string what_it_says(const Rule& rule, Part part);

@@ -252,6 +252,16 @@ Result<Plan> plan_create(const Policy& policy, const Subject& subject, const Cre
   return plan;
 }
 
+bool may_create(const Policy& policy, const Subject& subject, const Create& ask,
+                std::span<const Offer> offers) {
+  if (!check_sense(ask) || !group_for(subject, ask)) return false;
+  const auto offer =
+      std::find_if(offers.begin(), offers.end(), [&](const Offer& one) { return one.name == ask.pool; });
+  if (offer == offers.end()) return false;
+  const Filled filled = fill_in(ask, *offer);
+  return !filled.fault && policy.allows(subject, filled.action);
+}
+
 std::string remedy_for(const Policy& policy, const Subject& subject, const Action& action) {
   for (const Rule* rule : policy.closest_rules(subject, action)) {
     Changed<Action> changed{action, ""};

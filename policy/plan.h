@@ -48,6 +48,10 @@ struct Plan {
 Result<Plan> plan_create(const Policy& policy, const Subject& subject, const schema::Create& ask,
                          std::span<const Offer> offers, Action* judged = nullptr);
 
+/// Whether plan_create would succeed, of a create that names its pool: the same judgement, without the sentence.
+bool may_create(const Policy& policy, const Subject& subject, const schema::Create& ask,
+                std::span<const Offer> offers);
+
 /// "--lifetime ttl:24h": what to add to a renew or an open that was refused, or nothing that helps.
 std::string remedy_for(const Policy& policy, const Subject& subject, const Action& action);
 

@@ -112,9 +112,9 @@ std::vector<const Rule*> Policy::closest_rules(const Subject& subject, const Act
   return rules;
 }
 
-std::vector<const Rule*> Policy::rules_for(const Subject& subject) const {
+std::vector<const Rule*> Policy::rules_for(const Subject& subject, RuleIndex::Of which) const {
   std::vector<const Rule*> rules;
-  for (const std::uint32_t index : index_.about(subject)) rules.push_back(&settings_.rules[index]);
+  for (const std::uint32_t index : index_.about(subject, which)) rules.push_back(&settings_.rules[index]);
   return rules;
 }
 

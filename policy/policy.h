@@ -5,8 +5,9 @@
 // action asks for. What a rule does not list is not restricted, with six refinements:
 //
 //  - A rule that lists names or pools is about regions. It speaks of verbs that are about none (`pools`,
-//    `quota`, `quota-set`, `clone`, `shutdown`, `reload`, `policy`) only when it lists that verb, so that allowing
-//    everything under a prefix does not allow setting quotas.
+//    `quota`, `quota-set`, `clone`, `shutdown`, `reload`, `policy`, `endpoint`) only when it lists that verb, so that
+//    allowing everything under a prefix does not allow setting quotas. A deny that does list it denies it, whatever else
+//    it lists.
 //  - `quota-set`, `shutdown`, `reload` and `policy` are the administrator's (Subject::administrator); to others an allow
 //    gives them only when it lists them.
 //  - `list` without a name asks whether any name may be listed: an allow speaks of it whatever its names, a deny only
@@ -20,7 +21,8 @@
 // Nothing is open that is or will be: a create is judged by all that it leaves open as well (plan.h), a
 // region that exists by what it is. max_ttl and max_size bound what create and renew make, and say nothing of
 // a region that exists. What makes no sense with a verb (the rights of a create without a grant) restricts no
-// allow, and no deny that lists it applies. A region's mode is not judged here, but with it in judge.h.
+// allow; a deny that lists it does not apply, unless the verb is about no region. A region's mode is not judged
+// here, but with it in judge.h.
 //
 // An endpoint (endpoint.h) may do what its record says and its maker may do, judged as the maker; rules about
 // endpoints take from that, and can give nothing.
@@ -56,6 +58,13 @@ struct Action {
   std::optional<SealKind> seal;
   bool published = false;  ///< The region is. What is not known to be counts as not.
 };
+
+/// Of a verb that is about no region.
+inline Action action_of(Verb verb) {
+  Action action;
+  action.verb = verb;
+  return action;
+}
 
 /// The properties of an action in the order in which a rule is held against them. A later one is a closer
 /// miss.
@@ -109,8 +118,9 @@ class Policy {
   /// The allows that came so far, at most three, in the file's order. Empty when a deny is in the way.
   [[nodiscard]] std::vector<const Rule*> closest_rules(const Subject& subject, const Action& action) const;
 
-  /// Every rule about somebody, in the file's order.
-  [[nodiscard]] std::vector<const Rule*> rules_for(const Subject& subject) const;
+  /// Every rule about somebody, or those of them that are meant, in the file's order.
+  [[nodiscard]] std::vector<const Rule*> rules_for(const Subject& subject,
+                                                   RuleIndex::Of which = RuleIndex::Of::all) const;
 
  private:
   struct Verdict {

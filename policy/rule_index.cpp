@@ -22,6 +22,15 @@ std::uint16_t verbs_of(const Rule& rule) {
   return verbs;
 }
 
+std::uint16_t nameless_verbs() {
+  std::uint16_t verbs = 0;
+  for (std::size_t i = 0; i < kVerbs; ++i) {
+    const auto verb = static_cast<Verb>(i);
+    if (nameless(verb)) verbs = static_cast<std::uint16_t>(verbs | bit_of(verb));
+  }
+  return verbs;
+}
+
 std::string_view beginning_of(std::string_view glob) {
   return glob.substr(0, std::min(glob.find_first_of("*?{"), glob.size()));
 }
@@ -29,7 +38,9 @@ std::string_view beginning_of(std::string_view glob) {
 }  // namespace
 
 void RuleIndex::Shelf::add(const Entry& entry, const Rule& rule) {
+  static const std::uint16_t kNameless = nameless_verbs();
   all.push_back(entry);
+  if ((entry.verbs & kNameless) != 0) of_no_region.push_back(entry);
   if (rule.names.empty()) of_any_name.push_back(entry);
   for (const std::string& glob : rule.names) {
     std::vector<Entry>& entries = beginnings[std::string(beginning_of(glob))].entries;
@@ -102,11 +113,7 @@ void RuleIndex::visit_shelves(const Subject& asking, Effect effect, Visit visit)
 /// Of the beginnings, the last that is not behind the name in their order begins with each beginning of the name that
 /// there is: all that lies between a beginning and a name that begins so begins so too.
 template <typename Visit>
-void RuleIndex::visit_lists(const Shelf& shelf, std::string_view name, Visit visit) {
-  if (name.empty()) {
-    visit(shelf.all);
-    return;
-  }
+void RuleIndex::visit_named(const Shelf& shelf, std::string_view name, Visit visit) {
   visit(shelf.of_any_name);
   auto last = shelf.beginnings.upper_bound(name);
   if (last == shelf.beginnings.begin()) return;
@@ -119,13 +126,19 @@ void RuleIndex::visit_lists(const Shelf& shelf, std::string_view name, Visit vis
   }
 }
 
+template <typename Visit>
+void RuleIndex::visit_lists(const Shelf& shelf, Verb verb, std::string_view name, Visit visit) {
+  if (!name.empty()) return visit_named(shelf, name, visit);
+  visit(nameless(verb) ? shelf.of_no_region : shelf.all);
+}
+
 std::optional<std::uint32_t> RuleIndex::first(Effect effect, const Subject& subject, Verb verb,
                                               std::string_view name,
                                               const std::function<bool(std::uint32_t)>& applies) const {
   std::optional<std::uint32_t> best;
   const std::uint16_t wanted = bit_of(verb);
   visit_shelves(subject, effect, [&](const Shelf& shelf) {
-    visit_lists(shelf, name, [&](const std::vector<Entry>& entries) {
+    visit_lists(shelf, verb, name, [&](const std::vector<Entry>& entries) {
       for (const Entry& entry : entries) {
         if (best && entry.rule >= *best) return;
         if ((entry.verbs & wanted) == 0 || !applies(entry.rule)) continue;
@@ -146,7 +159,7 @@ std::vector<std::uint32_t> RuleIndex::near(const Subject& subject, Verb verb, st
   const std::uint16_t wanted = bit_of(verb);
   std::vector<std::uint32_t> could;
   visit_shelves(subject, Effect::allow, [&](const Shelf& shelf) {
-    visit_lists(shelf, name, [&](const std::vector<Entry>& entries) {
+    visit_lists(shelf, verb, name, [&](const std::vector<Entry>& entries) {
       for (const Entry& entry : entries) {
         if ((entry.verbs & wanted) != 0) could.push_back(entry.rule);
       }
@@ -171,10 +184,26 @@ std::vector<std::uint32_t> RuleIndex::near(const Subject& subject, Verb verb, st
   return rules;
 }
 
-std::vector<std::uint32_t> RuleIndex::about(const Subject& subject) const {
+bool RuleIndex::any(const Subject& subject, std::string_view name,
+                    const std::function<bool(std::uint32_t)>& applies) const {
+  bool found = false;
+  for (const Effect effect : {Effect::allow, Effect::deny}) {
+    visit_shelves(subject, effect, [&](const Shelf& shelf) {
+      visit_named(shelf, name, [&](const std::vector<Entry>& entries) {
+        found = found || std::any_of(entries.begin(), entries.end(),
+                                     [&](const Entry& entry) { return applies(entry.rule); });
+      });
+    });
+  }
+  return found;
+}
+
+std::vector<std::uint32_t> RuleIndex::about(const Subject& subject, Of which) const {
   std::vector<std::uint32_t> rules;
   for (const Effect effect : {Effect::allow, Effect::deny}) {
     visit_shelves(subject, effect, [&](const Shelf& shelf) {
+      const bool everybodys = &shelf == &for_any_.allows || &shelf == &for_any_.denies;
+      if (which != Of::all && everybodys != (which == Of::everybody)) return;
       for (const Entry& entry : shelf.all) rules.push_back(entry.rule);
     });
   }

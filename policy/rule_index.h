@@ -28,8 +28,7 @@ class RuleIndex {
   RuleIndex& operator=(const RuleIndex&) = delete;
 
   /// The first rule of that effect about the subject that `applies` says yes to. `name`: the region's; empty where the
-  /// action has none, which excludes nothing. Not every rule that
-  /// it is asked about speaks of the subject, verb and name.
+  /// action has none, which excludes nothing. Not every rule that it is asked about speaks of the subject, verb and name.
   [[nodiscard]] std::optional<std::uint32_t> first(Effect effect, const Subject& subject, Verb verb,
                                                    std::string_view name,
                                                    const std::function<bool(std::uint32_t)>& applies) const;
@@ -39,8 +38,15 @@ class RuleIndex {
   [[nodiscard]] std::vector<std::uint32_t> near(const Subject& subject, Verb verb, std::string_view name,
                                                 std::size_t most) const;
 
-  /// All about the subject, sorted.
-  [[nodiscard]] std::vector<std::uint32_t> about(const Subject& subject) const;
+  /// Whether `applies` says yes to a rule about the subject, of either effect, that could speak of that name. Not every
+  /// rule that it is asked about does.
+  [[nodiscard]] bool any(const Subject& subject, std::string_view name,
+                         const std::function<bool(std::uint32_t)>& applies) const;
+
+  /// Which of the rules about somebody: those about everybody, or those about him, his groups and his kind.
+  enum class Of : std::uint8_t { all, everybody, him };
+  /// All of these about the subject, sorted.
+  [[nodiscard]] std::vector<std::uint32_t> about(const Subject& subject, Of which = Of::all) const;
 
  private:
   /// Kept apart from the rules, which are far from each other.
@@ -58,6 +64,7 @@ class RuleIndex {
   struct Shelf {
     std::vector<Entry> all;
     std::vector<Entry> of_any_name;
+    std::vector<Entry> of_no_region;                           ///< That speak of a verb that is about none.
     std::map<std::string, Beginning, std::less<>> beginnings;  ///< Of globs. A rule may be at several.
 
     void add(const Entry& entry, const Rule& rule);
@@ -74,7 +81,10 @@ class RuleIndex {
   void visit_shelves(const Subject& asking, Effect effect, Visit visit) const;
   /// Calls `visit` with the lists of a shelf that hold what could match the name.
   template <typename Visit>
-  static void visit_lists(const Shelf& shelf, std::string_view name, Visit visit);
+  static void visit_named(const Shelf& shelf, std::string_view name, Visit visit);
+  /// The same of an action, which may have no name.
+  template <typename Visit>
+  static void visit_lists(const Shelf& shelf, Verb verb, std::string_view name, Visit visit);
 
   ById by_uid_;
   ById by_gid_;

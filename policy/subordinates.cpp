@@ -79,8 +79,8 @@ Subordinates Subordinates::parse(std::string_view subuid, const Accounts& accoun
 }
 
 void Subordinates::add(Ranges& ranges, Range range) {
-  const auto behind = std::find_if(ranges.begin(), ranges.end(),
-                                   [&](const Range& other) { return other.last >= range.first; });
+  const auto behind = std::partition_point(ranges.begin(), ranges.end(),
+                                           [&](const Range& other) { return other.last < range.first; });
   if (behind != ranges.end() && behind->first <= range.last) return;
   ranges.insert(behind, std::move(range));
 }

@@ -77,15 +77,7 @@ Result<Delivery> Dispatch::hello(Session& session, const schema::Hello& ask) {
   welcome.broker = "mapcapd " MAPCAP_VERSION;
   welcome.resume.assign(greeting.token.begin(), greeting.token.end());
   welcome.grace = connections.grace();
-  Delivery delivery;
-  delivery.body = std::move(welcome);
-  return delivery;
-}
-
-Result<void> Dispatch::authorize(const Caller& caller, policy::Action action) const {
-  MAPCAP_TRY(const policy::Permit permit, regions_.policy().authorize(caller.subject, action));
-  caller.allowed_by(permit);
-  return ok();
+  return reply_of(std::move(welcome));
 }
 
 Task<Result<Delivery>> Dispatch::serve(From from, schema::Hello ask) {
@@ -93,30 +85,24 @@ Task<Result<Delivery>> Dispatch::serve(From from, schema::Hello ask) {
 }
 
 Task<Result<Delivery>> Dispatch::serve(From from, schema::Pools) {
-  policy::Action action;
-  action.verb = Verb::pools;
-  MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
-  Delivery delivery;
-  delivery.body = describe(pools_, quotas_);
-  co_return delivery;
+  MAPCAP_CO_TRY_VOID(regions_.authorize(from.caller, Verb::pools));
+  co_return reply_of(describe(pools_, quotas_));
 }
 
 Task<Result<Delivery>> Dispatch::serve(From from, schema::CloneFd ask) {
-  policy::Action action;
-  action.verb = Verb::clone;
+  policy::Action action = policy::action_of(Verb::clone);
   action.rights = ask.rights;
-  MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
+  MAPCAP_CO_TRY_VOID(regions_.authorize(from.caller, action));
   co_return co_await clones_.clone(from.session.id(), from.caller.subject, ask);
 }
 
 /// For whoever may clone with any rights: which ones are wanted is said later.
 Task<Result<Delivery>> Dispatch::serve(From from, schema::AskClonePort) {
-  policy::Action action;
-  action.verb = Verb::clone;
+  policy::Action action = policy::action_of(Verb::clone);
   action.rights = Access::read_write;
   if (!regions_.policy().allows(from.caller.subject, action)) {
     action.rights = Access::read_only;
-    MAPCAP_CO_TRY_VOID(authorize(from.caller, action));
+    MAPCAP_CO_TRY_VOID(regions_.authorize(from.caller, action));
   }
   co_return co_await clones_.open_port(from.session.id(), from.session.account());
 }

@@ -103,7 +103,6 @@ class Dispatch final : public Handler {
 
   void record(const Session& session, const Audited& what, const Judged& judged, const Failure* refusal);
   Result<Delivery> hello(Session& session, const schema::Hello& ask);
-  [[nodiscard]] Result<void> authorize(const Caller& caller, policy::Action action) const;
 
   Regions& regions_;
   Quotas& quotas_;

@@ -21,9 +21,7 @@ Task<Result<Delivery>> Endpoints::end(Caller caller, schema::EndpointEnd ask) {
   const Result<bool> begun = co_await begin_end(number);
   if (!begun) co_return begun.error();
   MAPCAP_CO_TRY(const EndpointEnded ended, co_await outcome(number));
-  Delivery delivery;
-  delivery.body = ended;
-  co_return delivery;
+  co_return reply_of(ended);
 }
 
 Task<Result<bool>> Endpoints::begin_end(std::uint64_t number) {

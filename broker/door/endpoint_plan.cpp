@@ -95,7 +95,7 @@ Result<void> Endpoints::check_room(const policy::Subject& maker) const {
 
 Result<EndpointRecord> Endpoints::plan(const Caller& caller, EndpointSpec spec) {
   const policy::Subject& maker = caller.subject;
-  MAPCAP_TRY_VOID(authorize(caller));
+  MAPCAP_TRY_VOID(parts_.regions.authorize(caller, Verb::endpoint));
   MAPCAP_TRY_VOID(check_sense(spec));
   for (const std::string& pool : spec.pools) {
     MAPCAP_TRY_VOID(parts_.regions.policy().find_pool(pool));

@@ -56,16 +56,8 @@ Failure no_such(const std::string& id) {
 
 }  // namespace
 
-Result<void> Endpoints::authorize(const Caller& caller) const {
-  policy::Action action;
-  action.verb = Verb::endpoint;
-  MAPCAP_TRY(const policy::Permit permit, parts_.regions.policy().authorize(caller.subject, action));
-  caller.allowed_by(permit);
-  return ok();
-}
-
 Result<Endpoints::One*> Endpoints::find_for(const Caller& caller, const std::string& id) {
-  MAPCAP_TRY_VOID(authorize(caller));
+  MAPCAP_TRY_VOID(parts_.regions.authorize(caller, Verb::endpoint));
   const policy::Subject& subject = caller.subject;
   if (const auto own = by_name_.find(own_name(subject, id)); own != by_name_.end()) return own->second;
   const std::size_t slash = id.find('/');
@@ -111,13 +103,11 @@ Task<Result<Delivery>> Endpoints::create(Caller caller, schema::EndpointCreate a
   parts_.custody.guard(RegionId{one.record.number}, socket.fd.borrow());
   parts_.listener.open(one.authority, std::move(socket));
   schedule(one);
-  Delivery delivery;
-  delivery.body = schema::EndpointTold{describe(one), false};
-  co_return delivery;
+  co_return reply_of(schema::EndpointTold{describe(one), false});
 }
 
 Task<Result<Delivery>> Endpoints::list(Caller caller, schema::EndpointList ask) {
-  MAPCAP_CO_TRY_VOID(authorize(caller));
+  MAPCAP_CO_TRY_VOID(parts_.regions.authorize(caller, Verb::endpoint));
   MAPCAP_CO_TRY(const Position from, position_of(ask.cursor));
   std::map<Position, const One*> own;
   for (const auto& [number, one] : all_) {
@@ -138,9 +128,7 @@ Task<Result<Delivery>> Endpoints::list(Caller caller, schema::EndpointList ask) 
     last = at->first.first + ":" + std::to_string(at->first.second);
     listing.endpoints.push_back(std::move(info));
   }
-  Delivery delivery;
-  delivery.body = std::move(listing);
-  co_return delivery;
+  co_return reply_of(std::move(listing));
 }
 
 Task<Result<Delivery>> Endpoints::show(Caller caller, schema::EndpointShow ask) {
@@ -190,9 +178,7 @@ Task<Result<Delivery>> Endpoints::renew(Caller caller, schema::EndpointRenew ask
     co_return failure(ErrorCode::busy, "endpoint " + ask.id + " ended meanwhile");
   one->record = std::move(renewed);
   schedule(*one);
-  Delivery delivery;
-  delivery.body = schema::EndpointTold{describe(*one), false};
-  co_return delivery;
+  co_return reply_of(schema::EndpointTold{describe(*one), false});
 }
 
 EndpointInfo Endpoints::describe(const One& one) const {

@@ -120,7 +120,6 @@ class Endpoints {
   /// Its directory, below that of all.
   static std::string place_of(const ledger::EndpointRecord& record);
 
-  [[nodiscard]] Result<void> authorize(const Caller& caller) const;
   /// The one that the caller means: ID of his own; USER/ID, or an ID that only one has, of others' for an
   /// administrator. Errors: `denied`, `not_found`, `invalid` for an ID that several have.
   Result<One*> find_for(const Caller& caller, const std::string& id);

@@ -12,18 +12,6 @@ namespace {
 /// How long a shutdown waits for a keeper that is being replaced, or has much to take over.
 constexpr std::chrono::nanoseconds kSettleWithin = 10s;
 
-policy::Action action_of(Verb verb) {
-  policy::Action action;
-  action.verb = verb;
-  return action;
-}
-
-Result<void> authorize(const Regions& regions, const Caller& caller, Verb verb) {
-  MAPCAP_TRY(const policy::Permit permit, regions.policy().authorize(caller.subject, action_of(verb)));
-  caller.allowed_by(permit);
-  return ok();
-}
-
 KeeperStatus describe(keeper::KeeperHealth health) {
   return {static_cast<std::uint32_t>(health.pid),
           health.serving,
@@ -38,7 +26,7 @@ KeeperStatus describe(keeper::KeeperHealth health) {
 }  // namespace
 
 Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) const {
-  MAPCAP_CO_TRY_VOID(authorize(parts_.regions, caller, Verb::pools));
+  MAPCAP_CO_TRY_VOID(parts_.regions.authorize(caller, Verb::pools));
   BrokerStatus status;
   status.broker = "mapcapd " MAPCAP_VERSION;
   status.pid = static_cast<std::uint32_t>(::getpid());
@@ -50,7 +38,7 @@ Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) co
   status.unguarded = health.unheld;
   status.keeper = describe(std::move(health));
   // Administrators, and whom the policy makes one.
-  if (parts_.regions.policy().allows(caller.subject, action_of(Verb::shutdown))) {
+  if (parts_.regions.allows(caller, Verb::shutdown)) {
     for (const RegionId id : parts_.keeper.unheld(schema::kMostUnguarded)) {
       const Region* region = parts_.directory.find(id);
       if (region == nullptr) continue;  // Of a create that is under way.
@@ -65,13 +53,11 @@ Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) co
   status.max_connections = static_cast<std::uint32_t>(parts_.listener.limits().connections);
   for (const auto& served : parts_.pools)
     status.pools.push_back({served->facts().name, served->confiner->kind()});
-  Delivery delivery;
-  delivery.body = std::move(status);
-  co_return delivery;
+  co_return reply_of(std::move(status));
 }
 
 Task<Result<Delivery>> ServiceVerbs::shutdown(Caller caller, schema::Shutdown ask) {
-  MAPCAP_CO_TRY_VOID(authorize(parts_.regions, caller, Verb::shutdown));
+  MAPCAP_CO_TRY_VOID(parts_.regions.authorize(caller, Verb::shutdown));
   Delivery delivery;
   if (ask.only_tell) {
     delivery.body = co_await parts_.regions.count_volatile();

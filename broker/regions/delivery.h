@@ -41,4 +41,11 @@ struct Delivery {
   std::function<void()> afterwards;  ///< Once the reply was sent, or could not be.
 };
 
+/// A reply that nothing goes with.
+inline Delivery reply_of(schema::ReplyBody body) {
+  Delivery delivery;
+  delivery.body = std::move(body);
+  return delivery;
+}
+
 }  // namespace mapcap::broker

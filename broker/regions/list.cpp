@@ -69,9 +69,7 @@ Task<Result<Delivery>> Regions::list(Caller caller, schema::List ask) {
     if (more) co_await parts_.loop.give_way();
   }
   co_await tell_damage(listing.regions);
-  Delivery delivery;
-  delivery.body = std::move(listing);
-  co_return delivery;
+  co_return reply_of(std::move(listing));
 }
 
 Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
@@ -84,9 +82,7 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
                              parts_.quotas.endpoint_named(holder.first)});
   }
   co_await tell_damage({&shown.region, 1});
-  Delivery delivery;
-  delivery.body = std::move(shown);
-  co_return delivery;
+  co_return reply_of(std::move(shown));
 }
 
 /// Asks filesystems and sysfs, so on a thread; and by what records know of the memory, since another thread

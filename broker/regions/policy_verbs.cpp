@@ -10,12 +10,6 @@ using policy::Verb;
 
 namespace {
 
-Delivery reply_of(schema::ReplyBody body) {
-  Delivery delivery;
-  delivery.body = std::move(body);
-  return delivery;
-}
-
 /// That there is something which he may not see is not for him.
 void hide_the_unseen(schema::Explained& told, const std::string& name) {
   if (!told.refusal || told.refusal->code != ErrorCode::not_found) return;
@@ -25,28 +19,20 @@ void hide_the_unseen(schema::Explained& told, const std::string& name) {
 
 }  // namespace
 
-Result<void> PolicyVerbs::authorize(const Caller& caller, Verb verb) const {
-  policy::Action action;
-  action.verb = verb;
-  MAPCAP_TRY(const policy::Permit permit, regions_.policy().authorize(caller.subject, action));
-  caller.allowed_by(permit);
-  return ok();
-}
-
 Task<Result<Delivery>> PolicyVerbs::reload(Caller caller) {
-  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::reload));
+  MAPCAP_CO_TRY_VOID(regions_.authorize(caller, Verb::reload));
   MAPCAP_CO_TRY(ReloadOutcome reloaded, co_await source_.reload(caller.subject.describe()));
   co_return reply_of(std::move(reloaded));
 }
 
 Task<Result<Delivery>> PolicyVerbs::show(Caller caller, schema::PolicyShow ask) {
-  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::policy));
+  MAPCAP_CO_TRY_VOID(regions_.authorize(caller, Verb::policy));
   co_return reply_of(source_.in_force(ask.offset));
 }
 
 Task<Result<Delivery>> PolicyVerbs::explain(Caller caller, schema::PolicyExplain ask,
                                             std::shared_ptr<const policy::Endpoint> about) {
-  const Result<void> sees_all = authorize(caller, Verb::policy);
+  const Result<void> sees_all = regions_.authorize(caller, Verb::policy);
   // By an endpoint's socket nobody else can be asked about, and who is connected need not know its number.
   if (caller.subject.endpoint() != nullptr || ask.uid == caller.subject.uid()) {
     // Himself as the kernel attests him, which no lookup can.

@@ -26,8 +26,6 @@ class PolicyVerbs {
                                  std::shared_ptr<const policy::Endpoint> about);
 
  private:
-  [[nodiscard]] Result<void> authorize(const Caller& caller, policy::Verb verb) const;
-
   Regions& regions_;
   PolicySource& source_;
 };

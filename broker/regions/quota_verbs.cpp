@@ -13,12 +13,6 @@ using policy::Verb;
 
 namespace {
 
-Delivery done() {
-  Delivery delivery;
-  delivery.body = schema::Done{};
-  return delivery;
-}
-
 /// The cursor counts slots: those that come or go between two pages may shift a page by one.
 Result<std::size_t> slot_after(const std::string& cursor) {
   std::size_t first = 0;
@@ -33,19 +27,9 @@ Result<std::size_t> slot_after(const std::string& cursor) {
 
 }  // namespace
 
-Result<void> QuotaVerbs::authorize(const Caller& caller, Verb verb) const {
-  policy::Action action;
-  action.verb = verb;
-  MAPCAP_TRY(const policy::Permit permit, regions_.policy().authorize(caller.subject, action));
-  caller.allowed_by(permit);
-  return ok();
-}
-
 Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const {
-  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota));
-  policy::Action all;
-  all.verb = Verb::quota_set;
-  std::vector<QuotaInfo> slots = regions_.policy().allows(caller.subject, all)
+  MAPCAP_CO_TRY_VOID(regions_.authorize(caller, Verb::quota));
+  std::vector<QuotaInfo> slots = regions_.allows(caller, Verb::quota_set)
                                      ? quotas_.report_all()
                                      : quotas_.report_for(caller.subject.uid(), caller.subject.groups());
   MAPCAP_CO_TRY(std::size_t first, slot_after(ask.cursor));
@@ -56,13 +40,11 @@ Task<Result<Delivery>> QuotaVerbs::list(Caller caller, schema::Quota ask) const 
   if (last < slots.size()) list.next = std::to_string(last);
   list.quotas.assign(std::make_move_iterator(slots.begin() + static_cast<std::ptrdiff_t>(first)),
                      std::make_move_iterator(slots.begin() + static_cast<std::ptrdiff_t>(last)));
-  Delivery delivery;
-  delivery.body = std::move(list);
-  co_return delivery;
+  co_return reply_of(std::move(list));
 }
 
 Task<Result<Delivery>> QuotaVerbs::set(Caller caller, schema::QuotaSet ask) {
-  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
+  MAPCAP_CO_TRY_VOID(regions_.authorize(caller, Verb::quota_set));
   if (!ask.slot.pool.empty()) {
     MAPCAP_CO_TRY_VOID(regions_.policy().find_pool(ask.slot.pool));
   }
@@ -76,16 +58,16 @@ Task<Result<Delivery>> QuotaVerbs::set(Caller caller, schema::QuotaSet ask) {
   if (ask.limits.connections) record.limits.connections = ask.limits.connections;
   MAPCAP_CO_TRY_VOID(co_await ledger_.put_quota(record));
   quotas_.set_override(record);
-  co_return done();
+  co_return reply_of(schema::Done{});
 }
 
 Task<Result<Delivery>> QuotaVerbs::clear(Caller caller, schema::QuotaClear ask) {
-  MAPCAP_CO_TRY_VOID(authorize(caller, Verb::quota_set));
+  MAPCAP_CO_TRY_VOID(regions_.authorize(caller, Verb::quota_set));
   MAPCAP_CO_TRY_VOID(co_await ledger_.erase_quota(ask.slot.subject, ask.slot.id, ask.slot.pool));
   if (!quotas_.clear_override(ask.slot.subject, ask.slot.id, ask.slot.pool)) {
     co_return failure(ErrorCode::not_found, "there is no quota override for that subject and pool");
   }
-  co_return done();
+  co_return reply_of(schema::Done{});
 }
 
 }  // namespace mapcap::broker

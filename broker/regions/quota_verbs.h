@@ -26,8 +26,6 @@ class QuotaVerbs {
   Task<Result<Delivery>> clear(Caller caller, schema::QuotaClear ask);
 
  private:
-  [[nodiscard]] Result<void> authorize(const Caller& caller, policy::Verb verb) const;
-
   const Regions& regions_;
   Quotas& quotas_;
   ledger::Ledger& ledger_;

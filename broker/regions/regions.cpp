@@ -179,11 +179,9 @@ Task<Result<Delivery>> Regions::renew(Caller caller, schema::Renew ask) {
     co_return failure(ErrorCode::busy, "region " + ask.name + " ended meanwhile");
   }
   expiry_.schedule(id, ask.ttl);
-  Delivery delivery;
   schema::Renewed answer{describe(*region)};
   co_await tell_damage({&answer.region, 1});
-  delivery.body = std::move(answer);
-  co_return delivery;
+  co_return reply_of(std::move(answer));
 }
 
 Result<void> Regions::check_drains(std::uint32_t account) const {
@@ -209,9 +207,7 @@ Task<Result<Delivery>> Regions::revoke(Caller caller, schema::Revoke ask) {
     place.emplace(drains_, account);
   }
   MAPCAP_CO_TRY(Revoked revoked, co_await reclaim_.revoke(region->id(), {ask.drain, ask.within}));
-  Delivery delivery;
-  delivery.body = revoked;
-  co_return delivery;
+  co_return reply_of(revoked);
 }
 
 Task<Result<Delivery>> Regions::goodbye(Caller caller) {
@@ -223,9 +219,7 @@ Task<Result<Delivery>> Regions::goodbye(Caller caller) {
     const bool lives = still != nullptr && still->record.state == RegionState::live;
     if (!ended && lives) connections_.enrol(caller.token, id);
   }
-  Delivery delivery;
-  delivery.body = schema::Done{};
-  co_return delivery;
+  co_return reply_of(schema::Done{});
 }
 
 // ---- common ground
@@ -286,6 +280,20 @@ void Regions::set_policy(std::shared_ptr<const policy::Policy> policy) {
       parts_.quotas.name_group(rule.id, rule.name);
   }
   if (policy_changed_) policy_changed_();
+}
+
+Result<void> Regions::authorize(const Caller& caller, const policy::Action& action) const {
+  MAPCAP_TRY(const policy::Permit permit, policy_->authorize(caller.subject, action));
+  caller.allowed_by(permit);
+  return ok();
+}
+
+Result<void> Regions::authorize(const Caller& caller, Verb verb) const {
+  return authorize(caller, policy::action_of(verb));
+}
+
+bool Regions::allows(const Caller& caller, Verb verb) const {
+  return policy_->allows(caller.subject, policy::action_of(verb));
 }
 
 /// The region of that name, if the caller may do that with it.

@@ -86,6 +86,11 @@ class Regions {
   [[nodiscard]] std::int64_t policy_since() const { return policy_since_; }
   [[nodiscard]] const std::shared_ptr<const policy::Policy>& shared_policy() const { return policy_; }
 
+  /// The policy's word on a verb that is about no region, told to the audit. Errors: of Policy::authorize.
+  [[nodiscard]] Result<void> authorize(const Caller& caller, const policy::Action& action) const;
+  [[nodiscard]] Result<void> authorize(const Caller& caller, policy::Verb verb) const;
+  [[nodiscard]] bool allows(const Caller& caller, policy::Verb verb) const;
+
   /// What a verb would answer just now, up to what only doing it can tell. Errors: `invalid` for a verb that
   /// there is not.
   Result<schema::Explained> explain(const policy::Subject& subject, const schema::PolicyExplain& ask);

@@ -1,6 +1,7 @@
 // What a policy of 10,000 rules costs beside one of 10: to load (and so to check), to judge a request that is allowed,
-// that is denied and that no rule is about, to plan a create, and to compare with the same file but for one user's rule.
-// Flat is what is wanted of all but the first and the last, whose floor is the text.
+// that is denied and that no rule is about, to plan a create, and to compare with the same file but for one user's rule, or
+// for one about everybody. Flat is what is wanted of all but the first and the last two: their floors are the text, and the
+// people to whom something is to be told.
 //
 // Pin it: taskset -c 0 policy_bench. Quote ratios of medians (--benchmark_repetitions=9).
 #include <benchmark/benchmark.h>
@@ -19,13 +20,14 @@ namespace {
 
 /// Teams as a large site has them: a third of the rules about everybody, about a user and about a group; every tenth
 /// denies something.
-std::string text_of(std::int64_t rules, const std::string& first_user = "team-1") {
+std::string text_of(std::int64_t rules, const std::string& first_user = "team-1",
+                    const std::string& everybodys = "team-3") {
   std::string text =
       "[pool.dram]\nbacking = \"memory\"\ncapacity = \"1G\"\nconfinement = \"sealed\"\n"
       "[[rule]]\nadministrator = true\n";
   for (std::int64_t i = 0; i < rules; ++i) {
     const std::string number = std::to_string(i);
-    const std::string team = i == 1 ? first_user : "team-" + number;
+    const std::string team = i == 1 ? first_user : i == 3 ? everybodys : "team-" + number;
     text += "[[rule]]\n";
     text += i % 3 == 0   ? "any = true\n"
             : i % 3 == 1 ? "user = " + std::to_string(2000 + i) + "\n"
@@ -97,6 +99,15 @@ void diff(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(differences(before, *after, people, {}));
 }
 
+/// Of a rule about everybody: it is told to each of the people whom the rules name.
+void diff_everybody(benchmark::State& state) {
+  const Policy& before = policy_of(state.range(0));
+  const std::shared_ptr<const Policy> after = load(text_of(state.range(0), "team-1", "team-of-others"));
+  const std::vector<Person> people = people_of(before, *after, {});
+  for (auto _ : state) benchmark::DoNotOptimize(differences(before, *after, people, {}));
+  state.counters["people"] = static_cast<double>(people.size());
+}
+
 [[maybe_unused]] const bool registered = [] {
   for (const std::int64_t rules : {10, 10'000}) {
     benchmark::RegisterBenchmark("load", load_the_file)->Arg(rules)->Unit(benchmark::kMillisecond);
@@ -104,6 +115,7 @@ void diff(benchmark::State& state) {
     benchmark::RegisterBenchmark("judge_no_rule", judge, "nobody/a")->Arg(rules);
     benchmark::RegisterBenchmark("plan_create", plan)->Arg(rules);
     benchmark::RegisterBenchmark("diff", diff)->Arg(rules)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark("diff_everybody", diff_everybody)->Arg(rules)->Unit(benchmark::kMillisecond);
   }
   return true;
 }();

@@ -28,6 +28,15 @@ TEST(Changes, OfRulesAreThoseThatSayAnotherThingWhereverTheyStand) {
               ElementsAre(PolicyChange{"rule removed", "user alice", "p.toml:4", "allow names = a/**"}));
 }
 
+TEST(Changes, OfARuleThatSaysPublishedAreToldToo) {
+  const std::string rule = "[[rule]]\nuser=\"alice\"\nverbs=[\"open\"]\nrights=[\"ro\"]\n";
+  EXPECT_THAT(
+      changes(rule, rule + "published=\"required\"\n"),
+      ElementsAre(PolicyChange{"rule removed", "user alice", "p.toml:4", "allow verbs = open; rights = ro"},
+                  PolicyChange{"rule added", "user alice", "p.toml:4",
+                               "allow verbs = open; rights = ro; published = required"}));
+}
+
 TEST(Changes, OfQuotasSayWhatItWas) {
   EXPECT_THAT(
       changes("[[quota]]\ngroup=\"staff\"\nbytes=\"1G\"\n[[quota]]\nany=true\nregions=1\n",
