@@ -13,6 +13,8 @@ Result<KeeperStatus> read(wire::Status::Keeper::Reader reader) {
   MAPCAP_TRY(keeper.last_end, read_text(reader.getLastEnd(), "status.keeper.lastEnd", kMaxSentence));
   keeper.blanks = reader.getBlanks();
   keeper.blanks_used = reader.getBlanksUsed();
+  keeper.opens = reader.getOpens();
+  keeper.opens_used = reader.getOpensUsed();
   return keeper;
 }
 void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
@@ -24,6 +26,8 @@ void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
   builder.setLastEnd(as_text(presentable(keeper.last_end, kMaxSentence)));
   builder.setBlanks(keeper.blanks);
   builder.setBlanksUsed(keeper.blanks_used);
+  builder.setOpens(keeper.opens);
+  builder.setOpensUsed(keeper.opens_used);
 }
 
 Result<std::optional<StoreUse>> read(wire::Status::Store::Reader reader) {

@@ -451,6 +451,8 @@ struct Status {
     lastEnd @5 :Text;
     blanks @6 :UInt64;         # made ahead of creates and ready: memory without size, nobody's
     blanksUsed @7 :UInt64;     # creates that took one, since the broker started
+    opens @8 :UInt64;          # made ahead of opens and ready: grants of regions, nobody's
+    opensUsed @9 :UInt64;      # opens that took one, since the broker started
   }
   struct StoreUse {
     stored @0 :UInt64;

@@ -104,10 +104,15 @@ class Confiner {
   virtual std::optional<Issued> issue_blank(Blank& /*blank*/) { return std::nullopt; }
   /// What is ready now, and what was used so far.
   struct Ahead {
-    std::uint64_t ready = 0;
-    std::uint64_t used = 0;
+    std::uint64_t blanks = 0;
+    std::uint64_t blanks_used = 0;
+    std::uint64_t opens = 0;
+    std::uint64_t opens_used = 0;
   };
   [[nodiscard]] virtual Ahead ahead() const { return {}; }
+  /// issue() may have made more read-only grants of the region than were asked for, which nobody has, and which it gives to
+  /// whoever asks next: they are let go of, also those that are under way. For when the region is no longer what it was.
+  virtual void drop_ready(RegionId /*region*/) {}
 
   /// Grants of the region that are out, where they describe themselves, say from now on that nobody can write it: when
   /// it returns, unless whoever answers for them is late. Those that are to come bring it along (Label). Only after that

@@ -20,7 +20,9 @@ KeeperStatus describe(keeper::KeeperHealth health) {
           health.replaced,
           std::move(health.last_end),
           health.blanks,
-          health.blanks_used};
+          health.blanks_used,
+          health.opens,
+          health.opens_used};
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "broker/keeper/clone.h"
+#include "broker/keeper/device.h"
 #include "broker/keeper/label_blob.h"
 
 namespace mapcap::broker::keeper {
@@ -29,6 +30,71 @@ rlim_t descriptor_limit() {
   return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
 }
 
+struct BlankOrder {
+  RegionId region;
+  confine::GrantId grant = 0;
+  Access rights = Access::read_only;
+  std::uint32_t place = 0;  ///< On the LabelBoard.
+};
+
+}  // namespace
+
+/// What came of an order.
+struct MadeBlank {
+  BlankOrder order;
+  std::int32_t backing_id = 0;  ///< 0: it has none. Closed by whoever gets this, also when the rest failed.
+  Fd memory;
+  Result<Fd> clone = failure(ErrorCode::unavailable, "not made");
+};
+
+namespace {
+
+/// Blanks that the issuing thread is to make, and those that it has made.
+struct BlanksToMake {
+  std::shared_ptr<IssuePath> path;
+  std::shared_ptr<Device> device;
+  std::shared_ptr<Forge> forge;
+  std::function<Result<Fd>()> memory;
+  std::vector<BlankOrder> orders;
+  std::vector<MadeBlank> made;
+
+  /// False when that was the last. After one that could not be made the rest is not tried.
+  bool make_one() {
+    MadeBlank one = make(orders[made.size()]);
+    const bool failed = !one.clone;
+    made.push_back(std::move(one));
+    while (failed && made.size() < orders.size()) {
+      MadeBlank not_tried;
+      not_tried.order = orders[made.size()];
+      made.push_back(std::move(not_tried));
+    }
+    return made.size() < orders.size();
+  }
+
+ private:
+  [[nodiscard]] MadeBlank make(const BlankOrder& order) const {
+    MadeBlank one;
+    one.order = order;
+    Result<Fd> fresh = memory();
+    if (!fresh) {
+      one.clone = fresh.error();
+      return one;
+    }
+    one.memory = std::move(fresh.value());
+    const Result<std::int32_t> backing = device->open_backing_beside(*forge, one.memory.borrow());
+    if (!backing) {
+      one.clone = backing.error();
+      return one;
+    }
+    one.backing_id = backing.value();
+    static const std::string no_label = encode_label({}).value();
+    Opening opening{order.grant, order.region, one.backing_id, {}, order.rights, {},
+                    0,           no_label,     order.place};
+    one.clone = open_clone(*path, opening);
+    return one;
+  }
+};
+
 }  // namespace
 
 void CloneConfiner::begin_blanks() {
@@ -43,6 +109,7 @@ void CloneConfiner::end_blanks() {
   for (auto& [kind, stock] : stocks_) {
     const std::deque<confine::Blank> gone = stock.clear();
   }
+  const std::vector<ReadyOpen> opens = opens_.drop_all();
 }
 
 std::optional<confine::Blank> CloneConfiner::take_blank(const confine::BlankSource& source, Access rights) {
@@ -53,47 +120,60 @@ std::optional<confine::Blank> CloneConfiner::take_blank(const confine::BlankSour
   // The keeper's queue was full for a moment.
   if (blank && !keeper_.holds(blank->region)) blank.reset();
   refill(kind, source);
-  if (!watches_idle_) {
-    watches_idle_ = true;
-    idle_timer_ = loop_->after(Stock<confine::Blank>::kIdle, [this] { look_for_idle(); });
-  }
+  watch_idle();
   return blank;
+}
+
+std::size_t CloneConfiner::blanks_ahead() const {
+  std::size_t all = 0;
+  for (const auto& [kind, stock] : stocks_) all += stock.ready() + stock.on_their_way();
+  return all;
+}
+
+std::size_t CloneConfiner::room_ahead() {
+  descriptors_ = descriptor_limit();
+  return std::min<std::size_t>({kMostReady * 2, descriptors_ / 16, keeper_.room() / 4});
+}
+
+bool CloneConfiner::fits(BorrowedFd made) const {
+  // Those that come meanwhile take the lowest numbers that are free: half of them are for regions and connections.
+  return made.valid() && static_cast<std::uint64_t>(made.get()) < descriptors_ / 2;
+}
+
+void CloneConfiner::tell_named() {
+  if (board_->has_unread() && keeper_.tell({wire::Kind::named})) board_->told();
 }
 
 void CloneConfiner::refill(const BlankKind& kind, const confine::BlankSource& source) {
   Stock<confine::Blank>& stock = stocks_.at(kind);
   if (stock.missing(kMostReady) == 0) return;  // Mostly: nothing more is asked.
-  std::size_t others = 0;
-  for (const auto& [other, its] : stocks_) {
-    if (other != kind) others += its.ready() + its.on_their_way();
-  }
-  descriptors_ = descriptor_limit();
-  const std::size_t all = std::min<std::size_t>({kMostReady * 2, descriptors_ / 16, keeper_.room() / 4});
+  const std::size_t others = blanks_ahead() - stock.ready() - stock.on_their_way() + opens_.all();
+  const std::size_t all = room_ahead();
   std::size_t count = stock.missing(std::min(kMostReady, all - std::min(all, others)));
-  // Before it runs out of places: the keeper reads in order, and this costs nobody anything now.
-  if (count > 0 && board_->has_unread() && keeper_.tell({wire::Kind::named})) board_->told();
+  if (count > 0) tell_named();
   while (count > 0) {
-    Issuer::Ahead batch;
-    for (; count > 0 && batch.orders.size() < kBatch; --count) {
+    auto work = std::make_shared<BlanksToMake>();
+    for (; count > 0 && work->orders.size() < kBatch; --count) {
       const confine::GrantId grant = next_grant_;
       const std::optional<std::uint32_t> place = board_->reserve(grant);
       if (!place) break;
       ++next_grant_;
-      batch.orders.push_back({source.next_id(), grant, kind.second, *place});
+      work->orders.push_back({source.next_id(), grant, kind.second, *place});
     }
-    if (batch.orders.empty()) break;
-    stock.ordered(batch.orders.size());
-    batch.path = path_;
-    batch.device = device_;
-    batch.forge = forge_;
-    batch.memory = source.memory;
-    batch.done = [this, life = std::weak_ptr<const bool>(life_), kind,
-                  path = path_](std::vector<MadeBlank> all_made) {
+    if (work->orders.empty()) break;
+    stock.ordered(work->orders.size());
+    work->path = path_;
+    work->device = device_;
+    work->forge = forge_;
+    work->memory = source.memory;
+    Issuer::Ahead ahead;
+    ahead.step = [work] { return work->make_one(); };
+    ahead.done = [this, life = std::weak_ptr<const bool>(life_), kind, work] {
       if (life.expired()) return;
-      for (MadeBlank& made : all_made) blank_made(kind, path, std::move(made));
+      for (MadeBlank& made : work->made) blank_made(kind, work->path, std::move(made));
       keeper_.flush();
     };
-    issuer_->make(std::move(batch));
+    issuer_->make(std::move(ahead));
   }
 }
 
@@ -106,9 +186,7 @@ void CloneConfiner::blank_made(const BlankKind& kind, const std::shared_ptr<Issu
   if (made.backing_id != 0) attached_.insert_or_assign(region.value, Attached{made.backing_id, false, true});
   const std::weak_ptr<const void> made_by = path;
   const std::uint32_t place = made.order.place;
-  // Those that come meanwhile take the lowest numbers that are free: half of them are for regions and connections.
-  const bool fits = made.memory.valid() && static_cast<std::uint64_t>(made.memory.get()) < descriptors_ / 2;
-  if (!board_ || !made.clone || !fits || stock.idle(keeper_.now())) {
+  if (!board_ || !made.clone || !fits(made.memory.borrow()) || stock.idle(keeper_.now())) {
     forget_blank(region, place, made_by);
     return stock.failed();
   }
@@ -153,8 +231,8 @@ std::optional<confine::Issued> CloneConfiner::issue_blank(confine::Blank& blank)
 }
 
 confine::Confiner::Ahead CloneConfiner::ahead() const {
-  Ahead told{0, blanks_used_};
-  for (const auto& [kind, stock] : stocks_) told.ready += stock.ready();
+  Ahead told{0, blanks_used_, opens_.ready(), opens_used_};
+  for (const auto& [kind, stock] : stocks_) told.blanks += stock.ready();
   return told;
 }
 
@@ -166,8 +244,14 @@ void CloneConfiner::look_for_idle() {
     const bool over = at->second.idle(now) && at->second.on_their_way() == 0;
     at = over ? stocks_.erase(at) : std::next(at);
   }
-  watches_idle_ = !stocks_.empty();
-  if (watches_idle_) idle_timer_ = loop_->after(Stock<confine::Blank>::kIdle, [this] { look_for_idle(); });
+  for (ReadyOpen& ready : opens_.drop_idle(now)) throw_away(std::move(ready));
+  watches_idle_ = false;
+  if (!stocks_.empty() || !opens_.empty()) watch_idle();
+}
+
+void CloneConfiner::watch_idle() {
+  if (std::exchange(watches_idle_, true)) return;
+  idle_timer_ = loop_->after(Stock<confine::Blank>::kIdle, [this] { look_for_idle(); });
 }
 
 }  // namespace mapcap::broker::keeper

@@ -102,7 +102,8 @@ class KeeperClient final : public Keeper, private KeeperLink {
   /// Sends what could not be sent at once, as soon as the keeper's queue has room.
   static Task<void> talk(std::shared_ptr<Line> line);
   void hear();
-  void obey(schema::Incoming packet);
+  /// False where mostly nothing follows at once.
+  bool obey(schema::Incoming packet);
 
   /// The keeper is gone, or no longer of use: make sure, and get another. `why`: what this broker did about
   /// it, or nothing when it ended by itself.
@@ -122,6 +123,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   // ---- KeeperLink
 
   bool give_board(BorrowedFd board) override;
+  [[nodiscard]] bool knows_ready_opens() const override { return knows_ready_opens_; }
   void hold_blank(RegionId region, BorrowedFd memory) override;
   [[nodiscard]] bool holds(RegionId region) const override { return holdings_.held(region); }
   void let_go(RegionId region) override { drop(region); }
@@ -164,6 +166,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   bool holds_many_ = true;
   bool tells_published_ = true;
   bool knows_blanks_ = false;
+  bool knows_ready_opens_ = false;
   Holdings holdings_;
   std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();
   std::deque<wire::Head> unsent_;

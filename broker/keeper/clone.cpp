@@ -145,8 +145,14 @@ Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Lab
     co_return failure(ErrorCode::invalid,
                       "region " + std::to_string(region.value) + " is not attached to its confiner");
   }
-  // Now, and not when the next keeper serves: by then the region may have been cut, which ends the flag.
-  const bool guarded = memory.valid() && backing == confine::Backing::carved && set_append_flag(memory);
+  if (backing == confine::Backing::carved && label.rights == Access::read_only) {
+    if (std::optional<confine::Issued> ready = take_ready(region, label, blob.value()))
+      co_return std::move(*ready);
+  }
+  // Now, and not when the next keeper serves: by then the region may have been cut, which ends the flag. While it is live
+  // nobody takes off what was set.
+  const bool guarded = memory.valid() && backing == confine::Backing::carved &&
+                       (guards_holes(region) || set_append_flag(memory));
   // This confiner may be gone whenever a wait ends.
   const std::weak_ptr<const bool> life = life_;
   KeeperLink& keeper = keeper_;
@@ -192,12 +198,14 @@ Task<Result<confine::Issued>> CloneConfiner::issue(RegionId region, confine::Lab
 
 /// A keeper that is replaced meanwhile has none of the grants that it would be about: nobody answers for those any more.
 Task<void> CloneConfiner::tell_published(RegionId region, std::int64_t unix_ns) {
+  drop_ready(region);  // Those that are under way may say otherwise.
   if (!keeper_.tell({wire::Kind::published, 0, region.value, static_cast<std::uint64_t>(unix_ns)})) co_return;
   // It reads what it is told in order.
   (void)co_await keeper_.answers(keeper_.now() + patience_);
 }
 
 void CloneConfiner::detach(RegionId region) {
+  drop_ready(region);
   const auto known = attached_.find(region.value);
   if (known == attached_.end()) return;
   // The kernel keeps the backing of nodes that are open; only the number goes.

@@ -14,6 +14,7 @@
 #include "broker/confine/confiner.h"
 #include "broker/keeper/issuer.h"
 #include "broker/keeper/label_board.h"
+#include "broker/keeper/ready_opens.h"
 #include "broker/keeper/stock.h"
 #include "broker/keeper/wire.h"
 #include "broker/wait/closing.h"
@@ -24,6 +25,7 @@ namespace mapcap::broker::keeper {
 
 class Forge;
 struct Device;
+struct MadeBlank;
 
 /// What the confiner needs of whoever has the keeper.
 class KeeperLink {
@@ -47,6 +49,8 @@ class KeeperLink {
   virtual void let_go(RegionId region) = 0;
   /// Sends what it is to hold, all together.
   virtual void flush() = 0;
+  /// Whether opens may be made ahead.
+  [[nodiscard]] virtual bool knows_ready_opens() const = 0;
   /// How many more regions it may be given.
   [[nodiscard]] virtual std::size_t room() const = 0;
 
@@ -122,6 +126,7 @@ class CloneConfiner final : public confine::Confiner {
   Result<void> name_blank(confine::Blank& blank, BorrowedFd memory, const confine::Label& label) override;
   std::optional<confine::Issued> issue_blank(confine::Blank& blank) override;
   [[nodiscard]] Ahead ahead() const override;
+  void drop_ready(RegionId region) override;
 
  private:
   struct Attached {
@@ -137,7 +142,27 @@ class CloneConfiner final : public confine::Confiner {
   void blank_made(const BlankKind& kind, const std::shared_ptr<IssuePath>& path, MadeBlank made);
   /// Undoes what was prepared for a region that does not come to be.
   void forget_blank(RegionId region, std::uint32_t place, const std::weak_ptr<const void>& made_by);
+  /// What the stocks of all kinds may have together, and what blanks have of it.
+  [[nodiscard]] std::size_t room_ahead();
+  [[nodiscard]] std::size_t blanks_ahead() const;
+  /// Before it runs out of places: the keeper reads in order, and this costs nobody anything now.
+  void tell_named();
+  /// Whether that leaves descriptors for regions and connections. Invalid ones do not.
+  [[nodiscard]] bool fits(BorrowedFd made) const;
+  void watch_idle();
   void look_for_idle();
+  // opens_ahead.cpp
+  /// An open that is ready, which becomes a grant of that label; nothing where there is none. May order more.
+  std::optional<confine::Issued> take_ready(RegionId region, const confine::Label& label,
+                                            const std::string& blob);
+  void order_opens(RegionId region, std::int32_t backing_id, const confine::Label& label,
+                   const std::string& blob);
+  void open_made(const ReadyOpens::Batch& batch, const std::shared_ptr<IssuePath>& path,
+                 const Opening& opening, Fd made);
+  void throw_away(ReadyOpen ready);
+
+  /// Ready opens of all regions, where descriptors allow: half of what there may be with blanks.
+  static constexpr std::size_t kMostReadyOpens = 64;
 
   KeeperLink& keeper_;
   std::shared_ptr<Forge> forge_;
@@ -152,6 +177,8 @@ class CloneConfiner final : public confine::Confiner {
   std::map<BlankKind, Stock<confine::Blank>> stocks_;
   std::optional<LabelBoard> board_;  ///< With the keeper; absent: nothing is made ahead.
   std::uint64_t blanks_used_ = 0;
+  ReadyOpens opens_;
+  std::uint64_t opens_used_ = 0;
   std::uint64_t descriptors_ = 0;  ///< What this process may have open, when something was last ordered.
   Loop* loop_ = nullptr;
   Loop::Timer idle_timer_;

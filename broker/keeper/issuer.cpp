@@ -11,12 +11,9 @@
 #include <string>
 #include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "base/fd_path.h"
-#include "broker/keeper/device.h"
 #include "broker/keeper/fuse/mount.h"
-#include "broker/keeper/label_blob.h"
 
 namespace mapcap::broker::keeper {
 namespace {
@@ -51,16 +48,17 @@ Result<Fd> without_nonblock(Fd fd) {
   return fd;
 }
 
-/// On the issuer's thread. One node for each descriptor: they share neither offset nor locks, and the kernel
-/// tells when each of them is forgotten.
+}  // namespace
+
 Result<Fd> open_clone(IssuePath& path, const Opening& opening) {
   struct Slot {
     IssuingPage& page;
     ~Slot() { page.clear(); }
   } slot{path.page};
-  path.page.let_open(opening);
-  // A blank's memory is the broker's alone: nobody has a lease on it.
-  const int no_wait = opening.place ? 0 : kNoLeaseBreak;
+  static thread_local const pid_t self = ::gettid();  // A thread that opens never forks.
+  path.page.let_open(opening, self);
+  // A region's memory is the broker's alone: nobody has a lease on it.
+  const int no_wait = opening.region.value >= confine::kForeignIds ? kNoLeaseBreak : 0;
   Fd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | no_wait | O_CLOEXEC, 0600));
   if (!clone.valid()) return open_error(errno);
   if (opening.rights == Access::read_write)
@@ -71,29 +69,6 @@ Result<Fd> open_clone(IssuePath& path, const Opening& opening) {
   if (!read_only.valid()) return open_error(errno);
   return no_wait == 0 ? Result<Fd>(std::move(read_only)) : without_nonblock(std::move(read_only));
 }
-
-MadeBlank make_blank(const Issuer::Ahead& ahead, const BlankOrder& order) {
-  MadeBlank made;
-  made.order = order;
-  Result<Fd> memory = ahead.memory();
-  if (!memory) {
-    made.clone = memory.error();
-    return made;
-  }
-  made.memory = std::move(memory.value());
-  const Result<std::int32_t> backing = ahead.device->open_backing_beside(*ahead.forge, made.memory.borrow());
-  if (!backing) {
-    made.clone = backing.error();
-    return made;
-  }
-  made.backing_id = backing.value();
-  static const std::string no_label = encode_label({}).value();
-  Opening opening{order.grant, order.region, made.backing_id, {}, order.rights, {}, 0, no_label, order.place};
-  made.clone = open_clone(*ahead.path, opening);
-  return made;
-}
-
-}  // namespace
 
 struct Issuer::Waits {
   std::unordered_set<std::shared_ptr<Job>> jobs;
@@ -106,12 +81,8 @@ struct Issuer::Queue {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<std::function<void()>> work;
-  struct Batch {
-    Ahead ahead;
-    std::vector<MadeBlank> made;
-  };
-  std::deque<std::shared_ptr<Batch>> batches;  ///< Made while there is no work.
-  Loop* loop;                                  ///< Null once the Issuer is gone.
+  std::deque<std::shared_ptr<Ahead>> ahead;  ///< Done while there is no work.
+  Loop* loop;                                ///< Null once the Issuer is gone.
   bool busy = false;
 
   void submit(std::function<void()> one) {
@@ -130,26 +101,19 @@ struct Issuer::Queue {
 
   /// The lock is held, as it was, afterwards.
   void go_on_ahead(std::unique_lock<std::mutex>& lock) {
-    const std::shared_ptr<Batch> batch = batches.front();
+    const std::shared_ptr<Ahead> first = ahead.front();
     lock.unlock();
-    const std::vector<BlankOrder>& orders = batch->ahead.orders;
-    batch->made.push_back(make_blank(batch->ahead, orders[batch->made.size()]));
-    if (!batch->made.back().clone) {
-      while (batch->made.size() < orders.size()) {
-        batch->made.emplace_back();
-        batch->made.back().order = orders[batch->made.size() - 1];
-      }
-    }
+    const bool more = first->step();
     lock.lock();
-    if (batch->made.size() < orders.size() || loop == nullptr) return;
-    std::erase(batches, batch);
-    loop->post([batch] { batch->ahead.done(std::move(batch->made)); });
+    if (more || loop == nullptr) return;
+    std::erase(ahead, first);
+    loop->post([first] { first->done(); });
   }
 
   void serve() {
     std::unique_lock lock(mutex);
     for (;;) {
-      changed.wait(lock, [this] { return loop == nullptr || !work.empty() || !batches.empty(); });
+      changed.wait(lock, [this] { return loop == nullptr || !work.empty() || !ahead.empty(); });
       if (loop == nullptr) return;
       busy = true;
       if (work.empty()) {
@@ -188,7 +152,7 @@ Issuer::~Issuer() {
     std::unique_lock lock(queue_->mutex);
     queue_->loop = nullptr;
     queue_->work.clear();
-    queue_->batches.clear();
+    queue_->ahead.clear();
     idle = queue_->changed.wait_for(lock, kFarewell, [this] { return !queue_->busy; });
   }
   queue_->changed.notify_all();
@@ -220,12 +184,10 @@ void Issuer::open_root(std::shared_ptr<IssuePath> path, std::function<void(Resul
 }
 
 void Issuer::make(Ahead ahead) {
-  if (ahead.orders.empty()) return;
-  auto batch = std::make_shared<Queue::Batch>();
-  batch->ahead = std::move(ahead);
+  auto work = std::make_shared<Ahead>(std::move(ahead));
   {
     const std::lock_guard lock(queue_->mutex);
-    queue_->batches.push_back(std::move(batch));
+    queue_->ahead.push_back(std::move(work));
   }
   queue_->changed.notify_all();
 }

@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <thread>
-#include <vector>
 
 #include "base/result.h"
 #include "broker/confine/confiner.h"
@@ -23,9 +22,6 @@
 
 namespace mapcap::broker::keeper {
 
-class Forge;
-struct Device;
-
 /// Through what one keeper's opens go. Shared with jobs, so that it outlives the keeper's replacement.
 struct IssuePath {
   IssuePath(Fd root_fd, IssuingPage issuing_page) : root(std::move(root_fd)), page(std::move(issuing_page)) {}
@@ -33,19 +29,9 @@ struct IssuePath {
   IssuingPage page;  ///< Written by the issuer's thread only.
 };
 
-/// A blank that is to be made (confine/blank.h), and what came of it.
-struct BlankOrder {
-  RegionId region;
-  confine::GrantId grant = 0;
-  Access rights = Access::read_only;
-  std::uint32_t place = 0;  ///< On the LabelBoard.
-};
-struct MadeBlank {
-  BlankOrder order;
-  std::int32_t backing_id = 0;  ///< 0: it has none. Closed by whoever gets this, also when the rest failed.
-  Fd memory;
-  Result<Fd> clone = failure(ErrorCode::unavailable, "not made");
-};
+/// On the issuing thread: a fresh open. One node for each, so that they share neither offset nor locks, and the kernel
+/// tells when each of them is forgotten. Errors: as Issuer::open.
+Result<Fd> open_clone(IssuePath& path, const Opening& opening);
 
 class Issuer {
  public:
@@ -64,15 +50,10 @@ class Issuer {
   /// the loop with a copy for the keeper.
   void open_root(std::shared_ptr<IssuePath> path, std::function<void(Result<Fd>)> done);
 
-  /// Makes blanks one by one, while nothing else is to be opened; then calls `done` on the loop, unless the Issuer is
-  /// gone. After one that could not be made the rest is not tried. `memory` makes one's memory, without size.
+  /// Work that nobody waits for: its steps are made one by one on the thread, while nothing else is to be opened.
   struct Ahead {
-    std::shared_ptr<IssuePath> path;
-    std::shared_ptr<Device> device;
-    std::shared_ptr<Forge> forge;
-    std::function<Result<Fd>()> memory;
-    std::vector<BlankOrder> orders;
-    std::function<void(std::vector<MadeBlank>)> done;
+    std::function<bool()> step;  ///< False: that was the last.
+    std::function<void()> done;  ///< On the loop, afterwards; not when the Issuer is gone.
   };
   void make(Ahead ahead);
 

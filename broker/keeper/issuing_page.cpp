@@ -60,7 +60,7 @@ IssuingPage::~IssuingPage() {
   if (slot_ != nullptr) ::munmap(slot_, kPageSize);
 }
 
-void IssuingPage::let_open(const Opening& opening) {
+void IssuingPage::let_open(const Opening& opening, pid_t tid) {
   MAPCAP_INVARIANT(opening.label.size() <= kMaxLabelBytes, "a label is longer than the issuing page allows");
   slot_->grant.store(opening.grant, std::memory_order_relaxed);
   slot_->region.store(opening.region.value, std::memory_order_relaxed);
@@ -70,14 +70,15 @@ void IssuingPage::let_open(const Opening& opening) {
   slot_->holder_uid.store(opening.holder.uid, std::memory_order_relaxed);
   slot_->holder_gid.store(opening.holder.gid, std::memory_order_relaxed);
   slot_->published_unix_ns.store(opening.published_unix_ns, std::memory_order_relaxed);
-  slot_->place.store(opening.place ? *opening.place + 1 : 0, std::memory_order_relaxed);
+  const std::uint32_t of_region = opening.of_region ? Slot::kOfRegion : 0;
+  slot_->place.store(opening.place ? (*opening.place + 1) | of_region : 0, std::memory_order_relaxed);
   slot_->label_bytes.store(static_cast<std::uint32_t>(opening.label.size()), std::memory_order_relaxed);
   for (std::size_t at = 0; at < opening.label.size(); at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
     std::memcpy(&word, opening.label.data() + at, std::min(sizeof word, opening.label.size() - at));
     slot_->label[at / sizeof word].store(word, std::memory_order_relaxed);
   }
-  slot_->tid.store(::gettid(), std::memory_order_release);
+  slot_->tid.store(tid, std::memory_order_release);
 }
 
 void IssuingPage::clear() {
@@ -100,8 +101,10 @@ std::optional<Opening> IssuingPage::opening() const {
   opening.holder.uid = slot_->holder_uid.load(std::memory_order_relaxed);
   opening.holder.gid = slot_->holder_gid.load(std::memory_order_relaxed);
   opening.published_unix_ns = slot_->published_unix_ns.load(std::memory_order_relaxed);
-  if (const std::uint32_t place = slot_->place.load(std::memory_order_relaxed); place != 0)
-    opening.place = place - 1;
+  if (const std::uint32_t place = slot_->place.load(std::memory_order_relaxed); place != 0) {
+    opening.of_region = (place & Slot::kOfRegion) != 0;
+    opening.place = (place & ~Slot::kOfRegion) - 1;
+  }
   const std::size_t bytes = slot_->label_bytes.load(std::memory_order_relaxed);
   if (bytes > kMaxLabelBytes) return std::nullopt;
   opening.label.resize(bytes);

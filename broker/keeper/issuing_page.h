@@ -7,6 +7,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -33,6 +34,7 @@ struct Opening {
   std::string label;                   ///< encode_label; of a blank, nothing that counts.
   /// The grant's place on the LabelBoard, for one that is made before it is known whose it will be.
   std::optional<std::uint32_t> place{};
+  bool of_region = false;  ///< Such a one of a region that is there: no blank.
 };
 
 /// Owns the page's memfd and its mapping. Movable; one writer, one reader.
@@ -50,8 +52,8 @@ class IssuingPage {
 
   [[nodiscard]] BorrowedFd fd() const { return fd_.borrow(); }
 
-  /// Lets the calling thread open; until clear().
-  void let_open(const Opening& opening);
+  /// Lets the calling thread open, which has that id; until clear().
+  void let_open(const Opening& opening, pid_t tid = ::gettid());
   /// Nobody may open.
   void clear();
 
@@ -79,7 +81,9 @@ class IssuingPage {
     std::array<std::atomic<std::uint64_t>, kLabelWords> label;
     // Behind what older builds know: theirs leave it zero, and do not look at it.
     std::atomic<std::int64_t> published_unix_ns;
-    std::atomic<std::uint32_t> place;  ///< One more; 0: it is no blank. Means nothing without a board.
+    /// One more, and kOfRegion with it; 0: it is not made ahead. Means nothing without a board.
+    std::atomic<std::uint32_t> place;
+    static constexpr std::uint32_t kOfRegion = 1U << 31U;  ///< Where wire::kKnowsReadyOpens was told.
   };
   static_assert(sizeof(Slot) <= kPageSize);
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

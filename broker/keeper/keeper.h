@@ -52,6 +52,8 @@ struct KeeperHealth {
   std::string last_end;           ///< How the last one ended; empty: none did.
   std::uint64_t blanks = 0;       ///< Made ahead and ready: memory without size, which is no region's.
   std::uint64_t blanks_used = 0;  ///< Creates that took one, since this broker started.
+  std::uint64_t opens = 0;        ///< Made ahead of opens and ready: grants of regions, nobody's.
+  std::uint64_t opens_used = 0;   ///< Opens that took one, since this broker started.
 };
 
 class Keeper {

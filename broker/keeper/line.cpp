@@ -127,32 +127,39 @@ void KeeperClient::hear() {
       return;
     }
     silent_looks_ = 0;
-    obey(std::move(std::get<schema::Incoming>(received.value())));
+    if (!obey(std::move(std::get<schema::Incoming>(received.value())))) return;
   }
 }
 
-void KeeperClient::obey(schema::Incoming packet) {
+bool KeeperClient::obey(schema::Incoming packet) {
   std::span<const std::byte> bytes(packet.bytes);
   const auto head = wire::take<wire::Head>(bytes);
-  if (!head) return ended(kNoSense);
+  const auto no_sense = [this] {
+    ended(kNoSense);
+    return false;
+  };
+  if (!head) return no_sense();
   switch (head->kind) {
     case Kind::released:
       for (std::uint64_t i = 0; i < head->value; ++i) {
         const auto grant = wire::take<std::uint64_t>(bytes);
-        if (!grant) return ended(kNoSense);
+        if (!grant) return no_sense();
         if (clone_.released(*grant) && released_) released_(*grant);
       }
-      return;
+      // It told of all that there were.
+      return head->value >= wire::kEntriesPerPacket;
     case Kind::pong:
       last_pong_ = std::max(last_pong_, head->value);
       tell_waiters();
-      return;
+      return true;
     case Kind::ended:
       // All memory is in the broker's hands: a new keeper is the simplest way to a new connection.
-      return ended("was ended because its FUSE connection was aborted");
+      ended("was ended because its FUSE connection was aborted");
+      return false;
     default:
-      if (serving_ || !starting_.hear(std::move(packet))) return ended(kNoSense);
+      if (serving_ || !starting_.hear(std::move(packet))) return no_sense();
       if (starting_.complete) replaced();
+      return true;
   }
 }
 

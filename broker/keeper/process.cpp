@@ -25,7 +25,8 @@ using wire::Kind;
 
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
-constexpr std::uint32_t kAbilities = wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks;
+constexpr std::uint32_t kAbilities =
+    wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks | wire::kKnowsReadyOpens;
 /// More than any socket's queue has room for.
 constexpr std::size_t kEverything = 100'000;
 
@@ -279,7 +280,7 @@ class KeeperProcess {
       wire::Bytes entries;
       std::uint64_t count = 0;
       for (; next != fuse_.nodes().cend() && count < wire::kEntriesPerPacket; ++next) {
-        if (next->second.place) continue;  // A blank of a broker that is gone, until the kernel forgets it.
+        if (next->second.place) continue;  // Nobody had it but a broker that is gone: the kernel forgets it.
         ++count;
         wire::append(entries, wire::GrantEntry{next->first, next->second.region.value,
                                                next->second.holder.uid, next->second.holder.gid,

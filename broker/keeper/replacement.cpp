@@ -70,6 +70,7 @@ void KeeperClient::take(KeeperHandle handle, const Inventory& told) {
   holds_many_ = told.holds_many;
   tells_published_ = told.tells_published;
   knows_blanks_ = told.knows_blanks;
+  knows_ready_opens_ = told.knows_ready_opens;
 }
 
 void KeeperClient::connect(KeeperHandle handle) {
@@ -134,6 +135,7 @@ void KeeperClient::replaced() {
   holds_many_ = starting_.holds_many;
   tells_published_ = starting_.tells_published;
   knows_blanks_ = starting_.knows_blanks;
+  knows_ready_opens_ = starting_.knows_ready_opens;
   starting_ = Inventory();
   serving_ = true;
   adopted_ = false;

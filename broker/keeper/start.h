@@ -33,6 +33,7 @@ struct Inventory {
   bool holds_many = false;       ///< It understands wire::Kind::hold_many.
   bool tells_published = false;  ///< And wire::Kind::published.
   bool knows_blanks = false;     ///< And labels and named.
+  bool knows_ready_opens = false;
   std::int32_t last_backing = 0;
   bool fuse_alive = false;
   std::vector<HeldMemory> memory;

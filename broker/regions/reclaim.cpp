@@ -208,6 +208,8 @@ Task<Result<void>> Reclaim::mark(RegionId id, RegionState state) {
   Region* region = parts_.directory.find(id);
   const RegionState before = region->record.state;
   region->record.state = state;  // At once, so that nobody gets a grant while the ledger writes.
+  region->pool->confiner->drop_ready(
+      id);  // Nor is one kept, which nobody has and which would hold its memory.
   Result<void> written = co_await parts_.ledger.put(region->record, ledger::strength_of(region->record));
   region = parts_.directory.find(id);
   if (!written) {

@@ -23,6 +23,8 @@ void add(Exposition& out, const BrokerStatus& status) {
   one("mapcap_keeper_blanks", "Grants that are made ahead of creates, and ready.", status.keeper.blanks);
   one("mapcap_keeper_blanks_used", "Creates that took one since the broker started.",
       status.keeper.blanks_used);
+  one("mapcap_keeper_opens", "Grants that are made ahead of opens, and ready.", status.keeper.opens);
+  one("mapcap_keeper_opens_used", "Opens that took one since the broker started.", status.keeper.opens_used);
   one("mapcap_keeper_replaced", "How often the keeper was replaced since the broker started.",
       status.keeper.replaced);
   one("mapcap_ledger_refuses", "1 while changes are refused, as with a full disk.",

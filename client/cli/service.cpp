@@ -33,7 +33,8 @@ std::string keeper_text(const KeeperStatus& keeper) {
   std::string text = keeper.pid == 0 ? "none at the moment" : "process " + std::to_string(keeper.pid);
   if (keeper.pid != 0 && !keeper.serving) text += ", starting";
   if (keeper.serving) text += ", holds " + counted(keeper.held, "region");
-  if (keeper.blanks > 0) text += ", and " + std::to_string(keeper.blanks) + " made ahead";
+  if (const std::uint64_t ahead = keeper.blanks + keeper.opens; ahead > 0)
+    text += ", and " + std::to_string(ahead) + " made ahead";
   if (keeper.adopted) text += ", of an earlier broker";
   if (keeper.replaced > 0) text += ", replaced " + counted(keeper.replaced, "time");
   if (!keeper.last_end.empty()) text += " (the last one " + keeper.last_end + ")";

@@ -61,6 +61,7 @@ class DyingConfiner final : public confine::Confiner {
     return issued;
   }
   [[nodiscard]] Ahead ahead() const override { return real_.ahead(); }
+  void drop_ready(RegionId region) override { real_.drop_ready(region); }
 
  private:
   confine::Confiner& real_;

@@ -95,11 +95,18 @@ class SystemCallsTest(BrokerCase):
         self.assertLessEqual(sum(calls.values()), 25, calls)
         self.assertLessEqual(calls.get("futex", 0), 2, f"a thread is woken for each: {calls}")
 
-    def test_an_open_takes_what_it_took(self) -> None:
+    def test_an_open_wakes_nobody_and_what_it_takes_is_made_ahead(self) -> None:
         broker = self.connect()
+        confinement = broker.pools()[0].confinement
         broker.create("py/opened", size=4096).close()
         calls = self.counted(lambda: broker.open("py/opened").close(), parts=8)
-        self.assertLessEqual(sum(calls.values()), 30, calls)
+        if confinement != "clone":
+            self.skipTest("no clones here, and nothing made ahead")
+        # 6 to answer: recvmsg, sendmsg, epoll_wait, epoll_ctl, a clock, close of the grant. 5 to take the last one, which the
+        # client has closed, off the books: recvmsg, epoll_ctl, 3 clocks. And 3 for the next one. Without any of that it was 28,
+        # with 4 futexes; where the machine is so busy that few are ready, some more than 14.
+        self.assertLessEqual(sum(calls.values()), 20, calls)
+        self.assertLessEqual(calls.get("futex", 0), 1.5, f"a thread is woken for each: {calls}")
 
 
 if __name__ == "__main__":

@@ -294,6 +294,57 @@ TEST_F(FuseServerTest, ABlankSaysNothingUntilItHasItsLabelAndThatFromThenOn) {
   EXPECT_EQ(get().text(), "bob/later");
 }
 
+// Promise 9: what is nobody's yet must not take its region's memory with it.
+TEST_F(FuseServerTest, AnOpenMadeAheadIsOfARegionThatIsThereAndNobodysUntilItIsTold) {
+  LabelBoard board = std::move(LabelBoard::create().value());
+  server_.use_labels(std::move(LabelBoard::map(Fd(::dup(board.fd().get()))).value()));
+  const auto open_ahead = [&](confine::GrantId grant, bool of_region) {
+    Opening ahead = opening(grant);
+    ahead.holder = {};
+    ahead.place = board.reserve(grant);
+    ahead.of_region = of_region;
+    page_.let_open(ahead);
+    EXPECT_EQ(ask(FUSE_TMPFILE, FUSE_ROOT_ID, {}).error, 0);
+    page_.clear();
+    return *ahead.place;
+  };
+  const auto name_of = [this](confine::GrantId grant) {
+    return ask(FUSE_GETXATTR, grant, stranger(),
+               body_of(fuse_getxattr_in{.size = 256, .padding = 0}, "system.mapcap.name"))
+        .text();
+  };
+  const std::uint32_t place = open_ahead(kGrant, true);
+  EXPECT_TRUE(server_.take_opened().empty()) << "its region's backing is known";
+  server_.visit_blanks([](RegionId) { ADD_FAILURE() << "the region would lose its memory with the broker"; });
+  EXPECT_GT(ask(FUSE_GETATTR, kGrant, stranger()).as<fuse_attr_out>().attr_valid, 0U)
+      << "a region's size is its last";
+  EXPECT_TRUE(server_.nodes().at(kGrant).place) << "it is listed as somebody's";
+  board.write(place, {{8192}, {7, 8}, opening().label});
+  EXPECT_EQ(name_of(kGrant), "bob/x");
+  EXPECT_FALSE(server_.nodes().at(kGrant).place);
+  EXPECT_EQ(server_.nodes().at(kGrant).holder, (confine::Holder{7, 8}));
+
+  // One of a region whose first grant was a blank, of which the keeper has not read yet what it became.
+  const std::uint32_t first = open_ahead(kGrant + 1, false);
+  const std::uint32_t second = open_ahead(kGrant + 2, true);
+  const std::uint32_t third = open_ahead(kGrant + 3, true);
+  board.write(second, {{8192}, {7, 8}, opening().label});
+  board.write(first, {{8192}, {9, 10}, opening().label});
+  EXPECT_EQ(name_of(kGrant + 2), "bob/x");
+  server_.take_labels();
+  EXPECT_EQ(server_.nodes().at(kGrant + 1).holder.uid, 9U) << "forgotten with the other's";
+  server_.visit_blanks([](RegionId) { ADD_FAILURE() << "it is none any more"; });
+  // The broker's end leaves the third what it is, and the last word about the others is told.
+  server_.end_labels();
+  board.write(third, {{8192}, {7, 8}, opening().label});
+  server_.take_labels();
+  EXPECT_TRUE(server_.nodes().at(kGrant + 3).place);
+  for (confine::GrantId grant = kGrant; grant <= kGrant + 3; ++grant)
+    ask(FUSE_FORGET, grant, {}, body_of(fuse_forget_in{1}));
+  EXPECT_EQ(server_.take_released().size(), 4U);
+  EXPECT_TRUE(server_.nodes().empty());
+}
+
 TEST_F(FuseServerTest, APageThatNamesAPlaceMeansNothingWithoutABoard) {
   Opening found = opening();
   found.place = 3;  // As an older broker leaves it, which knows nothing of it.

@@ -131,12 +131,15 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
   // Nothing unpublishes: what is known already stays known.
   if (opening->published_unix_ns != 0) shared.published_unix_ns = opening->published_unix_ns;
   // A broker that has no board may have found the page of one that had.
-  const bool is_blank = board_ && opening->place;
+  const bool is_ahead = board_ && opening->place;
   Node& node = nodes_[opening->grant];
   node =
       Node{opening->region, opening->size, {}, 1, opening->backing_id, opening->holder, opening->rights, {}};
-  if (is_blank) {
+  if (is_ahead) {
     node.place = opening->place;
+    nobodys_.insert(opening->grant);
+  }
+  if (is_ahead && !opening->of_region) {
     blanks_[opening->region.value] = opening->grant;
     opened_.emplace_back(opening->region, opening->backing_id);
   } else {
@@ -264,6 +267,7 @@ void FuseServer::forget(std::uint64_t node, std::uint64_t lookups) {
   }
   settle(node, found->second);
   const std::uint64_t region = found->second.region.value;
+  nobodys_.erase(node);
   nodes_.erase(found);
   if (const auto shared = shared_.find(region); --shared->second.nodes == 0) shared_.erase(shared);
   released_.push_back(node);
@@ -285,7 +289,7 @@ void FuseServer::set_label(Node& node, std::string text) {
 }
 
 std::uint64_t FuseServer::valid_for(const Node& node) {
-  return node.place ? 0 : kForEverSeconds;
+  return node.place && !node.label ? 0 : kForEverSeconds;
 }
 
 void FuseServer::use_labels(LabelBoard board) {
@@ -297,11 +301,12 @@ void FuseServer::end_labels() {
   take_labels();
   board_.reset();
   blanks_.clear();
+  nobodys_.clear();
 }
 
 void FuseServer::take_labels() {
-  const std::unordered_map<std::uint64_t, confine::GrantId> waiting = blanks_;
-  for (const auto& [region, grant] : waiting) find(grant);
+  const std::unordered_set<confine::GrantId> waiting = nobodys_;
+  for (const confine::GrantId grant : waiting) find(grant);
 }
 
 void FuseServer::settle(confine::GrantId grant, Node& node) {
@@ -312,7 +317,9 @@ void FuseServer::settle(confine::GrantId grant, Node& node) {
   node.size = naming->size;
   node.holder = naming->holder;
   set_label(node, std::move(naming->label));
-  blanks_.erase(node.region.value);
+  nobodys_.erase(grant);
+  if (const auto blank = blanks_.find(node.region.value); blank != blanks_.end() && blank->second == grant)
+    blanks_.erase(blank);
 }
 
 void FuseServer::published(RegionId region, std::int64_t unix_ns) {

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -38,7 +39,7 @@ class FuseServer {
     std::int32_t backing_id = 0;
     confine::Holder holder;
     Access rights = Access::read_only;
-    std::optional<std::uint32_t> place;  ///< Where its label will be, as long as it is a blank.
+    std::optional<std::uint32_t> place;  ///< Where it will be told whose it is, as long as it is nobody's.
   };
 
   enum class Served : std::uint8_t {
@@ -66,15 +67,16 @@ class FuseServer {
   /// Nobody can write that region since then: what its grants say of themselves from now on.
   void published(RegionId region, std::int64_t unix_ns);
 
-  // Blanks: grants that were opened before it was known whose they would be.
+  // Grants that were opened before it was known whose they would be: blanks, of memory that is no region yet, and ready
+  // opens of regions.
 
-  /// From now on blanks may be opened, and get their labels from there. Those of before stay without.
+  /// From now on such may be opened, and get their labels from there. Those of before stay without.
   void use_labels(LabelBoard board);
-  /// The broker is gone: what is a blank now stays one, and will be forgotten.
+  /// The broker is gone: what is nobody's now stays so, and will be forgotten.
   void end_labels();
   /// Takes over the labels that were written.
   void take_labels();
-  /// Opened since the last call: the region that each is to be, and its backing.
+  /// Blanks opened since the last call: the region that each is to be, and its backing.
   std::vector<std::pair<RegionId, std::int32_t>> take_opened() { return std::exchange(opened_, {}); }
   /// Calls `visit` for the region of each blank that has no label.
   template <typename Visit>
@@ -102,7 +104,7 @@ class FuseServer {
   void stat_filesystem(const fuse_in_header& header);
   void forget(std::uint64_t node, std::uint64_t lookups);
   void forget_batch(Payload body);
-  /// Gives the node its label if it is a blank that has one by now.
+  /// Gives the node its label if it had none and has one by now.
   void settle(confine::GrantId grant, Node& node);
   void set_label(Node& node, std::string label);
   /// Null when the kernel asks about what is not there.
@@ -111,7 +113,7 @@ class FuseServer {
   /// False when the kernel no longer wants the answer: the caller was interrupted, or the connection ended.
   bool reply(std::uint64_t unique, int error_number, Payload payload = {});
   [[nodiscard]] fuse_attr attributes_of(std::uint64_t node) const;
-  /// How long the kernel may believe them: a blank's size is not its last.
+  /// How long the kernel may believe them: a blank's size is not its last, a region's is.
   [[nodiscard]] static std::uint64_t valid_for(const Node& node);
 
   BorrowedFd device_;
@@ -131,6 +133,7 @@ class FuseServer {
   /// kernel has forgotten.
   std::unordered_map<std::uint64_t, confine::GrantId> blanks_;
   std::vector<std::pair<RegionId, std::int32_t>> opened_;
+  std::unordered_set<confine::GrantId> nobodys_;  ///< Grants without a label that may get one.
 
   const policy::Subordinates accounts_;
   Throttle throttle_;

@@ -36,6 +36,8 @@ struct KeeperStatus {
   std::string last_end;           ///< How the last one ended; empty: none did.
   std::uint64_t blanks = 0;       ///< Made ahead of creates and ready: memory without size, nobody's.
   std::uint64_t blanks_used = 0;  ///< Creates that took one, since the broker started.
+  std::uint64_t opens = 0;        ///< Made ahead of opens and ready: grants of regions, nobody's.
+  std::uint64_t opens_used = 0;   ///< Opens that took one, since the broker started.
   bool operator==(const KeeperStatus&) const = default;
 };
 
