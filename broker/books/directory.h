@@ -86,6 +86,7 @@ struct Region {
   bool publish_over = false;  ///< One of them has run out of patience: all end.
   /// Pool::forbid_writing has succeeded, whatever the ledger says yet: no writable grant is ever made again.
   bool unwritable = false;
+  bool recording_later = false;  ///< The ledger refused to record that, and is asked again.
   /// Since when it is published; what may be told, since the record is durable. The record has it a moment earlier.
   std::optional<std::int64_t> published;
   std::vector<SessionId> watchers;  ///< Sessions to be told of expiry and revocation.

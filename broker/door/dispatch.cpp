@@ -19,7 +19,8 @@ constexpr std::uint64_t kFeatures =
 Task<Delivery> Dispatch::handle(Session& session, schema::Request request) {
   session.set_lender(quotas_.lender_of(session.subject().uid()));
   Judged judged;
-  const Caller caller{session.subject(), session.id(), session.greeting().token, request.id, &judged};
+  const Caller caller{session.subject(), session.id(), session.greeting().token,
+                      request.id,        &judged,      &session.asker()};
   const std::optional<Audited> what = audited(request.body);
   Result<Delivery> result = failure(ErrorCode::malformed, "the first request of a connection is hello");
   if (session.greeting().done || std::holds_alternative<schema::Hello>(request.body)) {

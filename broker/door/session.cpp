@@ -37,6 +37,7 @@ void Session::start() {
 void Session::close() {
   closed_ = true;
   watch_.cancel();
+  asker_.leave();
   if (!draining_) return;
   // The drain goes on for as long as the holders please; its client, and the place that he takes, need not.
   ::shutdown(socket_.borrow().get(), SHUT_RDWR);
@@ -88,12 +89,21 @@ Task<bool> Session::answer_next() {
   draining_ =
       (revoke != nullptr && revoke->drain) || std::holds_alternative<schema::Publish>(request.value().body);
   if (draining_) turn.end();
+  if (std::holds_alternative<schema::Publish>(request.value().body) && !std::exchange(minding_, true))
+    spawn(mind_parting(shared_from_this()));
   Delivery delivery = co_await parts_.handler.handle(*this, std::move(request.value()));
   turn.end();
   draining_ = false;
   const bool delivered = co_await deliver(id, std::move(delivery));
   quiet_since_ = parts_.loop.time().now();
   co_return delivered;
+}
+
+/// Nothing is read from the socket while a request is under way, so whoever waits in one goes unnoticed otherwise.
+Task<void> Session::mind_parting(std::shared_ptr<Session> self) {
+  const bool over = co_await watch_.hung_up();
+  if (over) asker_.leave();
+  self.reset();
 }
 
 Task<bool> Session::deliver(std::uint64_t request, Delivery delivery) {

@@ -16,6 +16,7 @@
 #include "broker/books/directory.h"
 #include "broker/door/client_socket.h"
 #include "broker/door/user_names.h"
+#include "broker/regions/asker.h"
 #include "broker/regions/delivery.h"
 #include "broker/report/report.h"
 #include "broker/turns/fair_gate.h"
@@ -58,7 +59,7 @@ class Session : public std::enable_shared_from_this<Session> {
           Charge connection);
 
   /// Serves until the peer leaves, breaks the protocol or close() is called; then tells the handler. Keeps
-  /// itself alive meanwhile. Of a drain that is under way then, nothing but the drain is left.
+  /// itself alive meanwhile. Of a drain that is under way then, nothing but the drain is left; a publish ends with it.
   void start();
   void close();
 
@@ -90,6 +91,8 @@ class Session : public std::enable_shared_from_this<Session> {
   /// Stays what it was when the session began, whoever stands behind the maker later.
   [[nodiscard]] std::uint32_t share() const { return whose_.share; }
   [[nodiscard]] std::uint32_t peer_uid() const { return whose_.peer_uid; }
+  /// Of the request under way.
+  [[nodiscard]] Asker& asker() { return asker_; }
 
   /// Set by hello.
   struct Greeting {
@@ -114,6 +117,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Task<bool> deliver(std::uint64_t request, Delivery delivery);
   Task<bool> send_packet(schema::Packet packet, BorrowedFd fd);
   Task<void> flush_notices(std::shared_ptr<Session> self);
+  Task<void> mind_parting(std::shared_ptr<Session> self);
   Task<bool> misbehaved(Failure error);
 
   Parts parts_;
@@ -131,7 +135,9 @@ class Session : public std::enable_shared_from_this<Session> {
   bool yielded_ = false;
   bool left_ = false;
   bool busy_ = false;      ///< A request is under way.
-  bool draining_ = false;  ///< It is a revoke that waits for holders.
+  bool draining_ = false;  ///< It is a revoke or a publish that waits for holders.
+  bool minding_ = false;   ///< Its peer's end is waited for.
+  Asker asker_;
   TimeSource::Time quiet_since_ = parts_.loop.time().now();
 };
 

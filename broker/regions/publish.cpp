@@ -7,11 +7,14 @@
 //     Confiner::tell_published        the grants that are out say so
 //     the reply
 //
-// A broker that dies before the seal leaves a region that is as it was. One that dies behind it leaves the seal, which
+// Who asked and goes before the seal leaves a region that is as it was, and so does a broker that dies. What fails behind it
+// is made good in time, since the seal stays: a ledger that refuses is asked again; a broker that dies leaves a seal which
 // nobody could have added while anybody could write: so the next start records what that says and goes on from there.
 // Clones' mappings do not heed the seal, but none was made since, and none will be.
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <utility>
 
 #include "broker/ledger/strength.h"
 #include "broker/regions/regions.h"
@@ -32,6 +35,11 @@ constexpr std::chrono::nanoseconds kAskAgain = 1ms;
 constexpr std::chrono::nanoseconds kAskAgainAtMost = 1s;
 constexpr std::size_t kHoldersNamed = 8;
 constexpr std::chrono::nanoseconds kRecordAgain = 1s;
+
+/// Nobody hears it.
+Failure nobody_waits(const std::string& name) {
+  return failure(ErrorCode::busy, "whoever wanted region " + name + " published has gone");
+}
 
 Failure ended(const std::string& name) {
   return failure(ErrorCode::busy, "region " + name + " ended meanwhile");
@@ -55,6 +63,18 @@ Result<void> check_publishable(const Region& region) {
             "(io_uring, direct I/O); use a pool with another confinement");
   }
   return ok();
+}
+
+/// "user 1000 (ro), user 1001 (ro)": who has any grant of it.
+std::string holders_of(const Region& region) {
+  std::string text;
+  std::size_t named = 0;
+  for (const auto& [holder, grants] : region.grants.holders()) {
+    if (++named > kHoldersNamed) return text + " and others";
+    text += (text.empty() ? "user " : ", user ") + std::to_string(holder.first) + " (" +
+            std::string(to_string(holder.second)) + ")";
+  }
+  return text;
 }
 
 /// "user 1000 has 2 writable grants, user 1001 has 1"
@@ -83,8 +103,18 @@ Failure still_written(const Region& region, const std::optional<Failure>& why) {
   if (!why)
     return failure(ErrorCode::busy, name + "is being granted to somebody; ask again", {{"by", "grants"}});
   Failure told = *why;
-  told.sentence = name + "can still be written: " + told.sentence +
-                  "; whoever that is must let go, or be given time to (--within)";
+  told.sentence = name + "can still be written: " + told.sentence;
+  const bool pinned = std::any_of(told.details.begin(), told.details.end(), [](const Detail& detail) {
+    return detail.key == "by" && detail.value == "pins";
+  });
+  if (pinned) {
+    // A pin outlives mapping and grant, so that it need not be one of those who still have any.
+    const std::string holders = holders_of(region);
+    told.sentence += ". The kernel does not tell who pins, nor whether to read or to write: " +
+                     (holders.empty() ? "nobody has a grant of it any more, so it is somebody who had one"
+                                      : "it may be a reader; grants of it have " + holders);
+  }
+  told.sentence += "; whoever that is must let go, or be given time to (--within)";
   return told;
 }
 
@@ -120,7 +150,11 @@ Task<Result<Delivery>> Regions::publish(Caller caller, schema::Publish ask) {
     MAPCAP_CO_TRY_VOID(check_drains(account));
     const Drains::Place place(drains_, account);
     const Publishing under_way(parts_.directory, id);
-    MAPCAP_CO_TRY_VOID(co_await outlast_writers(id, std::max(ask.within, kSettling)));
+    Asker stays;
+    Asker& asker = caller.asker != nullptr ? *caller.asker : stays;
+    const Result<void> outlasted = co_await outlast_writers(id, std::max(ask.within, kSettling), asker);
+    asker.on_gone(nullptr);
+    MAPCAP_CO_TRY_VOID(outlasted);
     MAPCAP_CO_TRY_VOID(co_await record_published(id));
   }
   region = parts_.directory.find(id);
@@ -132,20 +166,27 @@ Task<Result<Delivery>> Regions::publish(Caller caller, schema::Publish ask) {
   co_return delivery;
 }
 
-/// Until Pool::forbid_writing has succeeded.
-Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanoseconds within) {
+/// Until Pool::forbid_writing has succeeded. The caller takes what it leaves in `asker` out again.
+Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanoseconds within, Asker& asker) {
   const std::string name = parts_.directory.find(id)->record.name;
   const std::shared_ptr<Event> changed = parts_.directory.find(id)->changed;
+  const auto paused = std::make_shared<Event>(parts_.loop);
   bool late = false;
-  const Loop::Timer deadline = parts_.loop.after(within, [&late, changed] {
+  const Loop::Timer deadline = parts_.loop.after(within, [&late, changed, paused] {
     late = true;
     changed->notify();
+    paused->notify();
+  });
+  asker.on_gone([changed, paused] {
+    changed->notify();
+    paused->notify();
   });
   std::optional<Failure> why;
   for (std::chrono::nanoseconds pause = kAskAgain;; pause = std::min(pause * 2, kAskAgainAtMost)) {
     Region* region = parts_.directory.find(id);
     while (region != nullptr && region->record.state == RegionState::live && !region->unwritable &&
            region->grants.writable() + region->issuing_writable > 0) {
+      if (asker.gone()) co_return nobody_waits(name);
       if (region->publish_over || late) {
         region->publish_over = true;  // Who has more patience need not have it: he can ask again.
         changed->notify();
@@ -158,6 +199,7 @@ Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanosecond
     }
     if (region == nullptr || region->record.state != RegionState::live) co_return ended(name);
     if (region->unwritable || region->record.published_unix_ns != 0) co_return ok();
+    if (asker.gone()) co_return nobody_waits(name);
     const Result<void> done = co_await forbid_writing(id);
     region = parts_.directory.find(id);
     if (done || done.error().code != ErrorCode::busy || region == nullptr) co_return done;
@@ -167,17 +209,19 @@ Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanosecond
       changed->notify();
       co_return still_written(*region, why);
     }
-    co_await parts_.loop.sleep(std::min(pause, within));
+    if (asker.gone()) continue;
+    const Loop::Timer pause_over = parts_.loop.after(pause, [paused] { paused->notify(); });
+    co_await paused->wait();
   }
 }
 
-/// On a thread: an attempt that finds pages pinned waits for them.
+/// On a thread that nobody else waits for: an attempt that finds pages pinned waits for them.
 Task<Result<void>> Regions::forbid_writing(RegionId id) {
   Region* region = parts_.directory.find(id);
   pool::Pool& pool = *region->pool->pool;
   auto forbid = [&pool, &extent = region->extent] { return pool.forbid_writing(extent); };
   ++region->issuing;  // Its memory stays meanwhile.
-  const Result<void> done = co_await parts_.worker.run(forbid);
+  const Result<void> done = co_await parts_.sealer.run(forbid);
   region = parts_.directory.find(id);
   --region->issuing;
   if (done) region->unwritable = true;
@@ -198,9 +242,13 @@ Task<Result<void>> Regions::record_published(RegionId id) {
   region = parts_.directory.find(id);
   if (region == nullptr) co_return failure(ErrorCode::busy, "region " + record.name + " ended meanwhile");
   if (!written) {
-    // Unwritable all the same: it stays closed to writers, and the next publish only records it.
+    // Unwritable all the same, which nobody can take back: so it is recorded as soon as the ledger takes it.
     if (!region->published) region->record.published_unix_ns = 0;
-    co_return written.error();
+    if (!std::exchange(region->recording_later, true)) spawn(record_later(id));
+    Failure told = written.error();
+    told.sentence += "; nobody can write region " + record.name +
+                     " any more, and it is published as soon as the ledger takes it";
+    co_return told;
   }
   // Another's attempt to record it may have failed meanwhile.
   region->record.published_unix_ns = record.published_unix_ns;
@@ -216,11 +264,17 @@ Task<void> Regions::resume_publish(RegionId id) {
     co_await known->pool->confiner->tell_published(id, since);
     co_return;
   }
+  (void)co_await record_published(id);
+}
+
+/// The memory can be written no more, and the ledger has refused to say so.
+Task<void> Regions::record_later(RegionId id) {
   for (;;) {
-    const Result<void> done = co_await record_published(id);
-    Region* region = parts_.directory.find(id);
-    if (done || region == nullptr || region->record.state != RegionState::live) co_return;
     co_await parts_.loop.sleep(kRecordAgain);  // What is wrong with the ledger is told already.
+    const Region* region = parts_.directory.find(id);
+    if (region == nullptr || region->record.state != RegionState::live || region->published) co_return;
+    const Result<void> done = co_await record_published(id);
+    if (done) co_return;
   }
 }
 

@@ -19,6 +19,7 @@
 #include "broker/books/pools.h"
 #include "broker/keeper/keeper.h"
 #include "broker/ledger/ledger.h"
+#include "broker/regions/asker.h"
 #include "broker/regions/clock.h"
 #include "broker/regions/custody.h"
 #include "broker/regions/delivery.h"
@@ -46,6 +47,7 @@ struct Caller {
   Token token{};
   std::uint64_t request = 0;  ///< For progress notices.
   Judged* judged = nullptr;   ///< Who wants to know; may be null. Outlives the verb.
+  Asker* asker = nullptr;     ///< Null: he stays. Outlives the verb.
 
   void allowed_by(const policy::Permit& permit) const {
     if (judged != nullptr) judged->rule = permit.rule;
@@ -63,6 +65,8 @@ class Regions {
     Worker& worker;    ///< For what a client waits for.
     Worker& scrubber;  ///< For what nobody waits for.
     Worker& prober;    ///< For questions that take long; one thread.
+    Worker&
+        sealer;  ///< For publishes, which wait for pinned pages in the kernel: nobody else waits behind them.
     Directory& directory;
     Quotas& quotas;
     ledger::Ledger& ledger;
@@ -189,10 +193,11 @@ class Regions {
   Task<void> end_one(std::shared_ptr<Crew> crew, RegionId id);
   Task<Result<ShutdownResult>> end_all_volatile();
   class Publishing;
-  Task<Result<void>> outlast_writers(RegionId id, std::chrono::nanoseconds within);
+  Task<Result<void>> outlast_writers(RegionId id, std::chrono::nanoseconds within, Asker& asker);
   Task<Result<void>> forbid_writing(RegionId id);
   Task<Result<void>> record_published(RegionId id);
   Task<void> resume_publish(RegionId id);
+  Task<void> record_later(RegionId id);
   bool reattach(Region& region, Fd memory);
 
   /// Found by recover(): volatile regions whose memory is gone.

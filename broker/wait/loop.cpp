@@ -191,8 +191,10 @@ void Loop::Watch::wait(Direction direction, Waiter waiter, bool* ready) {
     asio::post(state_->descriptor.get_executor(), [done] { done({}); });
     return;
   }
-  state_->descriptor.async_wait(direction == Direction::read ? Descriptor::wait_read : Descriptor::wait_write,
-                                done);
+  auto what = Descriptor::wait_read;
+  if (direction == Direction::write) what = Descriptor::wait_write;
+  if (direction == Direction::end) what = Descriptor::wait_error;
+  state_->descriptor.async_wait(what, done);
 }
 
 void Loop::on_signal(std::initializer_list<int> signals, std::function<void(int)> work) {

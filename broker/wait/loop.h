@@ -83,9 +83,11 @@ class Loop {
     /// co_await: true when ready (or in error or hung up), false when cancelled.
     auto readable() { return Awaiter{*this, Direction::read}; }
     auto writable() { return Awaiter{*this, Direction::write}; }
+    /// The same when the peer of a socket has closed it, or it is in error; what lies in it unread does not matter.
+    auto hung_up() { return Awaiter{*this, Direction::end}; }
 
    private:
-    enum class Direction : unsigned char { read, write };
+    enum class Direction : unsigned char { read, write, end };
     struct State;
     struct Awaiter {
       Watch& watch;

@@ -103,10 +103,6 @@ int perform(const Common& common, const RenewCommand& command) {
 int perform(const Common& common, const PublishCommand& command) {
   Client client = connect(common);
   std::optional<WaitingLine> waiting;
-  const ToldOnInterrupt told(command.within.count() > 0
-                                 ? "\nmapcap: the publishing of " + command.name +
-                                       " goes on; end it now with: mapcap publish " + command.name + "\n"
-                                 : std::string());
   if (command.within.count() > 0) waiting.emplace("waiting for writers of " + command.name, command.within);
   const RegionInfo region = client.publish(command.name, command.within);
   waiting.reset();

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <future>
+#include <optional>
 
 #include "tests/support/endpoints.h"
 #include "tests/support/patience.h"
@@ -56,6 +58,35 @@ TEST_F(EndpointEndTest, NobodyIsConnectedAndNothingOfItIsLeft) {
   });
   EXPECT_FALSE(read);
   EXPECT_EQ(refused([&] { root.endpoint_end("c1"); }, "twice"), ErrorCode::not_found);
+}
+
+/// Its maker's, which is not taken away with it: nothing is left of what its client wanted of it.
+TEST_F(EndpointEndTest, APublishThatWaitsEndsWithIt) {
+  BrokerProcess broker;
+  broker.start();
+  Client root = broker.connect();
+  EndpointSpec wanted = spec("filler");
+  wanted.on_end = OnEnd::keep;
+  root.endpoint_create(wanted);
+  Client client = through(broker, "filler");
+  std::optional<Grant> writer(client.create(region("x/model"), Access::read_write));
+  std::future<ErrorCode> waiting = std::async(std::launch::async, [&] {
+    Client publisher = through(broker, "filler");
+    return refused([&] { publisher.publish("x/model", 1h); }, "a publish of an endpoint that ended");
+  });
+  const auto opens = [&] {
+    try {
+      (void)root.open("x/model", Access::read_write);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  };
+  ASSERT_TRUE(until([&] { return !opens(); })) << "nothing is being published";
+  EXPECT_EQ(root.endpoint_end("filler").kept, 1U);
+  EXPECT_EQ(waiting.get(), ErrorCode::unavailable);
+  EXPECT_TRUE(until(opens)) << "its maker's now, and closed to writers";
+  EXPECT_FALSE(root.show("x/model").region.published_unix);
 }
 
 TEST_F(EndpointEndTest, KeptRegionsAreItsMakersWhereThePolicyLetsHimHaveThem) {

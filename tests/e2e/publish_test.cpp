@@ -189,6 +189,21 @@ TEST_P(PublishTest, ARevokeEndsTheWait) {
   EXPECT_EQ(waiting.get(), "busy");
 }
 
+/// It waits for nobody who would hear of it.
+TEST_P(PublishTest, WhoDiesWhileHeWaitsLeavesTheRegionAsItWas) {
+  const Grant open = writer();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    (void)outcome([&] { broker_.connect().publish(kName, 1h); });
+    ::_exit(0);
+  }
+  await_publish();
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_TRUE(comes_true([&] { return outcome([&] { (void)writer(); }) == "published"; })) << "still closed";
+  EXPECT_FALSE(client().show(kName).region.published_unix);
+}
+
 TEST_P(PublishTest, OnlyTheOwnerPublishes) {
   const int status = as_user(64001, [&] {
     const std::string refused = outcome([&] { broker_.connect().publish(kName); });

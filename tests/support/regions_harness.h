@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -76,11 +79,18 @@ class ToldSessions final : public broker::Notifier {
 
 class RegionsTest : public testing::Test {
  protected:
-  RegionsTest() {
+  using Confiner = std::unique_ptr<broker::confine::Confiner>;
+  using AnyLedger = std::unique_ptr<broker::ledger::Ledger>;
+
+  RegionsTest() : RegionsTest(broker::confine::make_sealed()) {}
+  /// `wrap` stands before the ledger.
+  explicit RegionsTest(Confiner confiner, const std::function<AnyLedger(AnyLedger)>& wrap = {})
+      : confiner_(std::move(confiner)) {
     std::string pattern = testing::TempDir() + "regions-XXXXXX";
     directory_path_ = ::mkdtemp(pattern.data());
     ledger_ =
         std::move(broker::ledger::Ledger::open(directory_path_ + "/ledger", loop(), harness_.worker).value());
+    if (wrap) ledger_ = wrap(std::move(ledger_));
     broker::pool::MemoryOptions memory;
     memory.name = "dram";
     memory.capacity = {64U << 20U};
@@ -96,10 +106,10 @@ class RegionsTest : public testing::Test {
     constexpr const char* kPolicy =
         "[pool.dram]\nbacking=\"memory\"\ncapacity=\"64M\"\nconfinement=\"sealed\"\n"
         "[[rule]]\nany=true\nnames=[\"**\"]\n";
-    regions_.emplace(
-        broker::Regions::Parts{loop(), harness_.worker, harness_.worker, harness_.worker, directory_, quotas_,
-                               *ledger_, keeper_, custody_, sessions, report_, clock_, boot_, pools_},
-        policy::load_text(kPolicy, "policy.toml", policy::system_accounts()).value());
+    regions_.emplace(broker::Regions::Parts{loop(), harness_.worker, harness_.worker, harness_.worker,
+                                            sealer_, directory_, quotas_, *ledger_, keeper_, custody_,
+                                            sessions, report_, clock_, boot_, pools_},
+                     policy::load_text(kPolicy, "policy.toml", policy::system_accounts()).value());
   }
   ~RegionsTest() override {
     until([this] { return directory_.size() == 0; });
@@ -158,6 +168,23 @@ class RegionsTest : public testing::Test {
     return body<schema::Listing>(who, [&](broker::Caller caller) { return regions_->list(caller, ask); });
   }
 
+  Result<schema::Published> publish(const Who& who, const std::string& name,
+                                    std::chrono::nanoseconds within = {}) {
+    return body<schema::Published>(who, [&](broker::Caller caller) {
+      return regions_->publish(caller, {name, within});
+    });
+  }
+  /// Beside what the test goes on with; `answer` gets what it came to. The loop runs until it has.
+  broker::Task<void> publish_beside(Who who, std::string name, broker::Asker& asker,
+                                    std::optional<Result<void>>& answer) {
+    const policy::Subject subject =
+        policy::Subject::for_explanation(who.uid, who.uid, {}, std::to_string(who.uid));
+    const broker::Caller caller{subject, who.session, who.token, 1, nullptr, &asker};
+    const schema::Publish ask{std::move(name), std::chrono::hours(1)};
+    auto delivered = co_await regions_->publish(caller, ask);
+    answer = delivered ? Result<void>(ok()) : Result<void>(delivered.error());
+  }
+
   /// Runs the loop until `condition` holds.
   template <typename Condition>
   bool until(Condition condition) {
@@ -185,9 +212,10 @@ class RegionsTest : public testing::Test {
 
   std::string directory_path_;
   LoopHarness harness_;
+  broker::Worker sealer_{harness_.loop, 2};
   std::unique_ptr<broker::ledger::Ledger> ledger_;
   IdleKeeper keeper_;
-  std::unique_ptr<broker::confine::Confiner> confiner_ = broker::confine::make_sealed();
+  Confiner confiner_;
   broker::ServedPools pools_;
   WatchedPool* pool_ = nullptr;
   broker::Quotas quotas_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,6 +23,9 @@ class WatchedPool final : public broker::pool::Pool {
 
   /// What a pool says that populates what it carves.
   void be_slow() { quick_ = false; }
+
+  /// Runs on the thread that asks whether somebody can write; what it fails with is what the pool says.
+  void on_forbid(std::function<Result<void>()> first) { on_forbid_ = std::move(first); }
 
   /// How often `what` ("carve", "cut", "held", "free", "bad_blocks", "discard") was done by the calling
   /// thread, and by others.
@@ -64,6 +68,9 @@ class WatchedPool final : public broker::pool::Pool {
   }
   Result<void> forbid_writing(const Extent& extent) override {
     note("forbid_writing");
+    if (on_forbid_) {
+      MAPCAP_TRY_VOID(on_forbid_());
+    }
     return inner_->forbid_writing(extent);
   }
   [[nodiscard]] bool unwritable(const Extent& extent) const override { return inner_->unwritable(extent); }
@@ -89,6 +96,7 @@ class WatchedPool final : public broker::pool::Pool {
 
   std::unique_ptr<Pool> inner_;
   bool quick_ = true;
+  std::function<Result<void>()> on_forbid_;
   mutable std::mutex mutex_;
   std::vector<std::pair<std::string, std::thread::id>> calls_;
 };
