@@ -9,6 +9,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "policy/peer_label.h"
+
 namespace mapcap::policy {
 namespace {
 
@@ -125,7 +127,9 @@ Accounts system_accounts() {
                   [](std::uint32_t uid) {
                     const std::optional<Account> account = find_account(uid);
                     return account ? groups_of(*account) : std::vector<std::uint32_t>();
-                  }};
+                  },
+                  // Asked once, and early: a broker that serves makes no sockets.
+                  [told = kernel_tells_cgroups()] { return told; }};
 }
 
 }  // namespace mapcap::policy

@@ -15,6 +15,8 @@ struct Accounts {
   std::function<std::optional<std::uint32_t>(const std::string& name)> gid_of;
   /// All of that user; may be null, for none.
   std::function<std::vector<std::uint32_t>(std::uint32_t uid)> groups_of = nullptr;
+  /// Whether the machine tells which cgroup a peer is in; null: it does.
+  std::function<bool()> tells_cgroups = nullptr;
 };
 
 /// getpwnam_r and getgrnam_r: may ask a directory service, and block for as long as that takes.

@@ -10,6 +10,7 @@
 #include "policy/differing.h"
 #include "policy/in_mind.h"
 #include "policy/judge.h"
+#include "policy/place.h"
 #include "policy/plan.h"
 #include "policy/subordinates.h"
 
@@ -354,13 +355,44 @@ std::vector<Difference> differences(const Policy& before, const Policy& after, s
   return found;
 }
 
+namespace {
+
+Subject user(std::uint32_t uid, const Subordinates& lent) {
+  const std::optional<Account> account = find_account(uid);
+  Subject subject = account ? Subject::for_explanation(uid, account->gid, groups_of(*account), account->name)
+                            : Subject::for_explanation(uid, uid, {}, "");
+  subject.set_lender(lent.lender_of(uid));
+  return subject;
+}
+
+/// Whom a rule about a place means, being there.
+void add_placed(const SubjectMatch& match, const Subordinates& lent, std::vector<Person>& people) {
+  PeerLabel label;
+  label.cgroup = some_cgroup(match);
+  const auto add = [&](Subject subject) {
+    subject.set_label(label);
+    people.push_back({match.text, std::move(subject)});
+  };
+  for (const std::uint32_t uid : match.uids) add(user(uid, lent));
+  for (const std::uint32_t gid : match.gids) add(somebody({gid}));
+  if (match.administrator) add(user(0, lent));
+  if (match.any) add(somebody({}));
+}
+
+}  // namespace
+
 std::vector<Person> people_of(const Policy& before, const Policy& after, std::span<const RegionInfo> live) {
   std::set<std::uint32_t> uids;
   std::map<std::uint32_t, std::string> groups;
   bool everybody = false;
   bool administrator = false;
+  std::map<std::string, const SubjectMatch*> placed;
   for (const Policy* policy : {&before, &after}) {
     for (const Rule& rule : policy->rules()) {
+      if (rule.subject.placed()) {
+        placed.emplace(rule.subject.text, &rule.subject);
+        continue;
+      }
       uids.insert(rule.subject.uids.begin(), rule.subject.uids.end());
       for (const std::uint32_t gid : rule.subject.gids) groups.emplace(gid, rule.subject.text);
       everybody = everybody || rule.subject.any;
@@ -372,15 +404,12 @@ std::vector<Person> people_of(const Policy& before, const Policy& after, std::sp
   std::vector<Person> people;
   const Subordinates lent = Subordinates::of_machine();
   for (const std::uint32_t uid : uids) {
-    const std::optional<Account> account = find_account(uid);
-    Subject subject = account
-                          ? Subject::for_explanation(uid, account->gid, groups_of(*account), account->name)
-                          : Subject::for_explanation(uid, uid, {}, "");
-    subject.set_lender(lent.lender_of(uid));
+    Subject subject = user(uid, lent);
     people.push_back({subject.user(), std::move(subject)});
   }
   for (const auto& [gid, text] : groups) people.push_back({"members of " + text, somebody({gid})});
   if (everybody) people.push_back({"anybody else", somebody({})});
+  for (const auto& [text, match] : placed) add_placed(*match, lent, people);
   return people;
 }
 

@@ -6,6 +6,7 @@
 #include "base/glob.h"
 #include "base/words.h"
 #include "policy/endpoint.h"
+#include "policy/place.h"
 
 namespace mapcap::policy {
 namespace {
@@ -111,7 +112,7 @@ bool misses(const Rule& rule, Part part, const Subject& subject, const Action& a
   };
   switch (part) {
     case Part::subject:
-      return !subject_matches(rule, subject);
+      return !subject_matches(rule, subject) || !in_place(rule.subject, subject);
     case Part::verb:
       return !verb_matches(rule, subject, action.verb);
     case Part::name:

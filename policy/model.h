@@ -128,8 +128,12 @@ struct SubjectMatch {
   std::vector<Label> labels;   ///< Endpoints that have all of these.
   std::vector<std::uint32_t> uids;
   std::vector<std::uint32_t> gids;
-  std::string text;  ///< As the file says it: "user alice", for explanations.
+  /// deny: only of peers in that place (place.h); both empty: wherever they are.
+  std::string unit;    ///< Glob of a component.
+  std::string cgroup;  ///< Glob of a path, which means what is below it too.
+  std::string text;    ///< As the file says it: "user alice", for explanations.
   [[nodiscard]] bool endpoints() const { return !endpoint.empty() || !labels.empty(); }
+  [[nodiscard]] bool placed() const { return !unit.empty() || !cgroup.empty(); }
 };
 
 /// An empty list, set or optional says nothing, which means all.

@@ -1,7 +1,11 @@
 #include "policy/peer_label.h"
 
-#include <algorithm>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <charconv>
+
+#include "base/newer_linux.h"
 #include "base/small_file.h"
 #include "policy/power.h"
 
@@ -33,19 +37,56 @@ std::string_view container_id(std::string_view component) {
   return {};
 }
 
+/// Of the text of /proc/PID/stat: its flags are the ninth field, and the second may have anything in it.
+bool is_ending(std::string_view stat) {
+  constexpr unsigned kExiting = 0x4;  // PF_EXITING
+  const std::size_t name_ends = stat.rfind(") ");
+  if (name_ends == std::string_view::npos) return true;
+  stat.remove_prefix(name_ends + 2);
+  for (int field = 3; field < 9; ++field) (void)take_until(' ', stat);
+  const std::string_view flags = take_until(' ', stat);
+  unsigned value = kExiting;
+  (void)std::from_chars(flags.data(), flags.data() + flags.size(), value);
+  return (value & kExiting) != 0;
+}
+
 }  // namespace
 
 std::string cgroup_in(std::string_view text) {
+  std::string_view unified;
   std::string_view of_systemd;
   while (!text.empty()) {
     std::string_view line = take_until('\n', text);
     const std::string_view hierarchy = take_until(':', line);
     const std::string_view controllers = take_until(':', line);
-    if (line == "/") continue;  // The root, or nothing that this process is shown.
-    if (hierarchy == "0" && controllers.empty()) return std::string(line);
+    constexpr std::string_view kRemoved = " (deleted)";  // It has ended; threads of it may not have.
+    if (line.ends_with(kRemoved)) line.remove_suffix(kRemoved.size());
+    if (hierarchy == "0" && controllers.empty()) unified = line;
     if (controllers == "name=systemd") of_systemd = line;
   }
-  return std::string(of_systemd);
+  if (unified.size() > 1) return std::string(unified);
+  return std::string(of_systemd.empty() ? unified : of_systemd);
+}
+
+namespace {
+
+bool ask_kernel() {
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return false;
+  const Fd here(ends[0]);
+  const Fd there(ends[1]);
+  int pidfd = -1;
+  socklen_t size = sizeof pidfd;
+  const bool told = ::getsockopt(here.get(), SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0;
+  const Fd peer(pidfd);
+  return told;
+}
+
+}  // namespace
+
+bool kernel_tells_cgroups() {
+  static const bool told = ask_kernel();
+  return told;
 }
 
 void name_cgroup(PeerLabel& label) {
@@ -68,6 +109,8 @@ PeerLabel label_of(pid_t pid, BorrowedFd pidfd) {
       contents_of(directory + "/comm");  // May have any byte in it but NUL, and ends with a newline.
   if (label.program.ends_with('\n')) label.program.pop_back();
   label.cgroup = cgroup_in(contents_of(directory + "/cgroup"));
+  // Hierarchies before the unified one show whoever ends in the root, and the first thread may long before the others.
+  if (label.cgroup == "/" && is_ending(contents_of(directory + "/stat"))) label.cgroup.clear();
   if (has_ended(pidfd)) return {};
   name_cgroup(label);
   return label;

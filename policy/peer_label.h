@@ -1,5 +1,5 @@
 // What a peer looks like to people: its program, and the unit or container that it runs in. A label and no authority: a
-// process may call itself what it likes, and who may write cgroups may move it.
+// process may call itself what it likes, and who may write cgroups may move it. So a policy may deny by it, and not allow.
 #pragma once
 
 #include <sys/types.h>
@@ -13,15 +13,18 @@ namespace mapcap::policy {
 
 /// Each empty where the kernel does not tell.
 struct PeerLabel {
-  std::string program;    ///< /proc/PID/comm: at most 15 bytes, of any kind.
-  std::string cgroup;     ///< "/system.slice/postgresql.service", as the kernel writes it.
-  std::string unit;       ///< Of the cgroup: the innermost service or scope of the system's manager.
+  std::string program;  ///< /proc/PID/comm: at most 15 bytes, of any kind.
+  std::string cgroup;   ///< "/system.slice/postgresql.service", as the kernel writes it; "/" is the root.
+  std::string unit;     ///< Of the cgroup: the innermost service or scope of the system's manager.
   std::string container;  ///< Of the cgroup: the first 12 digits of the innermost container's id.
   bool operator==(const PeerLabel&) const = default;
 };
 
 /// Of the text of /proc/PID/cgroup: the unified hierarchy, else systemd's own.
 std::string cgroup_in(std::string_view text);
+
+/// Whether this kernel tells it of a peer without mistaking one process for another: SO_PEERPIDFD, Linux 6.5.
+bool kernel_tells_cgroups();
 /// "/kubepods.slice/.../cri-containerd-0123...scope": what unit and container that is.
 void name_cgroup(PeerLabel& label);
 

@@ -5,6 +5,7 @@
 
 #include "policy/endpoint.h"
 #include "policy/match.h"
+#include "policy/place.h"
 
 namespace mapcap::policy {
 
@@ -64,9 +65,16 @@ Result<Permit> Policy::authorize(const Subject& subject, const Action& action) c
   const Verdict verdict = judge(subject, action);
   if (verdict.beyond != Part::none) return beyond_the_record(subject, action, verdict.beyond);
   if (verdict.deny != nullptr) {
-    return denial(subject, action,
-                  "rule " + verdict.deny->where + " denies " + describe(action) + " to " + whom(subject),
-                  verdict.deny->where);
+    std::string sentence =
+        "rule " + verdict.deny->where + " denies " + describe(action) + " to " + whom(subject);
+    const SubjectMatch& match = verdict.deny->subject;
+    if (match.placed()) {
+      sentence += " in " + in_words(match);
+      if (!place_known(subject))
+        sentence +=
+            "; which cgroup that is the kernel does not tell of this connection, so it counts as in all";
+    }
+    return denial(subject, action, std::move(sentence), verdict.deny->where);
   }
   if (verdict.allow == nullptr) {
     return denial(

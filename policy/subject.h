@@ -63,7 +63,7 @@ class Subject {
   /// The identity that `user` (a name, or a number) would have, for `policy explain` and tests only: nothing
   /// is attested. Errors: `not_found` for a name that the machine does not know; a number needs no account.
   static Result<Subject> for_explanation(std::string_view user);
-  /// The same with nothing looked up.
+  /// The same with nothing looked up. It runs in no unit.
   static Subject for_explanation(std::uint32_t uid, std::uint32_t gid, std::vector<std::uint32_t> groups,
                                  std::string_view user_name);
 
@@ -101,7 +101,8 @@ class Subject {
   /// takes what the machine says now.
   [[nodiscard]] const Lender* lender() const { return lender_.get(); }
   void set_lender(std::shared_ptr<const Lender> lender) { lender_ = std::move(lender); }
-  /// What it looks like to people; empty until it was set.
+  /// What it looks like to people, and where it runs, which denials may be about (place.h); of a peer empty until it
+  /// was set.
   [[nodiscard]] const PeerLabel& label() const { return label_; }
   void set_label(PeerLabel label) { label_ = std::move(label); }
 

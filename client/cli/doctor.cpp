@@ -11,6 +11,7 @@
 #include "mapcap/client.h"
 #include "mapcap/error.h"
 #include "policy/load/loader.h"
+#include "policy/peer_label.h"
 #include "schema/channel.h"
 
 namespace mapcap::cli {
@@ -85,6 +86,15 @@ void add_running_broker(const Common& common, std::vector<Finding>& findings) {
   }
 }
 
+/// What a rule may deny by (policy/place.h).
+Finding peers_cgroups() {
+  const std::string fact = "peers' cgroups told";
+  if (policy::kernel_tells_cgroups())
+    return {fact, FindingState::ok, "SO_PEERPIDFD tells which process a peer is", {}, false};
+  return {fact, FindingState::missing, "this kernel has no SO_PEERPIDFD",
+          "Linux 6.5 has it; until then a policy that denies by unit or cgroup is refused", false};
+}
+
 }  // namespace
 
 std::string_view to_string(FindingState state) {
@@ -122,6 +132,7 @@ std::vector<Finding> examine(const Common& common, const DoctorCommand& command)
       finding("socket path", machine::socket_path(socket_of(common)), Need::default_policy),
       finding("descriptors", machine::descriptor_limit(), Need::some_pools),
       finding("peers' descriptors refused", machine::refuses_descriptors(), Need::some_pools),
+      peers_cgroups(),
       finding("confinement lsm: BPF LSM", bpf_lsm(), Need::some_pools),
       finding("secret memory: memfd_secret", machine::memfd_secret(), Need::some_pools),
       finding("memory accounting", machine::memory_accounting(), Need::some_pools),

@@ -7,6 +7,7 @@
 #include "base/words.h"
 #include "policy/endpoint.h"
 #include "policy/load/parts.h"
+#include "policy/place.h"
 #include "schema/endpoint_id.h"
 #include "schema/name_glob.h"
 
@@ -86,6 +87,38 @@ bool read_endpoints(Section& section, SubjectMatch& match) {
     match.labels.push_back(wanted);
   }
   return true;
+}
+
+/// `unit = "x.service"`, `cgroup = "/kubepods/**"`: beside the subject, where it runs.
+void read_place(Section& section, const Accounts& accounts, SubjectMatch& match) {
+  match.unit = section.text("unit").value_or("");
+  match.cgroup = section.text("cgroup").value_or("");
+  const auto check = [&](std::string_view key, const std::string& glob, const std::string& fault) {
+    if (!section.has(key)) return;
+    if (!fault.empty()) section.problem(section.at(key), std::string(key) + ": \"" + glob + "\" " + fault);
+    match.text += " in " + std::string(key) + " " + glob;
+    if (accounts.tells_cgroups && !accounts.tells_cgroups())
+      section.problem(section.at(key),
+                      std::string(key) +
+                          ": this kernel does not tell which cgroup a peer is in (Linux 6.5 does), so this "
+                          "could only deny it to everybody: leave it out to mean that");
+  };
+  check("unit", match.unit, why_no_unit(match.unit));
+  check("cgroup", match.cgroup, why_no_cgroup(match.cgroup));
+}
+
+/// Promise 11: identity comes from the kernel, and whoever may write a cgroup is not the kernel.
+void check_place(Section& section, Effect effect) {
+  if (effect == Effect::deny) return;
+  for (const std::string_view key : {"unit", "cgroup"}) {
+    if (!section.has(key)) continue;
+    section.problem(
+        section.at(key),
+        std::string(key) +
+            " narrows what is denied, and this rule allows: a peer's cgroup is no authority, since "
+            "whoever may write cgroups moves processes, and a connection can be handed on; give a "
+            "container an endpoint of its own");
+  }
 }
 
 /// Exactly one of user, group, any, endpoint with label and, in rules, uid and administrator.
@@ -201,6 +234,7 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   rule.at = at;
   rule.effect = section.word("effect", parse_effect).value_or(Effect::allow);
   rule.subject = read_subject(section, accounts, true);
+  read_place(section, accounts, rule.subject);
   rule.names = read_globs(section);
   for (const Located<std::string>& pool : section.texts("pools")) {
     if (const auto found = find_pool(pools, pool.value); !found)
@@ -220,6 +254,7 @@ Rule load_rule(const Table& table, Position at, const std::vector<PoolSettings>&
   rule.published_only = section.word("published", parse_published).value_or(false);
   section.finish();
   check_published(section, rule);
+  check_place(section, rule.effect);
   if (rule.subject.endpoints() && rule.effect == Effect::allow) {
     section.problem(section.at(),
                     "an endpoint may do what its maker may and no more, so a rule about endpoints gives "
@@ -253,6 +288,15 @@ std::optional<QuotaRule> load_quota(const Table& table, Position at, const std::
   quota.where = problems.where(at);
   quota.at = at;
   const SubjectMatch subject = read_subject(section, accounts, false);
+  for (const std::string_view key : {"unit", "cgroup"}) {
+    if (section.text(key))
+      section.problem(
+          section.at(key),
+          std::string(key) +
+              " says nothing of a quota: what is charged outlives connections and restarts, and its "
+              "owner is known, not where he ran; give a container an endpoint of its own, with a "
+              "quota about that endpoint");
+  }
   if (!subject.uids.empty()) {
     quota.subject = SubjectKind::user;
     quota.id = subject.uids.front();

@@ -120,6 +120,7 @@ void warn_of_one_rule(Section& section, const Rule& rule) {
 namespace {
 
 bool covers(const SubjectMatch& wide, const SubjectMatch& narrow) {
+  if (wide.placed()) return false;
   if (wide.any) return true;
   if (narrow.any || narrow.endpoints() || wide.endpoints()) return false;
   if (narrow.administrator) return wide.administrator || within<std::uint32_t>({0U}, wide.uids);
@@ -244,7 +245,7 @@ void warn_of_twins(const std::vector<Rule>& rules, Problems& problems) {
                 rule.subject.administrator,
                 rule.subject.uids,
                 rule.subject.gids,
-                rule.subject.endpoints() ? rule.subject.text : "",
+                rule.subject.endpoints() || rule.subject.placed() ? rule.subject.text : "",
                 rule.names,
                 rule.pools,
                 rule.verbs.to_ulong(),

@@ -2,8 +2,14 @@
 #include "policy/peer_label.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <thread>
+
+#include "tests/support/patience.h"
 
 namespace mapcap::policy {
 namespace {
@@ -22,6 +28,9 @@ TEST(PeerLabelTest, TheUnifiedHierarchyCountsAndElseSystemds) {
   EXPECT_EQ(cgroup_in("4:memory:/x\n1:name=systemd:/system.slice/b.service\n0::/\n"),
             "/system.slice/b.service");
   EXPECT_EQ(cgroup_in("4:memory:/x\n"), "");
+  EXPECT_EQ(cgroup_in("0::/\n"), "/");
+  EXPECT_EQ(cgroup_in("4:memory:/\n1:name=systemd:/\n"), "/");
+  EXPECT_EQ(cgroup_in("0::/system.slice/a.service (deleted)\n"), "/system.slice/a.service");
   EXPECT_EQ(cgroup_in("0::/odd:name\n"), "/odd:name");
 }
 
@@ -47,6 +56,23 @@ TEST(PeerLabelTest, OnlyTheProcessOfThePidfdIsLookedAt) {
   EXPECT_FALSE(label_of(::getpid(), self.borrow()).program.empty());
   EXPECT_EQ(label_of(::getpid(), BorrowedFd()), PeerLabel());
   EXPECT_EQ(label_of(0, self.borrow()), PeerLabel());
+}
+
+/// Before the unified hierarchy the kernel shows it in the root, wherever its other threads are.
+TEST(PeerLabelTest, AProcessWhoseFirstThreadHasEndedIsNotInTheRootForIt) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::thread([] {
+      for (;;) ::pause();
+    }).detach();
+    ::syscall(SYS_exit, 0);
+  }
+  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  ASSERT_TRUE(pidfd.valid());
+  EXPECT_TRUE(test::comes_true([&] { return label_of(child, pidfd.borrow()).cgroup != "/"; }));
+  EXPECT_FALSE(label_of(child, pidfd.borrow()).program.empty()) << "it is there";
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 }  // namespace
