@@ -4,7 +4,6 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/mempolicy.h>
-#include <linux/mount.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -62,6 +61,12 @@ Result<void> clear_append_flag(BorrowedFd fd) {
     return io_error("clearing the append flag of a memfd", errno);
   }
   return ok();
+}
+
+/// Where it fails, whoever closes last frees them.
+void punch_out(BorrowedFd fd, std::uint64_t from, std::uint64_t size) {
+  ::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
+              static_cast<off_t>(size));
 }
 
 /// A description of its own of what `fd` refers to.
@@ -259,6 +264,19 @@ class MemoryPool final : public Pool {
     return ok();
   }
 
+  bool free_at_once(Extent& extent) override {
+    constexpr std::uint64_t kFew = 1U << 20U;  // Some 20 microseconds.
+    struct stat status {};
+    if (options_.secret || options_.huge || ::fstat(extent.fd().get(), &status) != 0) return false;
+    if (static_cast<std::uint64_t>(status.st_blocks) * 512 > kFew) return false;
+    const Fd fd = extent.take_fd();
+    if (status.st_blocks > 0) {
+      (void)clear_append_flag(fd.borrow());
+      punch_out(fd.borrow(), 0, static_cast<std::uint64_t>(status.st_size));
+    }
+    return true;
+  }
+
   void discard(Extent& extent) noexcept override { empty(extent, nullptr); }
 
  private:
@@ -327,8 +345,7 @@ class MemoryPool final : public Pool {
     const BorrowedFd target = writable.valid() ? writable.borrow() : fd.borrow();
     for (std::uint64_t done = 0; done < size; done += kStep) {
       const std::uint64_t step = std::min(kStep, size - done);
-      ::fallocate(target.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(done),
-                  static_cast<off_t>(step));
+      punch_out(target, done, step);
       if (progress) progress({done + step}, {size});
     }
   }
@@ -387,29 +404,6 @@ Result<void> check_options(const MemoryOptions& options) {
 }
 
 }  // namespace
-
-// SAFETY of the raw calls: fsopen and friends take and return plain descriptors.
-Result<Fd> detached_huge_tmpfs() {
-  Fd context(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
-  if (!context.valid()) return io_error("fsopen tmpfs", errno);
-  const std::string size = std::to_string(machine::total_memory().value);
-  for (const auto& [key, value] : {std::pair<const char*, const char*>{"huge", "always"},
-                                   {"size", size.c_str()},
-                                   {"nr_inodes", "0"},
-                                   {"mode", "0700"}}) {
-    if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) {
-      return failure(ErrorCode::unsupported, std::string("this kernel's tmpfs does not take ") + key + "=" +
-                                                 value + "; set huge = \"never\" in the pool");
-    }
-  }
-  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
-    return io_error("creating a tmpfs", errno);
-  }
-  Fd mount(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
-                                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
-  if (!mount.valid()) return io_error("fsmount tmpfs", errno);
-  return mount;
-}
 
 Result<std::unique_ptr<Pool>> open_memory(MemoryOptions options) {
   MAPCAP_TRY_VOID(check_options(options));

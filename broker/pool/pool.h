@@ -202,6 +202,10 @@ class Pool {
   /// Scrubs and gives the memory back. Only after cut, and after held() was false. Restartable.
   virtual Result<void> free(Extent& extent, const Progress& progress) = 0;
 
+  /// free(), on the loop, where that takes microseconds, since few of its pages are in use and nobody has it. False:
+  /// nothing was done.
+  virtual bool free_at_once(Extent&) { return false; }
+
   /// Undoes carve for an Extent that was never granted; on a thread where the pool is not quick(). Pools with
   /// an undo that may fail remember the word and finish in free_discarded().
   virtual void discard(Extent& extent) noexcept = 0;

@@ -85,7 +85,17 @@ Reservation::Reservation(Places places)
       overcommit_(::open((places_.proc + "/sys/vm/overcommit_memory").c_str(), O_RDONLY | O_CLOEXEC)) {}
 
 bool Reservation::strict() const {
-  // One system call: every create asks.
+  // Every create asks, and more than once.
+  constexpr std::chrono::nanoseconds kBelieved = std::chrono::milliseconds(100);
+  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+  if (now - asked_.load() >= kBelieved) {
+    strict_.store(strict_now());
+    asked_.store(now);
+  }
+  return strict_.load();
+}
+
+bool Reservation::strict_now() const {
   char mode = 0;
   return overcommit_.valid() && ::pread(overcommit_.get(), &mode, 1, 0) == 1 && mode == '2';
 }
@@ -115,7 +125,7 @@ Failure Reservation::refused_by_kernel(int errno_value, ByteCount asked) const {
   const machine::Memory machine = machine::memory(places_.proc);
   if (errno_value != ENOMEM && errno_value != ENOSPC)
     return io_error("allocating the pages of a region", errno_value);
-  if (strict()) {
+  if (strict_now()) {
     return no_room("commit limit",
                    "the machine's commit limit has no room for a region of " + said(asked) + ": of " +
                        said(machine.commit_limit) + " are " + said(machine.commit_room()) +

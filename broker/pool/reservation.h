@@ -11,6 +11,8 @@
 // broker has no room for the next step, the create is refused before the kernel would look for a victim.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -33,7 +35,8 @@ class Reservation {
   Reservation() : Reservation(Places()) {}
   explicit Reservation(Places places);
 
-  /// vm.overcommit_memory is 2 at this moment: an administrator may change it while the broker runs.
+  /// vm.overcommit_memory is 2, or was a tenth of a second ago: an administrator may change it while the broker runs, and
+  /// nothing tells. Regions that were made a moment after that are as those from a moment before. Any thread.
   [[nodiscard]] bool strict() const;
 
   /// Allocates the pages of [0, size), a piece at a time. Errors: `pool_full`, by the name of the limit
@@ -52,11 +55,15 @@ class Reservation {
   [[nodiscard]] Result<void> make_huge(BorrowedFd fd, ByteCount size) const;
 
  private:
+  [[nodiscard]] bool strict_now() const;
   [[nodiscard]] Result<void> check_room(ByteCount step, ByteCount asked) const;
   [[nodiscard]] Failure refused_by_kernel(int errno_value, ByteCount asked) const;
 
   Places places_;
   Fd overcommit_;
+  mutable std::atomic<bool> strict_{false};
+  mutable std::atomic<std::chrono::nanoseconds> asked_{std::chrono::nanoseconds::min() /
+                                                       2};  ///< steady_clock
 };
 
 }  // namespace mapcap::broker::pool

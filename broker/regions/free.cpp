@@ -22,8 +22,6 @@ constexpr std::chrono::nanoseconds kProbeEvery = 50ms;
 constexpr std::chrono::nanoseconds kProbeShare = 100us;
 /// What the keeper gets to close a descriptor that it was told to drop.
 constexpr std::chrono::nanoseconds kKeeperGoesFirst = 20ms;
-/// Grants that are let go of in one turn of the loop.
-constexpr int kGrantsATurn = 32;
 
 }  // namespace
 
@@ -36,6 +34,10 @@ Task<void> Reclaim::finish(RegionId id) {
   }
   co_await wait_until_unheld(id);
   (void)co_await mark(id, RegionState::scrubbing);
+  co_await give_back(id);
+}
+
+Task<void> Reclaim::give_back(RegionId id) {
   for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
     const bool freed = co_await free(id);
     if (freed) co_return;
@@ -76,12 +78,16 @@ Task<void> Reclaim::wait_until_unheld(RegionId id) {
 Task<void> Reclaim::let_go_of_grants(RegionId id) {
   for (;;) {
     const Region* region = parts_.directory.find(id);
-    for (int i = 0; i < kGrantsATurn && !region->grants.empty(); ++i) {
-      const confine::GrantId grant = region->grants.by_id().begin()->first;
-      parts_.directory.release(grant);
-    }
+    release_grants(*region);
     if (region->grants.empty()) co_return;
     co_await parts_.loop.give_way();
+  }
+}
+
+void Reclaim::release_grants(const Region& region) {
+  for (std::size_t i = 0; i < kGrantsATurn && !region.grants.empty(); ++i) {
+    const confine::GrantId grant = region.grants.by_id().begin()->first;
+    parts_.directory.release(grant);
   }
 }
 

@@ -72,6 +72,10 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
                           " have finished while it is served: give them a time (--within), or none");
   }
 
+  const Result<bool> ended = co_await end_unheld(id);
+  if (!ended) co_return ended.error();
+  if (ended.value()) co_return Revoked{};
+  region = parts_.directory.find(id);
   region->draining = drain.wanted;
   if (Result<void> marked = co_await mark(id, RegionState::revoking); !marked) {
     parts_.directory.find(id)->draining = false;
@@ -87,11 +91,7 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
     co_return cut_done.error();
   }
   region = parts_.directory.find(id);
-  Notice notice;
-  notice.kind = NoticeKind::revoked;
-  notice.id = id;
-  notice.name = region->record.name;
-  parts_.notifier.notify(*region, notice);
+  tell_revoked(*region);
   bool is_held = !region->grants.empty() || region->untracked;
   if (region->grants.empty() && region->untracked && region->issuing == 0 &&
       !region->pool->pool->shares_description()) {
@@ -103,6 +103,14 @@ Task<Result<Revoked>> Reclaim::revoke(RegionId id, Drain drain) {
   const Revoked revoked{is_held ? held_bytes(*region) : 0, static_cast<std::uint32_t>(region->grants.size())};
   spawn(finish(id));
   co_return revoked;
+}
+
+void Reclaim::tell_revoked(const Region& region) {
+  Notice notice;
+  notice.kind = NoticeKind::revoked;
+  notice.id = region.id();
+  notice.name = region.record.name;
+  parts_.notifier.notify(region, notice);
 }
 
 Task<Result<Revoked>> Reclaim::join(RegionId id, Drain drain) {

@@ -4,6 +4,8 @@
 //                         |                                                 ^
 //                         +-- cut passes its deadline --> quarantined ------+  (tried until it succeeds)
 //
+// Memory that nobody has, as most of it is when it is revoked, takes one step instead: its record goes (unheld.cpp).
+//
 // Irrevocable memory is not cut: what stands for it is that nobody has it any more, for which a revoke waits
 // or, where the pool's policy says so, at last ends those who do.
 //
@@ -79,6 +81,14 @@ class Reclaim {
   Task<void> resume_cut(RegionId id);
   void charge_holders(Region& region);
   Task<Result<void>> mark(RegionId id, RegionState state);
+  void tell_revoked(const Region& region);
+  /// True when nobody had it, and it has ended: then nothing is left of it but what nobody waits for. False: nothing
+  /// has changed. Errors: `io` from the ledger; then nothing has changed either.
+  Task<Result<bool>> end_unheld(RegionId id);
+  static bool nobody_has(const Region& region);
+  Task<void> put_away(RegionId id);
+  /// Takes grants off the books, some dozens at most.
+  void release_grants(const Region& region);
   Task<void> drain_holders(RegionId id, Drain drain);
   Task<Result<void>> cut(RegionId id);
   Task<bool> zero_unwritable(RegionId id);
@@ -89,6 +99,8 @@ class Reclaim {
   Task<Result<bool>> held(RegionId id);
   [[nodiscard]] std::chrono::nanoseconds between_probes() const;
   Task<bool> free(RegionId id);
+  /// Frees it, however often that has to be tried.
+  Task<void> give_back(RegionId id);
   Task<Result<Revoked>> join(RegionId id, Drain drain);
   Task<Result<Revoked>> forget_lost(RegionId id);
 

@@ -1,5 +1,5 @@
-// What the files of Reclaim share: reclaim.cpp (from the request to the answer), cut.cpp (promise 5) and free.cpp (from the
-// cut to the end of the charge).
+// What the files of Reclaim share: reclaim.cpp (from the request to the answer), unheld.cpp (of what nobody has), cut.cpp
+// (promise 5) and free.cpp (from the cut to the end of the charge).
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,8 @@
 namespace mapcap::broker {
 
 inline constexpr std::chrono::nanoseconds kRetryAtMost = std::chrono::seconds(5);
+/// Grants that are let go of in one turn of the loop.
+inline constexpr std::size_t kGrantsATurn = 32;
 
 /// To cut and to free: nobody but the broker has ever had it, so there is neither a mapping nor a page.
 inline bool costs_nothing(const Region& region) {

@@ -262,12 +262,13 @@ TEST_P(EndpointDeathTest, AnEndThatBeganIsWhole) {
   broker.set_program(MAPCAPD_FAULTS_PATH);
   broker.start();
   std::uint32_t principal = 0;
+  std::optional<Grant> held;  // Of the first that ends: nobody has the second.
   {
     Client root = broker.connect();
     principal = root.endpoint_create(spec("c1")).principal;
     root.endpoint_create(spec("other"));
     Client client = through(broker, "c1");
-    client.create(region("x/a"), Access::read_write);
+    held.emplace(client.create(region("x/a"), Access::read_write));
     client.create(region("x/b"));
     through(broker, "other").create(region("y/a"));
   }
@@ -282,6 +283,7 @@ TEST_P(EndpointDeathTest, AnEndThatBeganIsWhole) {
     acknowledged = true;
   } catch (const Error&) {
   }
+  held.reset();
   ASSERT_TRUE(broker.await_end()) << "the broker never came to its step";
   if (broker.start_if_it_lives()) {
     until([&] {

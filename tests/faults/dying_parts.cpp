@@ -126,6 +126,11 @@ class DyingPool final : public pool::Pool {
     step("freed", name());
     return done;
   }
+  bool free_at_once(pool::Extent& extent) override {
+    const bool done = real_->free_at_once(extent);
+    if (done) step("freed", name());
+    return done;
+  }
   // Extents that the real pool made are discarded by it.
   void discard(pool::Extent& extent) noexcept override { real_->discard(extent); }
   Result<void> free_discarded() override { return real_->free_discarded(); }

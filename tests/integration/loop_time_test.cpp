@@ -1,6 +1,8 @@
 // Promise 12: what holders, owners and strangers can make long is not done by the loop, whatever it looks
 // like.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdint>
 #include <memory>
@@ -32,12 +34,54 @@ TEST_F(LoopTimeTest, WhatSomebodyMayHaveMappedIsNeitherCutNorFreedByTheLoop) {
   const Who owner;
   ASSERT_TRUE(create(owner, "a/small", kPersistent, 0666));
   ASSERT_TRUE(open({2000, 2, {}}, "a/small"));
+  bool held = true;
+  pool().held_while([&held] { return held; });
   ASSERT_TRUE(revoke(owner, "a/small"));
+  held = false;
   ASSERT_TRUE(until([this] { return directory().size() == 0; }));
   EXPECT_EQ(pool().count("cut").here, 0U);
   EXPECT_EQ(pool().count("cut").elsewhere, 1U);
   EXPECT_EQ(pool().count("free").here, 0U);
   EXPECT_EQ(pool().count("free").elsewhere, 1U);
+}
+
+TEST_F(LoopTimeTest, WhatNobodyHasAnyMoreIsGoneWhenItsRevokeIsAnswered) {
+  const Who owner;
+  for (const SealKind seal : {SealKind::sealed, SealKind::revocable}) {
+    ASSERT_TRUE(create(owner, "a/never-opened", kPersistent, 0666, seal));
+    ASSERT_TRUE(create(owner, "a/let-go", kPersistent, 0666, seal));
+    ASSERT_TRUE(open({2000, 2, {}}, "a/let-go"));
+    for (const char* name : {"a/never-opened", "a/let-go"}) {
+      const auto revoked = revoke(owner, name);
+      ASSERT_TRUE(revoked);
+      EXPECT_EQ(revoked.value().grants, 0U);
+      EXPECT_EQ(revoked.value().held, 0U);
+      EXPECT_EQ(directory().find_or_latest(name), nullptr) << "it is still listed, and charged";
+    }
+    EXPECT_EQ(quotas().pool_used("dram"), 0U);
+  }
+  for (const char* step : {"cut", "free"}) EXPECT_EQ(pool().count(step).elsewhere, 0U) << step;
+  EXPECT_EQ(pool().count("cut").here, 0U) << "there is nobody to take it from";
+  EXPECT_EQ(pool().count("free_at_once").here, 2U);
+}
+
+TEST_F(LoopTimeTest, WhatNobodyHasAndIsLargeIsFreedOffTheLoop) {
+  schema::Create large;
+  large.name = "a/large";
+  large.size = 8U << 20U;
+  large.lifetime = kPersistent;
+  large.grant = Access::read_write;
+  ASSERT_TRUE(create(Who{}, large));
+  const Fd memory(::fcntl(directory().find(large.name)->extent.fd().get(), F_DUPFD_CLOEXEC, 3));
+  ASSERT_EQ(::fallocate(memory.get(), 0, 0, static_cast<off_t>(large.size)), 0);
+  ASSERT_TRUE(revoke(Who{}, "a/large"));
+  ASSERT_TRUE(until([this] { return directory().size() == 0; }));
+  EXPECT_EQ(pool().count("cut").elsewhere + pool().count("cut").here, 0U);
+  EXPECT_EQ(pool().count("free").here, 0U);
+  EXPECT_EQ(pool().count("free").elsewhere, 1U);
+  struct stat left {};
+  ASSERT_EQ(::fstat(memory.get(), &left), 0);
+  EXPECT_EQ(left.st_blocks, 0) << "its pages went with its charge, whoever else has a descriptor";
 }
 
 TEST_F(LoopTimeTest, WhoHasADeviceIsNotAskedByTheLoop) {
@@ -159,8 +203,9 @@ TEST_F(LoopTimeTest, ADrainTakesOneOfAsManyPlacesAsAUserMayHaveConnections) {
   const Who owner;
   ASSERT_TRUE(create(owner, "a/one", kPersistent));
   ASSERT_TRUE(create(owner, "a/two", kPersistent));
-  // It was held once, so that its cut is a thread's, and is held by nobody, so that the drains end by themselves.
   ASSERT_TRUE(open(owner, "a/one"));
+  bool held = true;
+  pool().held_while([&held] { return held; });
   std::vector<ErrorCode> refused;
   const policy::Subject subject = policy::Subject::for_explanation(owner.uid, owner.uid, {}, "u");
   const std::size_t most = regions().policy().broker().max_connections_per_user;
@@ -182,6 +227,8 @@ TEST_F(LoopTimeTest, ADrainTakesOneOfAsManyPlacesAsAUserMayHaveConnections) {
     for (std::size_t i = 0; i <= most; ++i)
       broker::spawn(Ask::of(regions(), subject, "a/one", refused, ended));
   });
+  ASSERT_TRUE(until([&] { return refused.size() == 1; }));
+  held = false;
   ASSERT_TRUE(until([&] { return ended == most + 1; }));
   ASSERT_EQ(refused.size(), 1U);
   EXPECT_EQ(refused.front(), ErrorCode::over_quota);

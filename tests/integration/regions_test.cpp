@@ -72,7 +72,11 @@ class LeftoverTest : public RegionsTest {
   }
   void make(SealKind seal) {
     ASSERT_TRUE(create({}, "a/left", kPersistent, 0666, seal));
-    // What is tracked is not probed: the descriptor is only a number here.
+    // Its descriptors are only numbers here.
+    pool().held_while([this] {
+      const broker::Region* left = directory().find_or_latest("a/left");
+      return left != nullptr && !left->grants.empty();
+    });
     ASSERT_EQ(charged(kOwner), 4096U);
   }
   std::uint64_t charged(std::uint32_t uid) {

@@ -62,9 +62,11 @@ class WatchedPool final : public broker::pool::Pool {
     note("cut");
     return inner_->cut(extent, seal);
   }
+  /// What held() answers from now on, for tests whose holders are only numbers.
+  void held_while(std::function<bool()> somebody) { somebody_ = std::move(somebody); }
   Result<bool> held(const Extent& extent) override {
     note("held");
-    return inner_->held(extent);
+    return somebody_ ? Result<bool>(somebody_()) : inner_->held(extent);
   }
   Result<void> forbid_writing(const Extent& extent) override {
     note("forbid_writing");
@@ -77,6 +79,10 @@ class WatchedPool final : public broker::pool::Pool {
   Result<void> free(Extent& extent, const Progress& progress) override {
     note("free");
     return inner_->free(extent, progress);
+  }
+  bool free_at_once(Extent& extent) override {
+    note("free_at_once");
+    return inner_->free_at_once(extent);
   }
   [[nodiscard]] bool wears_out() const override { return true; }
   std::uint32_t bad_blocks(std::uint64_t) override {
@@ -97,6 +103,7 @@ class WatchedPool final : public broker::pool::Pool {
   std::unique_ptr<Pool> inner_;
   bool quick_ = true;
   std::function<Result<void>()> on_forbid_;
+  std::function<bool()> somebody_;
   mutable std::mutex mutex_;
   std::vector<std::pair<std::string, std::thread::id>> calls_;
 };
