@@ -120,7 +120,7 @@ Result<policy::ConfinementChoice> choose(const PoolSettings& settings, Confiners
   for (;;) {
     MAPCAP_TRY(policy::ConfinementChoice choice, policy::choose_confinement(settings, confiners.facts));
     if (choice.kind != Confinement::lsm || confiners.lsm != nullptr) return choice;
-    auto made = confine::make_lsm();
+    auto made = confiners.power.make_lsm ? confiners.power.make_lsm() : confine::make_lsm();
     if (made) {
       confiners.lsm = std::move(made.value());
     } else {
@@ -145,11 +145,8 @@ confine::Confiner* confiner_for(Confinement kind, Confiners& confiners) {
 
 }  // namespace
 
-bool needs_power(const PoolSettings& pool, bool clones) {
-  if (pool.backing == Backing::dax_device || pool.backing == Backing::pci_bar) return true;
-  if (pool.confinement == Confinement::lsm || pool.end_holders_after) return true;
-  // Without clones lsm is what is left, but for those that want neither.
-  return !clones && !pool.secret && pool.confinement != Confinement::sealed;
+bool needs_power(const PoolSettings& pool) {
+  return pool.backing == Backing::dax_device || pool.backing == Backing::pci_bar;
 }
 
 Confiners::Confiners(keeper::Keeper& keeper, PoolPower from)
@@ -161,10 +158,10 @@ Confiners::Confiners(keeper::Keeper& keeper, PoolPower from)
 
 Result<std::unique_ptr<ServedPool>> open_pool(const PoolSettings& settings, Confiners& confiners,
                                               std::uint32_t ledger) {
-  if (confiners.power.elsewhere() && needs_power(settings, confiners.facts.no_clones.empty())) {
+  if (confiners.power.elsewhere() && needs_power(settings)) {
     return failure(ErrorCode::unsupported,
                    settings.where + ": pool " + settings.name +
-                       " takes a restart of mapcapd: it has given up the power that devices and lsm need");
+                       " takes a restart of mapcapd: it has given up the power that devices need");
   }
   auto served = std::make_unique<ServedPool>();
   MAPCAP_TRY(policy::ConfinementChoice choice, choose(settings, confiners));

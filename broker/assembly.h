@@ -20,12 +20,12 @@ struct PoolPower {
   pool::CacheReader cache_mode{};
   std::function<Fd(const std::string& pool)> open_directory{};
   std::function<Result<Fd>()> huge_tmpfs{};
+  std::function<Result<std::unique_ptr<confine::Confiner>>()> make_lsm{};
   [[nodiscard]] bool elsewhere() const { return static_cast<bool>(open_directory); }
 };
 
-/// Whether a broker that has none of the machine's power can serve this pool: what devices and BPF programs want is done
-/// where they are, in the broker. `clones`: whether the machine can make them.
-bool needs_power(const policy::PoolSettings& pool, bool clones);
+/// Whether only a broker that has the machine's power can serve this pool: what devices want is done in it.
+bool needs_power(const policy::PoolSettings& pool);
 
 /// The confiners of this machine. clone is the keeper's.
 struct Confiners {

@@ -85,7 +85,7 @@ Result<void> serve(const Config& config) {
   MAPCAP_TRY(std::unique_ptr<ledger::Ledger> ledger,
              open_ledger(config, loop, workers.ledger, reporting.report));
   MAPCAP_TRY(const ledger::BootId boot, ledger::current_boot());
-  Confiners confiners(*keeper, power.for_pools());
+  Confiners confiners(*keeper, power.for_pools(workers.work));
   MAPCAP_TRY(ServedPools pools, parts::pools(*config.policy, confiners, ledger->identity()));
   Broker broker({config, power, loop, reporting, workers, *keeper, *ledger, boot, pools, confiners,
                  managed ? &store : nullptr},

@@ -17,10 +17,7 @@ class UntrackedConfiner : public Confiner {
 
   Result<void> attach(RegionId region, BorrowedFd fd, ByteCount, Backing backing = Backing::carved) override {
     MAPCAP_TRY_VOID(admit(fd, backing));
-    if (attached_.contains(region.value)) return ok();
-    MAPCAP_TRY(Fd own, hold(fd));
-    attached_.emplace(region.value, std::move(own));
-    return ok();
+    return keep(region, fd);
   }
 
   Task<Result<Issued>> issue(RegionId region, Label label, BorrowedFd memory = {},
@@ -41,6 +38,13 @@ class UntrackedConfiner : public Confiner {
   void detach(RegionId region) override { attached_.erase(region.value); }
 
  protected:
+  /// What attach() does with memory that was admitted.
+  Result<void> keep(RegionId region, BorrowedFd fd) {
+    if (attached_.contains(region.value)) return ok();
+    MAPCAP_TRY(Fd own, hold(fd));
+    attached_.emplace(region.value, std::move(own));
+    return ok();
+  }
   /// Whether this kind of memory can be confined so; may prepare it.
   virtual Result<void> admit(BorrowedFd fd, Backing backing) = 0;
   /// The confiner's own descriptor of the memory, which open() is given.

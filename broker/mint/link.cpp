@@ -76,8 +76,10 @@ Result<std::unique_ptr<Link>> Link::start(const Places& places) {
   std::unique_ptr<Link> link(new Link());
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return io_error("PR_SET_CHILD_SUBREAPER", errno);
   MAPCAP_TRY(auto ends, schema::socket_pair());
+  Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!self.valid()) return io_error("pidfd_open of this process", errno);
   const pid_t pid = ::fork();
-  if (pid == 0) run_mint(std::move(ends.second), places, Origin::broker);
+  if (pid == 0) run_mint(std::move(ends.second), std::move(self), places, Origin::broker);
   if (pid < 0) return io_error("fork of the mint", errno);
   ends.second.reset();
   link->mint_ = {std::move(ends.first), Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), pid};

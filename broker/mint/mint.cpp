@@ -77,7 +77,10 @@ Fd open_pidfd(pid_t pid) {
 
 class Mint {
  public:
-  Mint(Fd control, Places places) : control_(std::move(control)), places_(std::move(places)) {}
+  Mint(Fd control, Fd broker, Places places)
+      : control_(std::move(control)), broker_(std::move(broker)), places_(std::move(places)) {
+    places_.broker = broker_.borrow();
+  }
 
   /// Until the broker's end of `control` is closed, or it breaks the protocol there.
   void serve() {
@@ -206,7 +209,7 @@ class Mint {
   Result<Given> make_heir() {
     MAPCAP_TRY(auto ends, schema::socket_pair());
     const pid_t pid = ::fork();
-    if (pid == 0) run_mint(std::move(ends.second), places_, Origin::mint);
+    if (pid == 0) run_mint(std::move(ends.second), std::move(broker_), places_, Origin::mint);
     if (pid < 0) return io_error("fork of the next mint", errno);
     Given given;
     given.answer.numbers[0] = static_cast<std::uint64_t>(pid);
@@ -220,6 +223,7 @@ class Mint {
 
   const pid_t own_pid_ = ::getpid();
   Fd control_;
+  Fd broker_;
   Places places_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::vector<Child> orphans_;  ///< The heir, and what nobody waits for.
@@ -227,10 +231,10 @@ class Mint {
 
 }  // namespace
 
-void run_mint(Fd control, const Places& places, Origin origin) {
-  const BorrowedFd kept = control.borrow();
+void run_mint(Fd control, Fd broker, Places places, Origin origin) {
+  const BorrowedFd kept[] = {control.borrow(), broker.borrow()};
   ::prctl(PR_SET_NAME, "mapcapd-mint", 0, 0, 0);
-  bool ready = keeper::leave_broker(std::span(&kept, 1)).has_value();
+  bool ready = keeper::leave_broker(kept).has_value();
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGPIPE}) std::signal(number, SIG_IGN);
   std::signal(SIGCHLD, SIG_DFL);
@@ -244,7 +248,7 @@ void run_mint(Fd control, const Places& places, Origin origin) {
     if (ready) (void)policy::find_account(0U);
     if (ready) (void)policy::find_group(0U);
   }
-  if (ready) Mint(std::move(control), places).serve();
+  if (ready) Mint(std::move(control), std::move(broker), std::move(places)).serve();
   ::_exit(ready ? 0 : 3);
 }
 

@@ -17,16 +17,18 @@ namespace mapcap::broker::mint {
 
 /// What a mint acts on and no message can name.
 struct Places {
-  std::string policy;  ///< The policy file; empty: the built-in one.
-  std::string socket;  ///< The broker's own.
-  std::string state;   ///< The state directory.
+  std::string policy;   ///< The policy file; empty: the built-in one.
+  std::string socket;   ///< The broker's own.
+  std::string state;    ///< The state directory.
+  BorrowedFd broker{};  ///< Its pidfd; of run_mint's own.
 };
 
 /// Who forked it: an heir has its mint's filter already, and a process can only have so many.
 enum class Origin : bool { broker, mint };
 
-/// In a child that was just forked from a process with one thread: closes everything but `control`, keeps what
-/// sandbox::drop_privileges keeps, and serves until the other end is closed. Never returns to the caller's stack.
-[[noreturn]] void run_mint(Fd control, const Places& places, Origin origin);
+/// In a child that was just forked from a process with one thread: closes everything but `control` and `broker`, which is
+/// the broker's pidfd, keeps what sandbox::drop_privileges keeps, and serves until the other end of `control` is closed.
+/// Never returns to the caller's stack.
+[[noreturn]] void run_mint(Fd control, Fd broker, Places places, Origin origin);
 
 }  // namespace mapcap::broker::mint

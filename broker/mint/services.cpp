@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "broker/bpf/page_attribute/page_attribute.h"
+#include "broker/confine/lsm/lsm.h"
 #include "broker/door/endpoint_directory.h"
 #include "broker/keeper/fuse/mount.h"
 #include "broker/keeper/start.h"
@@ -164,7 +165,8 @@ Result<Given> pool_directory(const std::string& name, const Places& places) {
 }  // namespace
 
 bool takes_its_time(Kind kind) {
-  return kind != Kind::open_backing && kind != Kind::close_backing && kind != Kind::user_namespace;
+  return kind != Kind::open_backing && kind != Kind::close_backing && kind != Kind::user_namespace &&
+         kind != Kind::lsm_mark;
 }
 
 Result<Given> serve(const Request& request, std::span<const Fd> fds, const Places& places) {
@@ -231,6 +233,14 @@ Result<Given> serve(const Request& request, std::span<const Fd> fds, const Place
       struct stat status {};
       const std::string path = "/proc/" + std::to_string(request.number) + "/ns/user";
       if (::stat(path.c_str(), &status) == 0) given.answer.numbers[0] = status.st_ino;
+      return given;
+    }
+    case Kind::lsm_start: {
+      MAPCAP_TRY_VOID(confine::start_lsm(places.broker));
+      return given;
+    }
+    case Kind::lsm_mark: {
+      MAPCAP_TRY_VOID(confine::mark_for_lsm(fds[0].borrow()));
       return given;
     }
     case Kind::lane:

@@ -41,6 +41,8 @@ Fields fields_of(Kind kind) {
     case Kind::subuid_text:
     case Kind::cache_mode:
     case Kind::huge_tmpfs:
+    case Kind::lsm_start:
+    case Kind::lsm_mark:
       return {};
   }
   return {};
@@ -56,6 +58,7 @@ std::size_t descriptors_of(Kind kind) {
     case Kind::close_backing:
     case Kind::bury_backing:
     case Kind::cache_mode:
+    case Kind::lsm_mark:
       return 1;
     default:
       return 0;

@@ -44,9 +44,13 @@ enum class Kind : std::uint16_t {
   pool_directory,  ///< text: a dax-file pool's name. Answer: a mount of its path, which the policy says.
   // At once:
   user_namespace,  ///< number: a process. Answer: the inode of its user namespace, 0 where that cannot be seen.
+  // In a process of its own:
+  lsm_start,  ///< Attach the LSM programs unless they are, try them, and exempt the broker.
+  // At once:
+  lsm_mark,  ///< With a file. The LSM programs confine it from then on.
 };
 inline constexpr Kind kFirst = Kind::lane;
-inline constexpr Kind kLast = Kind::user_namespace;
+inline constexpr Kind kLast = Kind::lsm_mark;
 
 struct Request {
   static constexpr std::uint32_t kMagic = 0x6d696e31;

@@ -80,6 +80,8 @@ constexpr const char* kAllowed[] = {
 constexpr const char* kOfPower[] = {
     // a keeper's mount, the mounts through which devices are issued, and what reads the kernel
     "fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr", "bpf",
+    // pins of the lsm confinement that are replaced
+    "rmdir",
 };
 // clang-format on
 
@@ -208,12 +210,12 @@ Result<void> filter_system_calls(Role role, std::span<const char* const> more) {
   } else {
     MAPCAP_TRY_VOID(allow(filter.get(), kOfPower));
     MAPCAP_TRY_VOID(allow(filter.get(), kByArgument));
+    // lsm_list_modules(2), which libseccomp 2.5 has no name for: a reload may add a pool of the lsm confinement.
+    constexpr int kListLsm = 461;
+    if (const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, kListLsm, 0);
+        added != 0 && added != -EEXIST)
+      return io_error("allowing the system call lsm_list_modules", -added);
   }
-  // lsm_list_modules(2), which libseccomp 2.5 has no name for: a reload may add a pool of the lsm confinement.
-  constexpr int kListLsm = 461;
-  if (const int added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, kListLsm, 0);
-      added != 0 && added != -EEXIST)
-    return io_error("allowing the system call lsm_list_modules", -added);
   // libndctl and libdaxctl ask for modules that are loaded already; where one is not, that fails as it would
   // without CAP_SYS_MODULE.
   for (const char* name : {"init_module", "finit_module"}) {

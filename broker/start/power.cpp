@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "broker/mint/confiners.h"
 #include "broker/mint/forge.h"
 #include "broker/mint/names.h"
 #include "broker/report/audit_outlets.h"
@@ -26,10 +27,8 @@ sandbox::EndsHolders ends_holders(const policy::Policy& policy) {
 }
 
 /// Whether one of the pools needs power in the broker itself.
-bool any_needs_power(const policy::Policy& policy, bool clones) {
-  const auto& pools = policy.pools();
-  return std::any_of(pools.begin(), pools.end(),
-                     [clones](const auto& pool) { return needs_power(pool, clones); });
+bool any_needs_power(const policy::Policy& policy) {
+  return std::any_of(policy.pools().begin(), policy.pools().end(), needs_power);
 }
 
 mint::Places places_of(const Config& config) {
@@ -68,8 +67,7 @@ Result<Power> Power::of_this_process(const Config& config) {
   // A private broker has none to give away.
   if (config.private_use) return power;
   MAPCAP_TRY_VOID(sandbox::check_privileges());
-  // Whether this machine makes clones is known only when the keeper is there.
-  if (!any_needs_power(*config.policy, true)) {
+  if (!any_needs_power(*config.policy)) {
     MAPCAP_TRY(power.mint_, mint::Link::start(places_of(config)));
   }
   return power;
@@ -77,7 +75,7 @@ Result<Power> Power::of_this_process(const Config& config) {
 
 Result<void> Power::give_up(const Config& config, keeper::Keeper& keeper) {
   ends_holders_ = ends_holders(*config.policy);
-  confined_ = mint_ != nullptr && !any_needs_power(*config.policy, keeper.clone_unavailable().empty());
+  confined_ = mint_ != nullptr;
   if (!confined_) return sandbox::drop_privileges(ends_holders_);
   MAPCAP_TRY_VOID(close_in(config, keeper));
   names_ = mint::make_names(*mint_);
@@ -103,11 +101,12 @@ std::shared_ptr<keeper::Forge> Power::forge() const {
   return mint_ ? mint::make_forge(*mint_) : nullptr;
 }
 
-PoolPower Power::for_pools() const {
+PoolPower Power::for_pools(Worker& worker) const {
   if (!confined_) return {};
   return {[&link = *mint_](BorrowedFd file) { return mint::cache_mode(link, file); },
           [&link = *mint_](const std::string& pool) { return mint::pool_directory(link, pool); },
-          [&link = *mint_] { return mint::huge_tmpfs(link); }};
+          [&link = *mint_] { return mint::huge_tmpfs(link); },
+          [&link = *mint_, &worker] { return mint::make_lsm(link, worker); }};
 }
 
 EndpointDirectory::Mounter Power::mounter() const {

@@ -16,6 +16,7 @@
 #include "broker/report/report.h"
 #include "broker/sandbox/sandbox.h"
 #include "broker/wait/loop.h"
+#include "broker/wait/worker.h"
 #include "policy/accounts.h"
 
 namespace mapcap::broker {
@@ -40,7 +41,8 @@ class Power {
   // How others get what takes power. Null and empty: this process does it itself. From give_up() on, but for the forge.
 
   [[nodiscard]] std::shared_ptr<keeper::Forge> forge() const;
-  [[nodiscard]] PoolPower for_pools() const;
+  /// `worker` is what they wait on.
+  [[nodiscard]] PoolPower for_pools(Worker& worker) const;
   [[nodiscard]] EndpointDirectory::Mounter mounter() const;
   [[nodiscard]] std::function<Result<std::string>()> policy_reader() const;
 

@@ -1,8 +1,10 @@
 // A mint without a broker: what it answers, what it refuses, and how it is replaced.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,10 +13,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "broker/confine/lsm/lsm.h"
 #include "broker/mint/forge.h"
 #include "broker/mint/link.h"
 #include "broker/mint/names.h"
@@ -27,6 +31,7 @@ namespace mapcap::broker::mint {
 namespace {
 
 using test::comes_true;
+using testing::HasSubstr;
 using wire::Kind;
 
 class MintLinkTest : public testing::Test {
@@ -94,10 +99,38 @@ TEST_F(MintLinkTest, RefusesWhatAStrangerWouldAsk) {
   EXPECT_TRUE(make_names(*link)->account(0U)) << "it goes on";
 }
 
+// What cannot be an own region's memory is never looked up in the programs' map.
+TEST_F(MintLinkTest, MarksForTheLsmProgramsOnlyRootsOwnFilesOfModeSixHundred) {
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const Fd wide(::memfd_create("stranger", MFD_CLOEXEC));
+  const Fd foreign(::memfd_create("stranger", MFD_CLOEXEC));
+  ASSERT_EQ(::fchmod(foreign.get(), 0600), 0);
+  ASSERT_EQ(::fchown(foreign.get(), 65534, 65534), 0);
+  const auto sentence = [&](const Fd& file) {
+    const BorrowedFd given = file.borrow();
+    const Result<Link::Heard> heard = link->ask(Kind::lsm_mark, 0, "", std::span(&given, 1), Link::kAtOnce);
+    return heard ? std::string("marked") : heard.error().sentence;
+  };
+  if (sentence(null).find("not built in") != std::string::npos) GTEST_SKIP() << sentence(null);
+  EXPECT_THAT(sentence(null), HasSubstr("only memory and files"));
+  EXPECT_THAT(sentence(wide), HasSubstr("only a file with mode 0600"));
+  EXPECT_THAT(sentence(foreign), HasSubstr("only files of root"));
+}
+
+TEST_F(MintLinkTest, SaysWhyAMachineCannotConfineByLsm) {
+  const std::string why = confine::lsm_unavailable();
+  const Result<Link::Heard> heard = link->ask(Kind::lsm_start, 0, "", {}, Link::kPatient);
+  if (why.empty()) GTEST_SKIP() << "this one can: see the guest's confine-lsm";
+  ASSERT_FALSE(heard);
+  EXPECT_EQ(heard.error().sentence, why);
+  EXPECT_TRUE(make_names(*link)->account(0U)) << "it goes on";
+}
+
 TEST_F(MintLinkTest, ALaneWithNonsenseEndsAndTheOthersGoOn) {
   auto control = schema::socket_pair();
   const pid_t mint = ::fork();
-  if (mint == 0) run_mint(std::move(control.value().second), {}, Origin::broker);
+  if (mint == 0)
+    run_mint(std::move(control.value().second), Fd(::open("/dev/null", O_RDONLY)), {}, Origin::broker);
   control.value().second.reset();
   const auto lane = [&] {
     auto ends = schema::socket_pair();

@@ -11,4 +11,16 @@ Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions&) {
   return failure(ErrorCode::unsupported, lsm_unavailable());
 }
 
+Result<void> start_lsm(BorrowedFd, const LsmOptions&) {
+  return failure(ErrorCode::unsupported, lsm_unavailable());
+}
+
+Result<void> mark_for_lsm(BorrowedFd, const LsmOptions&) {
+  return failure(ErrorCode::unsupported, lsm_unavailable());
+}
+
+Result<void> prepare_for_lsm(BorrowedFd, Backing) {
+  return failure(ErrorCode::unsupported, lsm_unavailable());
+}
+
 }  // namespace mapcap::broker::confine

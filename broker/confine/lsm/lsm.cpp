@@ -23,23 +23,7 @@ class LsmConfiner final : public UntrackedConfiner {
 
  protected:
   Result<void> admit(BorrowedFd fd, Backing backing) override {
-    if (backing == Backing::foreign) {
-      return failure(ErrorCode::unsupported,
-                     "confinement lsm would take a file away from its owner: use a clone of it");
-    }
-    struct stat status {};
-    if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
-    if (!S_ISREG(status.st_mode)) {
-      return failure(ErrorCode::unsupported, "only memory and files can be confined by lsm");
-    }
-    if (status.st_uid != 0) {
-      return failure(ErrorCode::unsupported, "only files of root can be confined by lsm, not one of user " +
-                                                 std::to_string(status.st_uid) + ": give it to root");
-    }
-    // The programs look for marks only on files with exactly this mode.
-    if ((status.st_mode & 07777U) != 0600U && ::fchmod(fd.get(), 0600) != 0) {
-      return io_error("fchmod of a region's memory", errno);
-    }
+    MAPCAP_TRY_VOID(prepare_for_lsm(fd, backing));
     return lsm::mark(maps_, fd);
   }
 
@@ -49,7 +33,34 @@ class LsmConfiner final : public UntrackedConfiner {
   lsm::Maps maps_;
 };
 
+constexpr unsigned kModeOfMarked = 0600;
+
+Result<struct stat> look_at(BorrowedFd fd) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return io_error("fstat of a region's memory", errno);
+  if (!S_ISREG(status.st_mode)) {
+    return failure(ErrorCode::unsupported, "only memory and files can be confined by lsm");
+  }
+  if (status.st_uid != 0) {
+    return failure(ErrorCode::unsupported, "only files of root can be confined by lsm, not one of user " +
+                                               std::to_string(status.st_uid) + ": give it to root");
+  }
+  return status;
+}
+
 }  // namespace
+
+Result<void> prepare_for_lsm(BorrowedFd file, Backing backing) {
+  if (backing == Backing::foreign) {
+    return failure(ErrorCode::unsupported,
+                   "confinement lsm would take a file away from its owner: use a clone of it");
+  }
+  MAPCAP_TRY(const struct stat status, look_at(file));
+  // The programs look for marks only on files with exactly this mode.
+  if ((status.st_mode & 07777U) != kModeOfMarked && ::fchmod(file.get(), kModeOfMarked) != 0)
+    return io_error("fchmod of a region's memory", errno);
+  return ok();
+}
 
 std::string lsm_unavailable() {
   if (std::string why = lsm::kernel_lacks(); !why.empty()) return why;
@@ -57,13 +68,38 @@ std::string lsm_unavailable() {
   return {};
 }
 
-Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options) {
+namespace {
+
+Result<lsm::Maps> attach_and_try(const LsmOptions& options) {
   if (std::string why = lsm::kernel_lacks(); !why.empty()) {
     return failure(ErrorCode::unsupported, std::move(why));
   }
   MAPCAP_TRY(lsm::Maps maps, lsm::find_or_attach(options.pins));
   MAPCAP_TRY_VOID(lsm::test(maps));
+  return maps;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options) {
+  MAPCAP_TRY(lsm::Maps maps, attach_and_try(options));
   return std::unique_ptr<Confiner>(std::make_unique<LsmConfiner>(std::move(maps)));
+}
+
+Result<void> start_lsm(BorrowedFd process, const LsmOptions& options) {
+  MAPCAP_TRY(const lsm::Maps maps, attach_and_try(options));
+  return lsm::exempt(maps, process);
+}
+
+Result<void> mark_for_lsm(BorrowedFd file, const LsmOptions& options) {
+  MAPCAP_TRY(const struct stat status, look_at(file));
+  if ((status.st_mode & 07777U) != kModeOfMarked)
+    return failure(ErrorCode::unsupported, "only a file with mode 0600 can be marked for the LSM programs");
+  MAPCAP_TRY(const lsm::Maps maps, lsm::pinned_maps(options.pins));
+  if (!maps.marks.valid())
+    return failure(ErrorCode::unsupported, "the LSM programs' pins are gone from " + options.pins +
+                                               ": restart mapcapd, and find out who removed them");
+  return lsm::mark(maps, file);
 }
 
 }  // namespace mapcap::broker::confine

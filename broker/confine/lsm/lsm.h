@@ -30,4 +30,17 @@ std::string lsm_unavailable();
 /// `unsupported` with the sentence of lsm_unavailable, `io`.
 Result<std::unique_ptr<Confiner>> make_lsm(const LsmOptions& options = {});
 
+// The same of a broker whose mint has the power. What takes it is done by these two, in the mint:
+
+/// Attaches and tries the programs as make_lsm does, and exempts `process`, a pidfd, until it ends; and the caller. Errors:
+/// those of make_lsm.
+Result<void> start_lsm(BorrowedFd process, const LsmOptions& options = {});
+
+/// Marks a regular file of root's with mode 0600; any other is refused. The pinned maps are looked up each time, so that
+/// nothing is called confined after somebody has removed them. Errors: `unsupported`, `io`.
+Result<void> mark_for_lsm(BorrowedFd file, const LsmOptions& options = {});
+
+/// What the programs take for a file that can be marked: gives it its mode. Errors: `unsupported`, `io`.
+Result<void> prepare_for_lsm(BorrowedFd file, Backing backing);
+
 }  // namespace mapcap::broker::confine

@@ -122,13 +122,6 @@ std::string fingerprint() {
   return text.data();
 }
 
-Result<Maps> pinned_maps(const std::string& pins) {
-  Maps maps;
-  MAPCAP_TRY(maps.marks, find_pin(pins + "/" + kMarks + kLayout));
-  MAPCAP_TRY(maps.brokers, find_pin(pins + "/" + kBrokers + kLayout));
-  return maps;
-}
-
 Result<std::uint32_t> map_id(BorrowedFd map) {
   bpf_map_info info{};
   std::uint32_t length = sizeof info;
@@ -218,6 +211,13 @@ Result<void> remove_others(const std::string& pins, const std::string& kept) {
 
 }  // namespace
 
+Result<Maps> pinned_maps(const std::string& pins) {
+  Maps maps;
+  MAPCAP_TRY(maps.marks, find_pin(pins + "/" + kMarks + kLayout));
+  MAPCAP_TRY(maps.brokers, find_pin(pins + "/" + kBrokers + kLayout));
+  return maps;
+}
+
 Result<void> try_programs() {
   MAPCAP_TRY(const std::vector<Hook> hooks, present_hooks());
   MAPCAP_TRY(const Object opened, open_object(hooks));
@@ -249,15 +249,19 @@ Result<void> mark(const Maps& maps, BorrowedFd file) {
   return ok();
 }
 
-Result<void> exempt_this_process(const Maps& maps) {
-  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  if (!self.valid()) return io_error("pidfd_open of this process", errno);
-  const int key = self.get();
+Result<void> exempt(const Maps& maps, BorrowedFd process) {
+  const int key = process.get();
   const std::uint32_t value = 1;
   if (bpf_map_update_elem(maps.brokers.get(), &key, &value, BPF_ANY) != 0) {
     return io_error("exempting the broker from the LSM programs", errno);
   }
   return ok();
+}
+
+Result<void> exempt_this_process(const Maps& maps) {
+  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!self.valid()) return io_error("pidfd_open of this process", errno);
+  return exempt(maps, self.borrow());
 }
 
 }  // namespace mapcap::broker::confine::lsm

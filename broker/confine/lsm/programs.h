@@ -28,7 +28,13 @@ Result<Maps> find_or_attach(const std::string& pins);
 /// Confines the file. Idempotent. Errors: `io`.
 Result<void> mark(const Maps& maps, BorrowedFd file);
 
-/// Exempts the calling process, all its threads, until it ends. Errors: `io`.
+/// The maps as they are pinned; what is not is not valid. Errors: `io`.
+Result<Maps> pinned_maps(const std::string& pins);
+
+/// Exempts a process, all its threads, until it ends. `process`: its pidfd. Errors: `io`.
+Result<void> exempt(const Maps& maps, BorrowedFd process);
+
+/// The same of the calling one.
 Result<void> exempt_this_process(const Maps& maps);
 
 }  // namespace mapcap::broker::confine::lsm

@@ -67,6 +67,7 @@ grep -q '^HOLE' "$work/table" || fail "the attack table finds no hole in a plain
 
 # A holder that outlives its broker is confined all the same, by programs that nobody holds open.
 "$mapcap" run root/sealed:rw -- bash -c "
+    touch $work/holds
     until [ -e $work/alone ]; do sleep 0.1; done
     ! cat /proc/self/fd/3 2> /dev/null && ! truncate -s 0 /proc/self/fd/3 2> /dev/null && ! read -r -u 3 2> /dev/null ||
         touch $work/holes
@@ -75,10 +76,10 @@ grep -q '^HOLE' "$work/table" || fail "the attack table finds no hole in a plain
     ! read -r -u 3 2> /dev/null || touch $work/holes
 " &
 holder=$!
-sleep 1
+for tick in $(seq 600); do [ ! -e "$work/holds" ] || break; sleep 0.1; done
 stop KILL
 touch "$work/alone"
-for tick in $(seq 100); do [ ! -e "$work/tried" ] || break; sleep 0.1; done
+for tick in $(seq 600); do [ ! -e "$work/tried" ] || break; sleep 0.1; done
 [ -e "$work/tried" ] || fail "the holder did not get so far"
 [ ! -e "$work/holes" ] || fail "a grant can be read while no broker runs"
 
