@@ -123,7 +123,7 @@ TEST_F(KeeperBlank, BecomesAGrantLikeAnyOther) {
 TEST_F(KeeperBlank, IsNoRegionAndGoesWhenItIsThrownAway) {
   REQUIRE_CLONES();
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
-    const std::size_t before = descriptors_of(keeper.pid());
+    const std::size_t before = co_await own_descriptors(loop, keeper);
     int released = 0;
     keeper.on_release([&](GrantId) { ++released; });
     {

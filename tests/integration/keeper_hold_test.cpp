@@ -79,7 +79,7 @@ TEST_F(KeeperHold, ANewKeeperIsGivenEveryRegionHoweverMany) {
 TEST_F(KeeperHold, RegionsThatAKeeperDoesNotHaveYetAreCountedAndGivenWhenItGoesOn) {
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t pid = keeper.pid();
-    const std::size_t before = descriptors_of(pid);
+    const std::size_t before = co_await own_descriptors(loop, keeper);
     ::kill(pid, SIGSTOP);
     // Each region by itself fills the queue; in packets of 250 all of these fit.
     constexpr std::uint64_t kTooMany = 40'000;
@@ -102,6 +102,7 @@ TEST_F(KeeperHold, AHoldThatNoKeeperTakesInTimeIsRefusedForGood) {
   VirtualTime time;
   with_keeper(time, [&](Loop& loop, Keeper& keeper) -> Task<void> {
     const pid_t pid = keeper.pid();
+    const std::size_t before = co_await own_descriptors(loop, keeper);
     ::kill(pid, SIGSTOP);
     std::uint64_t asked = 0;
     Result<void> refused = ok();
@@ -123,7 +124,6 @@ TEST_F(KeeperHold, AHoldThatNoKeeperTakesInTimeIsRefusedForGood) {
     EXPECT_EQ(asked, taken + 1);
     EXPECT_EQ(keeper.health().held, taken);
     EXPECT_EQ(keeper.health().unheld, 0U) << "a region that was refused is nobody's to hold";
-    const std::size_t before = descriptors_of(pid);
     ::kill(pid, SIGCONT);
     EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(pid) == before + taken; }));
   });

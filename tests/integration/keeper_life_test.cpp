@@ -28,8 +28,7 @@ TEST_F(KeeperLife, KeeperHasNeitherPrivilegesNorTheBrokersDescriptors) {
     EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
     EXPECT_EQ(status_of(pid, "Seccomp"), "2");
     EXPECT_EQ(::getsid(pid), pid);
-    // /dev/null three times, the FUSE device, the root, the page, the listener, the broker.
-    EXPECT_EQ(descriptors_of(pid), 8U);
+    EXPECT_EQ(co_await own_descriptors(loop, *keeper), 8U);
     struct stat status {};
     EXPECT_EQ(::stat((options.state_directory + "/keeper.sock").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777U, 0600U);
@@ -197,7 +196,7 @@ TEST_F(KeeperLife, StoppedKeeperIsWokenForAdoption) {
 TEST_F(KeeperLife, DroppedMemoryIsLetGo) {
   REQUIRE_CLONES();
   with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
-    const std::size_t before = descriptors_of(keeper.pid());
+    const std::size_t before = co_await own_descriptors(loop, keeper);
     const Fd fd = memory(kSize);
     CO_ASSERT((co_await keeper.hold(RegionId{1}, fd.borrow())).has_value());
     EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before + 1; }));

@@ -51,6 +51,15 @@ class KeeperLife : public KeeperTest {
     with_keeper(time, body);
   }
 
+  /// The descriptors of a keeper that holds nothing: /dev/null three times, the listener, the broker, and with clones the
+  /// FUSE device, the root and the page. One more comes with the labels, for the moment in which they are mapped.
+  static Task<std::size_t> own_descriptors(Loop& loop, const Keeper& keeper) {
+    const std::size_t own = keeper.clone_unavailable().empty() ? 8 : 5;
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == own; }))
+        << descriptors_of(keeper.pid());
+    co_return own;
+  }
+
   /// On the loop: so much of its time passes, and what is due by then is done.
   static Task<void> pass(Loop& loop, VirtualTime& time, std::chrono::nanoseconds span) {
     time.pass(span);
