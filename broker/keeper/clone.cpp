@@ -46,6 +46,7 @@ CloneConfiner::CloneConfiner(KeeperLink& keeper, std::shared_ptr<Forge> forge)
 void CloneConfiner::connect(Connection connection) {
   device_ = std::make_shared<Device>(std::move(connection.device));
   path_ = std::move(connection.path);
+  path_->device = device_;
   next_grant_ = connection.next_grant;
 }
 

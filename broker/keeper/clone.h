@@ -75,6 +75,10 @@ class CloneConfiner final : public confine::Confiner {
   /// Ends the connection on the broker's side: opens that hang fail, regions are attached again when the next
   /// grant is asked for. Lasts::no: another is on its way, and worth waiting for.
   void disconnect(std::string why, Lasts lasts);
+  /// The keeper that it is connected to knows nodes by their names. Before anything is opened through it.
+  void open_by_name() {
+    if (path_) path_->by_name = true;
+  }
   [[nodiscard]] const std::shared_ptr<IssuePath>& path() const { return path_; }
 
   /// Starts the issuing thread.

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 #include "base/result.h"
 #include "broker/keeper/forge.h"
+#include "broker/keeper/fuse/mount.h"
 #include "mapcap/fd.h"
 
 namespace mapcap::broker::keeper {
@@ -21,6 +23,13 @@ struct Device {
     const std::lock_guard lock(ending);
     if (!fd.valid()) return failure(ErrorCode::unavailable, "the FUSE connection has ended; ask again");
     return forge.open_backing(fd.borrow(), file);
+  }
+
+  /// keeper::forget_name. Its errors.
+  Result<void> forget_name(std::string_view name) {
+    const std::lock_guard held(ending);
+    if (!fd.valid()) return failure(ErrorCode::unavailable, "the FUSE connection has ended; ask again");
+    return keeper::forget_name(fd.borrow(), name);
   }
 
   void end() {

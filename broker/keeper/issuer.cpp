@@ -13,7 +13,10 @@
 #include <utility>
 
 #include "base/fd_path.h"
+#include "broker/keeper/device.h"
 #include "broker/keeper/fuse/mount.h"
+#include "broker/keeper/label_blob.h"
+#include "broker/keeper/node_name.h"
 
 namespace mapcap::broker::keeper {
 namespace {
@@ -48,17 +51,58 @@ Result<Fd> without_nonblock(Fd fd) {
   return fd;
 }
 
+/// While it lives, the calling thread may open that and nothing else.
+class Slot {
+ public:
+  Slot(IssuingPage& page, const Opening& opening) : page_(page) {
+    static thread_local const pid_t self = ::gettid();  // A thread that opens never forks.
+    page_.let_open(opening, self);
+  }
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+  ~Slot() { page_.clear(); }
+
+ private:
+  IssuingPage& page_;
+};
+
+/// A region's memory is the broker's alone: nobody has a lease on it.
+int lease_flags(const Opening& opening) {
+  return opening.region.value >= confine::kForeignIds ? kNoLeaseBreak : 0;
+}
+
+/// A node that is opened by name need not be opened for writing first, as O_TMPFILE wants. A blank has none: nobody knows
+/// what it will be called.
+bool has_name(const IssuePath& path, const Opening& opening) {
+  return path.by_name && opening.rights == Access::read_only && (!opening.place || opening.of_region);
+}
+
 }  // namespace
 
+Result<Fd> open_with_name(IssuePath& path, const Opening& opening) {
+  if (!has_name(path, opening)) return open_clone(path, opening);
+  const Slot slot(path.page, opening);
+  const int no_wait = lease_flags(opening);
+  const std::string name = node_name(name_in(opening.label), opening.grant);
+  Fd clone(::openat(path.root.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | no_wait | O_CLOEXEC));
+  if (!clone.valid()) return open_error(errno);
+  return no_wait == 0 ? Result<Fd>(std::move(clone)) : without_nonblock(std::move(clone));
+}
+
+Result<void> take_name(IssuePath& path, const Opening& opening) {
+  if (!has_name(path, opening)) return ok();
+  return path.device->forget_name(node_name(name_in(opening.label), opening.grant));
+}
+
 Result<Fd> open_clone(IssuePath& path, const Opening& opening) {
-  struct Slot {
-    IssuingPage& page;
-    ~Slot() { page.clear(); }
-  } slot{path.page};
-  static thread_local const pid_t self = ::gettid();  // A thread that opens never forks.
-  path.page.let_open(opening, self);
-  // A region's memory is the broker's alone: nobody has a lease on it.
-  const int no_wait = opening.region.value >= confine::kForeignIds ? kNoLeaseBreak : 0;
+  if (has_name(path, opening)) {
+    Result<Fd> open = open_with_name(path, opening);
+    const Result<void> taken = take_name(path, opening);
+    if (open && !taken) return taken.error();
+    return open;
+  }
+  const Slot slot(path.page, opening);
+  const int no_wait = lease_flags(opening);
   Fd clone(::openat(path.root.get(), ".", O_TMPFILE | O_RDWR | no_wait | O_CLOEXEC, 0600));
   if (!clone.valid()) return open_error(errno);
   if (opening.rights == Access::read_write)

@@ -22,12 +22,23 @@
 
 namespace mapcap::broker::keeper {
 
+struct Device;
+
 /// Through what one keeper's opens go. Shared with jobs, so that it outlives the keeper's replacement.
 struct IssuePath {
   IssuePath(Fd root_fd, IssuingPage issuing_page) : root(std::move(root_fd)), page(std::move(issuing_page)) {}
-  Fd root;           ///< Only the issuer's thread uses it once the path is in use.
-  IssuingPage page;  ///< Written by the issuer's thread only.
+  Fd root;                           ///< Only the issuer's thread uses it once the path is in use.
+  IssuingPage page;                  ///< Written by the issuer's thread only.
+  std::shared_ptr<Device> device{};  ///< Of the same connection.
+  bool by_name = false;              ///< The keeper knows nodes by their names.
 };
+
+/// On the issuing thread: opens the node of a read-only grant by a name, which it keeps until take_name(): before that
+/// nobody may be given it, since the kernel would not tell of its end. Where no node has a name, as open_clone.
+Result<Fd> open_with_name(IssuePath& path, const Opening& opening);
+/// Whether or not it could be opened. Costs the next open a round trip more, so those that are made together lose theirs
+/// together. Errors: `unavailable`, `io`: then it is not to be given to anybody.
+Result<void> take_name(IssuePath& path, const Opening& opening);
 
 /// On the issuing thread: a fresh open. One node for each, so that they share neither offset nor locks, and the kernel
 /// tells when each of them is forgotten. Errors: as Issuer::open.

@@ -52,6 +52,10 @@ bool valid_label(std::string_view blob) {
   return blob.empty();
 }
 
+std::string_view name_in(std::string_view blob) {
+  return text_at(blob, 0).value_or(std::string_view());
+}
+
 std::string_view attribute_names() {
   static constexpr std::string_view names(
       "system.mapcap.name\0system.mapcap.size\0system.mapcap.rights\0system.mapcap.cache.requested\0"

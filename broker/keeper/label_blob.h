@@ -24,6 +24,9 @@ Result<std::string> encode_label(const confine::Label& label);
 /// True when `blob` is what encode_label makes.
 bool valid_label(std::string_view blob);
 
+/// The region's name in a valid one.
+std::string_view name_in(std::string_view blob);
+
 /// All attribute names, as listxattr wants them: each followed by a NUL.
 std::string_view attribute_names();
 

@@ -16,20 +16,40 @@ namespace {
 constexpr std::size_t kBatch = 16;
 
 /// Opens that the issuing thread is to make, and those that it has made.
-struct OpensToMake {
-  std::shared_ptr<IssuePath> path;
-  ReadyOpens::Batch batch;
-  std::vector<Opening> openings;
-  std::vector<Fd> made;
+class OpensToMake {
+ public:
+  OpensToMake(std::shared_ptr<IssuePath> through, ReadyOpens::Batch of, std::vector<Opening> wanted)
+      : path(std::move(through)), batch(std::move(of)), openings(std::move(wanted)) {}
+  OpensToMake(const OpensToMake&) = delete;
+  OpensToMake& operator=(const OpensToMake&) = delete;
+  /// Of what was begun and is not wanted any more the kernel tells the end, too.
+  ~OpensToMake() { take_names(); }
 
   /// False when that was the last.
   bool make_one() {
-    if (!batch.wanted->load()) return false;
-    Result<Fd> open = open_clone(*path, openings[made.size()]);
-    if (!open) return false;
-    made.push_back(std::move(open.value()));
-    return made.size() < openings.size();
+    if (batch.wanted->load()) {
+      Result<Fd> open = open_with_name(*path, openings[begun_++]);
+      if (open) made.push_back(std::move(open.value()));
+      if (open && begun_ < openings.size()) return true;
+    }
+    take_names();
+    return false;
   }
+
+  const std::shared_ptr<IssuePath> path;
+  const ReadyOpens::Batch batch;
+  const std::vector<Opening> openings;
+  std::vector<Fd> made;  ///< Those of the first openings; once all is done.
+
+ private:
+  void take_names() {
+    for (; unnamed_ < begun_; ++unnamed_) {
+      if (!take_name(*path, openings[unnamed_])) made.clear();
+    }
+  }
+
+  std::size_t begun_ = 0;
+  std::size_t unnamed_ = 0;
 };
 
 }  // namespace
@@ -55,8 +75,8 @@ void CloneConfiner::order_opens(RegionId region, std::int32_t backing_id, const 
   std::size_t count = opens_.missing(region, std::min(kMostReadyOpens, all - std::min(all, blanks_ahead())));
   if (count > 0) tell_named();
   while (count > 0) {
-    auto work = std::make_shared<OpensToMake>();
-    for (; count > 0 && work->openings.size() < kBatch; --count) {
+    std::vector<Opening> openings;
+    for (; count > 0 && openings.size() < kBatch; --count) {
       const confine::GrantId grant = next_grant_;
       const std::optional<std::uint32_t> place = board_->reserve(grant);
       if (!place) break;
@@ -70,11 +90,11 @@ void CloneConfiner::order_opens(RegionId region, std::int32_t backing_id, const 
       opening.label = blob;
       opening.place = place;
       opening.of_region = true;
-      work->openings.push_back(std::move(opening));
+      openings.push_back(std::move(opening));
     }
-    if (work->openings.empty()) break;
-    work->path = path_;
-    work->batch = opens_.ordered(region, work->openings.size());
+    if (openings.empty()) break;
+    ReadyOpens::Batch batch = opens_.ordered(region, openings.size());
+    const auto work = std::make_shared<OpensToMake>(path_, std::move(batch), std::move(openings));
     Issuer::Ahead ahead;
     ahead.step = [work] { return work->make_one(); };
     ahead.done = [this, life = std::weak_ptr<const bool>(life_), work] {

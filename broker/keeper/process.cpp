@@ -25,8 +25,8 @@ using wire::Kind;
 
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
-constexpr std::uint32_t kAbilities =
-    wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks | wire::kKnowsReadyOpens;
+constexpr std::uint32_t kAbilities = wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks |
+                                     wire::kKnowsReadyOpens | wire::kOpensByName;
 /// More than any socket's queue has room for.
 constexpr std::size_t kEverything = 100'000;
 
@@ -248,6 +248,8 @@ class KeeperProcess {
       // descriptor is of no use, which it finds out at the first backing.
       ::ioctl(fresh_device->get(), fuse::kClone, &from);
     }
+    // Before it is told of them: no broker opens anything now.
+    if (device_.valid()) fuse_.forget_names();
     wire::Bytes welcome = wire::packet({Kind::welcome, kAbilities, wire::kVersion, 0});
     wire::append(welcome, wire::Welcome{std::max(fuse_.last_grant() + 1, first_grant_), max_held_,
                                         last_backing_, device_.valid() ? 1U : 0U});

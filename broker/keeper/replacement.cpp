@@ -71,6 +71,7 @@ void KeeperClient::take(KeeperHandle handle, const Inventory& told) {
   tells_published_ = told.tells_published;
   knows_blanks_ = told.knows_blanks;
   knows_ready_opens_ = told.knows_ready_opens;
+  if (told.opens_by_name) clone_.open_by_name();
 }
 
 void KeeperClient::connect(KeeperHandle handle) {
@@ -136,6 +137,7 @@ void KeeperClient::replaced() {
   tells_published_ = starting_.tells_published;
   knows_blanks_ = starting_.knows_blanks;
   knows_ready_opens_ = starting_.knows_ready_opens;
+  if (starting_.opens_by_name) clone_.open_by_name();
   starting_ = Inventory();
   serving_ = true;
   adopted_ = false;

@@ -175,6 +175,7 @@ Result<void> Inventory::hear(schema::Incoming packet) {
       tells_published = (head->abilities & wire::kTellsPublished) != 0;
       knows_blanks = (head->abilities & wire::kKnowsBlanks) != 0;
       knows_ready_opens = (head->abilities & wire::kKnowsReadyOpens) != 0;
+      opens_by_name = (head->abilities & wire::kOpensByName) != 0;
       last_backing = welcome->last_backing;
       next_grant = welcome->next_grant;
       page = std::move(packet.fds[0]);

@@ -34,6 +34,7 @@ struct Inventory {
   bool tells_published = false;  ///< And wire::Kind::published.
   bool knows_blanks = false;     ///< And labels and named.
   bool knows_ready_opens = false;
+  bool opens_by_name = false;
   std::int32_t last_backing = 0;
   bool fuse_alive = false;
   std::vector<HeldMemory> memory;

@@ -53,6 +53,8 @@ enum class Kind : std::uint32_t {
 inline constexpr std::uint32_t kHoldsMany = 1;
 inline constexpr std::uint32_t kTellsPublished = 2;
 inline constexpr std::uint32_t kKnowsBlanks = 4;
+/// That nodes which are only read are opened by a name.
+inline constexpr std::uint32_t kOpensByName = 16;
 inline constexpr std::uint32_t kKnowsReadyOpens =
     8;  ///< That a grant which gets its label later may be a region's.
 

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -13,6 +14,11 @@
 #include <vector>
 
 #include "base/fd_path.h"
+#include "broker/keeper/client.h"
+#include "broker/keeper/device.h"
+#include "broker/keeper/fuse/mount.h"
+#include "broker/keeper/issuer.h"
+#include "broker/keeper/start.h"
 #include "tests/support/keeper_life.h"
 
 namespace mapcap::test {
@@ -149,7 +155,6 @@ TEST_F(KeeperReadyOpen, OfWhatIsDroppedWhileItIsMadeNoneArrives) {
       CO_ASSERT(after.has_value());
       EXPECT_EQ(keeper.health().opens, 0U) << "nobody opened it twice since";
     }
-    EXPECT_EQ(keeper.health().opens_used, 0U);
     keeper.clone().drop_ready(kRegion);
     EXPECT_TRUE(co_await eventually(loop, [&] { return !held_elsewhere(region.borrow()); }));
   });
@@ -250,6 +255,81 @@ TEST_F(KeeperReadyOpen, OfADeadBrokerIsNobodysAndOneThatWasGivenAwayIsAdopted) {
     EXPECT_EQ(attribute_text(grant->fd.borrow(), "system.mapcap.name"), "alice/frames");
     grant->fd.reset();
     EXPECT_TRUE(co_await eventually(loop, [&] { return !held_elsewhere(held.front().fd.borrow()); }));
+    keeper->shut_down();
+  });
+}
+
+/// What /proc says of a descriptor.
+std::string link_of(BorrowedFd fd) {
+  std::array<char, 512> target{};
+  const ssize_t length = ::readlink(fd_path(fd).c_str(), target.data(), target.size());
+  return length < 0 ? "!" : std::string(target.data(), static_cast<std::size_t>(length));
+}
+
+// Whoever looks for the holders of a region finds its name, and no way to it.
+TEST_F(KeeperReadyOpen, ShowsItsRegionsNameInProcAsTheOneThatWasAskedForDoes) {
+  REQUIRE_CLONES();
+  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+    std::set<GrantId> released;
+    keeper.on_release([&](GrantId grant) { released.insert(grant); });
+    const Fd region = memory(kSize);
+    auto asked = co_await open(keeper, region.borrow(), reader());
+    CO_ASSERT(asked.has_value());
+    std::optional<Issued> ahead = co_await one_made_ahead(loop, keeper, region.borrow());
+    CO_ASSERT(ahead);
+    for (Issued* issued : {&asked.value(), &*ahead}) {
+      const std::string name = link_of(issued->fd.borrow());
+      EXPECT_TRUE(name.starts_with("/alice:frames#")) << name;
+      EXPECT_TRUE(name.ends_with(" (deleted)")) << name;
+      EXPECT_EQ(::openat(issued->fd.get(), "..", O_PATH), -1);
+      EXPECT_EQ(::open((fd_path(issued->fd.borrow()) + "/..").c_str(), O_PATH), -1);
+      EXPECT_EQ(::open(fd_path(issued->fd.borrow()).c_str(), O_RDONLY), -1) << "not even by root";
+      // Its end is told once nobody has it or its mapping, which its name must not delay.
+      void* map = ::mmap(nullptr, kSize.value, PROT_READ, MAP_SHARED, issued->fd.get(), 0);
+      CO_ASSERT(map != MAP_FAILED);
+      issued->fd.reset();
+      KernelTime kernel(loop);
+      (void)co_await kernel.pass(std::chrono::milliseconds(20));
+      EXPECT_FALSE(released.contains(issued->grant));
+      ::munmap(map, kSize.value);
+      EXPECT_TRUE(co_await eventually(loop, [&] { return released.contains(issued->grant); }));
+    }
+  });
+}
+
+// Promises 8 and 9: a node that still has its name is one whose end the kernel would not tell.
+TEST_F(KeeperReadyOpen, OfABrokerThatDiedBeforeItHadTakenTheNameAwayTheEndIsTold) {
+  REQUIRE_CLONES();
+  const GrantId left = [this] {
+    using namespace broker::keeper;
+    const Fd directory = std::move(open_state_directory(options.state_directory).value());
+    KeeperHandle handle =
+        std::move(fork_keeper(directory.borrow(), kRequestTimeout, options.idle, {}).value());
+    EXPECT_TRUE(receive_inventory(handle, options));
+    const Fd region = memory(kSize);
+    const std::int32_t backing = open_backing(handle.clone.device.borrow(), region.borrow()).value();
+    IssuePath& path = *handle.clone.path;
+    path.by_name = true;
+    Opening opening{handle.clone.next_grant, kRegion,  backing, kSize,
+                    Access::read_only,       {77, 77}, 0,       encode_label(reader()).value()};
+    const Result<Fd> open = open_with_name(path, opening);
+    EXPECT_TRUE(open) << (open ? "" : open.error().sentence);
+    EXPECT_TRUE(open && link_of(open.value().borrow()).starts_with("/alice:frames#"));
+    EXPECT_TRUE(open && !link_of(open.value().borrow()).ends_with(" (deleted)"));
+    return opening.grant;
+  }();
+  drive([&](Loop& loop) -> Task<void> {
+    auto keeper = start();
+    CO_ASSERT(keeper != nullptr);
+    EXPECT_TRUE(keeper->adopted());
+    std::set<GrantId> gone;
+    keeper->on_release([&](GrantId grant) { gone.insert(grant); });
+    keeper->attach(loop);
+    const std::vector<LiveGrant> live = keeper->take_live_grants();
+    const bool listed =
+        std::any_of(live.begin(), live.end(), [&](const LiveGrant& one) { return one.grant == left; });
+    EXPECT_TRUE(co_await eventually(loop, [&] { return !listed || gone.contains(left); }))
+        << "somebody is charged for ever";
     keeper->shut_down();
   });
 }

@@ -370,6 +370,7 @@ std::size_t descriptors_of(pid_t pid) {
   for (; !failed && entry != std::filesystem::directory_iterator(); entry.increment(failed)) {
     std::error_code closed;
     const std::string target = std::filesystem::read_symlink(entry->path(), closed).string();
+    if (target.find('#') != std::string::npos && target.ends_with(" (deleted)")) continue;
     if (target != "// (deleted)") {
       ++count;
     } else if (count > 0) {

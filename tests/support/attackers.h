@@ -78,7 +78,7 @@ class Attacker {
 
 /// KiB of VmRSS; 0 when the process is gone.
 std::uint64_t resident_kib(pid_t pid);
-/// Open descriptors, apart from blanks: those are a clone and its memory each.
+/// Open descriptors, apart from what is made ahead: a blank is a clone and its memory, a ready open a clone with a name.
 std::size_t descriptors_of(pid_t pid);
 /// Connections to the mint are made when they are first needed: one for each thread that asks it, at most.
 inline constexpr std::size_t kConnectionsToTheMint = 12;

@@ -196,6 +196,23 @@ void close_backing(BorrowedFd device, std::int32_t backing_id) {
   ::ioctl(device.get(), fuse::kBackingClose, &id);
 }
 
+Result<void> forget_name(BorrowedFd device, std::string_view name) {
+  fuse_notify_inval_entry_out entry{};
+  entry.parent = FUSE_ROOT_ID;
+  entry.namelen = static_cast<std::uint32_t>(name.size());
+  fuse_out_header out{};
+  out.error = FUSE_NOTIFY_INVAL_ENTRY;
+  out.len = static_cast<std::uint32_t>(sizeof out + sizeof entry + name.size() + 1);
+  char end = '\0';
+  // SAFETY: writev only reads the parts; iovec has no const form.
+  std::array<iovec, 4> parts = {
+      {{&out, sizeof out}, {&entry, sizeof entry}, {const_cast<char*>(name.data()), name.size()}, {&end, 1}}};
+  if (::writev(device.get(), parts.data(), parts.size()) >= 0 || errno == ENOENT) return ok();
+  if (errno == ENODEV || errno == ENOTCONN || errno == EPERM)
+    return failure(ErrorCode::unavailable, "the FUSE connection has ended; ask again");
+  return io_error("taking the name of a clone away", errno);
+}
+
 Result<Fd> open_root(BorrowedFd from) {
   Fd root(::openat(from.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.valid()) return io_error("opening the root of the keeper's filesystem", errno);

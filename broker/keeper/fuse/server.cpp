@@ -10,7 +10,9 @@
 #include <ctime>
 #include <string_view>
 
+#include "broker/keeper/fuse/mount.h"
 #include "broker/keeper/label_blob.h"
+#include "broker/keeper/node_name.h"
 #include "broker/keeper/wire.h"
 
 namespace mapcap::broker::keeper {
@@ -54,44 +56,64 @@ FuseServer::Served FuseServer::serve(std::size_t limit, Time now) {
     std::span<const std::byte> request(buffer_.data(), static_cast<std::size_t>(got));
     const auto header = wire::take<fuse_in_header>(request);
     if (!header || header->len != static_cast<std::size_t>(got)) return Served::ended;
-    handle(*header, request, now);
+    const bool issuing = handle(*header, request, now);
     if (ended_) return Served::ended;
+    if (issuing) return Served::drained;  // That thread has one at a time.
   }
   return Served::more;
 }
 
-void FuseServer::handle(const fuse_in_header& header, Payload body, Time now) {
+bool FuseServer::handle(const fuse_in_header& header, Payload body, Time now) {
   switch (header.opcode) {
     case FUSE_FORGET:
       if (const auto in = wire::take<fuse_forget_in>(body)) forget(header.nodeid, in->nlookup);
-      return;  // The kernel expects no answer.
+      return false;  // The kernel expects no answer.
     case FUSE_BATCH_FORGET:
       forget_batch(body);
-      return;
+      return false;
     case FUSE_INTERRUPT:
       // Everything is answered soon, at the latest after Throttle::kLongest. Answering earlier would let a
       // flooder out of its wait by signals.
-      return;
+      return false;
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
     case FUSE_DESTROY:
       reply(header.unique, 0);
-      return;
+      return false;
     default:
       break;
   }
   // Uid and thread id: the uid alone would let every process of root's in, the thread id alone a recycled
   // one.
   const bool issuing = header.uid == 0 && page_.is_issuer(static_cast<pid_t>(header.pid));
-  if (issuing) {
-    if (header.opcode == FUSE_TMPFILE) return open_tmpfile(header);
-    if (header.opcode == FUSE_OPEN) return open_node(header, body);
-    if (header.opcode == FUSE_GETATTR) return get_attributes(header);
-  }
+  if (issuing && handle_issuer(header, body)) return true;
   const Time hold = throttle_.charge(accounts_.account_of(header.uid), now);
-  if (hold == Time::zero()) return handle_holder(header, body);
+  if (hold == Time::zero()) {
+    handle_holder(header, body);
+    return false;
+  }
   const std::size_t keep = std::min(body.size(), kMostHeldBody);
   held_.emplace(now + hold, Held{header, {body.begin(), body.begin() + static_cast<std::ptrdiff_t>(keep)}});
+  return false;
+}
+
+bool FuseServer::handle_issuer(const fuse_in_header& header, Payload body) {
+  switch (header.opcode) {
+    case FUSE_LOOKUP:
+      look_up(header, body);
+      return true;
+    case FUSE_TMPFILE:
+      open_tmpfile(header);
+      return true;
+    case FUSE_OPEN:
+      open_node(header, body);
+      return true;
+    case FUSE_GETATTR:
+      get_attributes(header);
+      return true;
+    default:
+      return false;
+  }
 }
 
 void FuseServer::handle_holder(const fuse_in_header& header, Payload body) {
@@ -120,12 +142,8 @@ void FuseServer::handle_holder(const fuse_in_header& header, Payload body) {
   }
 }
 
-void FuseServer::open_tmpfile(const fuse_in_header& header) {
-  std::optional<Opening> opening = page_.opening();
-  if (!opening || opening->grant <= FUSE_ROOT_ID || nodes_.contains(opening->grant)) {
-    reply(header.unique, EPERM);
-    return;
-  }
+FuseServer::Node* FuseServer::make_node(std::optional<Opening> opening) {
+  if (!opening || opening->grant <= FUSE_ROOT_ID || nodes_.contains(opening->grant)) return nullptr;
   Shared& shared = shared_[opening->region.value];
   ++shared.nodes;
   // Nothing unpublishes: what is known already stays known.
@@ -133,8 +151,12 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
   // A broker that has no board may have found the page of one that had.
   const bool is_ahead = board_ && opening->place;
   Node& node = nodes_[opening->grant];
-  node =
-      Node{opening->region, opening->size, {}, 1, opening->backing_id, opening->holder, opening->rights, {}};
+  node.region = opening->region;
+  node.size = opening->size;
+  node.lookups = 1;
+  node.backing_id = opening->backing_id;
+  node.holder = opening->holder;
+  node.rights = opening->rights;
   if (is_ahead) {
     node.place = opening->place;
     nobodys_.insert(opening->grant);
@@ -146,14 +168,50 @@ void FuseServer::open_tmpfile(const fuse_in_header& header) {
     set_label(node, std::move(opening->label));
   }
   last_grant_ = std::max(last_grant_, opening->grant);
+  return &node;
+}
 
+void FuseServer::look_up(const fuse_in_header& header, Payload body) {
+  std::optional<Opening> opening = page_.opening();
+  // SAFETY: the bytes are looked at as characters, up to the first NUL or the end of the request.
+  const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
+  const bool fits = opening && header.nodeid == FUSE_ROOT_ID && opening->rights == Access::read_only &&
+                    text.substr(0, text.find('\0')) == node_name(name_in(opening->label), opening->grant);
+  const confine::GrantId grant = opening ? opening->grant : 0;
+  Node* node = fits ? make_node(std::move(opening)) : nullptr;
+  if (node == nullptr) {
+    reply(header.unique, EPERM);
+    return;
+  }
+  node->named = true;
+  fuse_entry_out entry{};  // The name means nothing to whoever looks again.
+  entry.nodeid = grant;
+  entry.attr_valid = valid_for(*node);
+  entry.attr = attributes_of(grant);
+  // An answer that nobody takes made no inode: there will be no FORGET.
+  if (!reply(header.unique, 0, bytes_of(entry))) forget(grant, 1);
+}
+
+void FuseServer::forget_names() const {
+  for (const auto& [grant, node] : nodes_) {
+    if (node.named && node.label) (void)forget_name(device_, node_name(name_in(*node.label), grant));
+  }
+}
+
+void FuseServer::open_tmpfile(const fuse_in_header& header) {
+  const std::optional<Opening> opening = page_.opening();
+  const Node* made = make_node(opening);
+  if (made == nullptr) {
+    reply(header.unique, EPERM);
+    return;
+  }
   struct {
     fuse_entry_out entry;
     fuse::OpenOut open;
   } out{};
   static_assert(sizeof out == sizeof(fuse_entry_out) + sizeof(fuse::OpenOut));
   out.entry.nodeid = opening->grant;
-  out.entry.attr_valid = valid_for(node);
+  out.entry.attr_valid = valid_for(*made);
   out.entry.attr = attributes_of(opening->grant);
   // The kernel opens the backing as the node is opened, and an O_TMPFILE is always opened for writing: that
   // would break leases, keep programs from being run, and be told as a write. For a read-only grant only the

@@ -39,11 +39,12 @@ class FuseServer {
     std::int32_t backing_id = 0;
     confine::Holder holder;
     Access rights = Access::read_only;
+    bool named = false;                  ///< It was opened by name.
     std::optional<std::uint32_t> place;  ///< Where it will be told whose it is, as long as it is nobody's.
   };
 
   enum class Served : std::uint8_t {
-    drained,  ///< No request is waiting.
+    drained,  ///< Probably no request is waiting.
     more,     ///< The limit was reached.
     ended,    ///< The connection is gone.
   };
@@ -89,13 +90,21 @@ class FuseServer {
   /// Grants that the kernel forgot since the last call.
   std::vector<confine::GrantId> take_released() { return std::exchange(released_, {}); }
 
+  /// Takes the names of nodes away that their broker died too early to take: the kernel would never forget them. While
+  /// nobody opens: waits for whoever does.
+  void forget_names() const;
+
   static Time now();
 
  private:
   using Payload = std::span<const std::byte>;
 
-  void handle(const fuse_in_header& header, Payload body, Time now);
+  /// True when it was the issuing thread's.
+  bool handle(const fuse_in_header& header, Payload body, Time now);
+  /// False: that thread may do no more than a holder.
+  bool handle_issuer(const fuse_in_header& header, Payload body);
   void handle_holder(const fuse_in_header& header, Payload body);
+  void look_up(const fuse_in_header& header, Payload body);
   void open_tmpfile(const fuse_in_header& header);
   void open_node(const fuse_in_header& header, Payload body);
   void get_attributes(const fuse_in_header& header);
@@ -104,6 +113,8 @@ class FuseServer {
   void stat_filesystem(const fuse_in_header& header);
   void forget(std::uint64_t node, std::uint64_t lookups);
   void forget_batch(Payload body);
+  /// The node of a grant that is being opened; null where it may not be.
+  Node* make_node(std::optional<Opening> opening);
   /// Gives the node its label if it had none and has one by now.
   void settle(confine::GrantId grant, Node& node);
   void set_label(Node& node, std::string label);
