@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/pieces.h"
+#include "policy/changes.h"
 #include "policy/load/loader.h"
 
 namespace mapcap::broker {
@@ -9,13 +11,6 @@ namespace mapcap::broker {
 using policy::PoolSettings;
 
 namespace {
-
-const PoolSettings* of_name(const policy::Policy& policy, const std::string& name) {
-  for (const PoolSettings& pool : policy.pools()) {
-    if (pool.name == name) return &pool;
-  }
-  return nullptr;
-}
 
 policy::Problem problem(const PoolSettings& pool, const std::string& what) {
   return {policy::Severity::error, pool.at.position, "[pool." + pool.name + "]: " + what};
@@ -57,23 +52,19 @@ void compare(const PoolSettings& old, const PoolSettings& pool, PoolChanges::Pro
   if (same != pool) problems.push_back(problem(pool, "it changes only with a restart of mapcapd"));
 }
 
-std::string counted(std::uint64_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
-
 }  // namespace
 
 PoolChanges::PoolChanges(const policy::Policy& now, std::shared_ptr<const policy::Policy> next,
                          ServedPools& pools, bool may_kill)
     : now_(now), next_(std::move(next)), pools_(pools), may_kill_(may_kill) {
   for (const PoolSettings& settings : next_->pools()) {
-    const PoolSettings* old = of_name(now_, settings.name);
+    const PoolSettings* old = policy::pool_named(now_, settings.name);
     changes_.push_back({settings, old, old == nullptr ? nullptr : find_pool(pools_, settings.name), {}, {}});
   }
 }
 
 bool PoolChanges::goes(const std::string& name) const {
-  return of_name(*next_, name) == nullptr;
+  return policy::pool_named(*next_, name) == nullptr;
 }
 
 PoolChanges::Problems PoolChanges::not_in_service() const {

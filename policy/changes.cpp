@@ -84,17 +84,10 @@ std::string seals_of(const PoolSettings& pool) {
   return words;
 }
 
-const PoolSettings* of_name(const Policy& policy, const std::string& name) {
-  for (const PoolSettings& pool : policy.pools()) {
-    if (pool.name == name) return &pool;
-  }
-  return nullptr;
-}
-
 void compare_pools(const Policy& before, const Policy& after, std::vector<PolicyChange>& changes) {
   for (const PoolSettings& pool : after.pools()) {
     const std::string who = "pool " + pool.name;
-    const PoolSettings* old = of_name(before, pool.name);
+    const PoolSettings* old = pool_named(before, pool.name);
     if (old == nullptr) {
       changes.push_back({"pool added", who, pool.where,
                          std::string(to_string(pool.backing)) + ", capacity " + in_words(pool.capacity)});
@@ -110,7 +103,7 @@ void compare_pools(const Policy& before, const Policy& after, std::vector<Policy
             format_duration_exact(pool.pin_deadline));
   }
   for (const PoolSettings& pool : before.pools()) {
-    if (of_name(after, pool.name) == nullptr)
+    if (pool_named(after, pool.name) == nullptr)
       changes.push_back({"pool removed", "pool " + pool.name, pool.where, ""});
   }
 }
@@ -133,6 +126,13 @@ void compare_settings(const BrokerSettings& before, const BrokerSettings& after,
 }
 
 }  // namespace
+
+const PoolSettings* pool_named(const Policy& policy, const std::string& name) {
+  for (const PoolSettings& pool : policy.pools()) {
+    if (pool.name == name) return &pool;
+  }
+  return nullptr;
+}
 
 std::string in_words(const Rule& rule) {
   std::string ids;

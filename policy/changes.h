@@ -9,6 +9,9 @@
 
 namespace mapcap::policy {
 
+/// Null: it has none of that name.
+const PoolSettings* pool_named(const Policy& policy, const std::string& name);
+
 /// "allow user alice: names = a/**; verbs = create": the same for rules that say the same.
 std::string in_words(const Rule& rule);
 /// "bytes = 4G; regions = 16", and nothing of what is not limited.

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/newer_linux.h"
+#include "base/pieces.h"
 #include "base/small_file.h"
 #include "policy/power.h"
 
@@ -14,14 +15,6 @@ namespace {
 
 constexpr std::size_t kIdDigits = 64;  // of every engine's container ids
 constexpr std::size_t kShownDigits = 12;
-
-/// Takes what stands before the next `separator` off the front of `text`, and the separator.
-std::string_view take_until(char separator, std::string_view& text) {
-  const std::size_t end = std::min(text.find(separator), text.size());
-  const std::string_view taken = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return taken;
-}
 
 /// The first kShownDigits of 64 hexadecimal digits with nothing like them around: docker-ID.scope, /docker/ID,
 /// cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope.

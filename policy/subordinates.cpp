@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/pieces.h"
 #include "policy/accounts.h"
 #include "policy/endpoint.h"
 
@@ -19,14 +20,6 @@ std::optional<std::uint32_t> number(std::string_view text) {
   const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failed != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
-}
-
-/// Takes what stands before the next `separator` off the front of `text`, and the separator.
-std::string_view take_until(char separator, std::string_view& text) {
-  const std::size_t end = std::min(text.find(separator), text.size());
-  const std::string_view taken = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return taken;
 }
 
 /// No account is called so, and what is no account's would else count for containers: "# alice:100000:65536".

@@ -7,7 +7,7 @@
 
 #include "broker/books/quota_limits.h"
 #include "broker/ledger/strength.h"
-#include "policy/explain.h"
+#include "broker/regions/state_checks.h"
 #include "policy/judge.h"
 #include "schema/region_name.h"
 
@@ -22,27 +22,6 @@ namespace {
 std::string durability_text(const Durability& durability) {
   return std::string(to_string(durability.granularity)) + " " + std::string(to_string(durability.domain)) +
          (durability.map_sync ? " map-sync" : "");
-}
-
-/// Why nobody gets a grant of it just now.
-Result<void> check_grantable(const Region& region) {
-  if (region.record.state == RegionState::lost) {
-    const char* remedy = region.may_return()
-                             ? "; bring its device or filesystem back and restart mapcapd, or revoke it"
-                             : "; revoke it and create it again";
-    return failure(ErrorCode::lost, "region " + region.record.name + " was in memory that is gone" + remedy);
-  }
-  if (region.record.state != RegionState::live) {
-    return failure(ErrorCode::busy, "region " + region.record.name + " is being taken away (" +
-                                        std::string(to_string(region.record.state)) + ")");
-  }
-  return ok();
-}
-
-Result<void> check_renewable(const Region& region) {
-  if (region.record.state == RegionState::live) return ok();
-  return failure(ErrorCode::busy,
-                 "region " + region.record.name + " is " + std::string(to_string(region.record.state)));
 }
 
 /// What a renewal changes.
@@ -75,22 +54,6 @@ Task<Result<Delivery>> Regions::open(Caller caller, schema::Open ask) {
   granted.with_fd = true;
   delivery.body = std::move(granted);
   co_return delivery;
-}
-
-/// Errors: `denied` when nobody may write the region any more, `busy` while somebody sees to that.
-Result<void> check_writable(const Region& region) {
-  if (!region.closed_to_writers()) return ok();
-  const std::string& name = region.record.name;
-  if (region.record.published_unix_ns == 0 && !region.unwritable) {
-    return failure(ErrorCode::busy,
-                   "region " + name +
-                       " is being published: nobody gets a writable grant meanwhile; open it ro, or "
-                       "ask again");
-  }
-  return failure(
-      ErrorCode::denied,
-      "region " + name + " is published: nobody can write it any more, its owner neither; open it ro",
-      {{"published", "true"}});
 }
 
 /// Charges, confines and tracks one grant. While it is under way the region's memory cannot go.
@@ -311,11 +274,6 @@ Result<Region*> Regions::find_for(const Caller& caller, const policy::Wish& wish
   return region;
 }
 
-std::string Regions::owner_of(const Region& region) const {
-  const std::string endpoint = parts_.quotas.endpoint_named(region.record.owner);
-  return endpoint.empty() ? "user " + std::to_string(region.record.owner) : "endpoint " + endpoint;
-}
-
 bool Regions::visible_to(const Region& region, const policy::Subject& subject) const {
   return policy::may_see(*policy_, subject, as_judged(region));
 }
@@ -336,45 +294,6 @@ policy::Existing Regions::as_judged(const Region& region) {
   existing.lifetime = Lifetime{record.lifetime, std::chrono::nanoseconds(record.ttl_ns)};
   existing.published = region.published.has_value();
   return existing;
-}
-
-/// Exactly the steps of the verbs, up to where they would change something.
-Result<schema::Explained> Regions::explain(const policy::Subject& subject, const schema::PolicyExplain& ask) {
-  MAPCAP_TRY(const Verb verb, policy::parse_verb(ask.verb));
-  const std::vector<policy::Offer> offered = offers();
-  policy::Question question{verb, ask, offered, {}};
-  Region* region = nullptr;
-  Result<void> stands = ok();
-  if (!policy::nameless(verb) && verb != Verb::create) {
-    const Result<schema::RegionName> name = schema::RegionName::parse(ask.region.name);
-    if (!name) stands = name.error();
-    if (name) region = parts_.directory.find_or_latest(name.value().str());
-    // Of what he may not reach he is told what he would be told if it were not there.
-    if (region != nullptr && !policy::may_reach(*policy_, subject, as_judged(*region), verb))
-      region = nullptr;
-    if (region != nullptr) question.existing = as_judged(*region);
-  }
-  schema::Explained told = policy::explain(*policy_, subject, question);
-  if (!stands) told.refusal = stands.error();
-  if (told.refusal) return told;
-  const auto fits = [&](const std::string& pool, const Amount& amount) {
-    return parts_.quotas.check({subject.uid(), subject.shared_groups(), pool, subject.user()}, amount);
-  };
-  constexpr Amount kGrant{0, 0, 1, 0};
-  if (verb == Verb::create) {
-    const std::string& pool = told.judged->pool;
-    stands = parts_.directory.check_free(ask.region.name);
-    if (stands) stands = fits(pool, {told.judged->size, 1, 0, 0});
-    if (stands && ask.rights) stands = fits(pool, kGrant);
-  } else if (verb == Verb::open) {
-    stands = check_grantable(*region);
-    if (stands && ask.rights == Access::read_write) stands = check_writable(*region);
-    if (stands) stands = fits(region->record.pool, kGrant);
-  } else if (verb == Verb::renew) {
-    stands = check_renewable(*region);
-  }
-  if (!stands) told.refusal = stands.error();
-  return told;
 }
 
 std::uint64_t Regions::regions_in(const std::string& pool) {

@@ -54,8 +54,8 @@ struct Caller {
   }
 };
 
-/// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp, list.cpp and
-/// publish.cpp are those verbs; estate.cpp is what an endpoint leaves, recovery.cpp what a start finds, ending.cpp what a
+/// The class is one, its parts are files: regions.cpp opens, renews, revokes and issues; create.cpp, list.cpp,
+/// publish.cpp and explain.cpp are those verbs; estate.cpp is what an endpoint leaves, recovery.cpp what a start finds, ending.cpp what a
 /// shutdown ends. What is taken back goes through Reclaim (reclaim.cpp, cut.cpp, free.cpp), which Expiry (expiry.cpp),
 /// Connections (../books) and a revoke all come to. Custody (custody.cpp) knows who else holds memory.
 class Regions {
@@ -181,8 +181,6 @@ class Regions {
   [[nodiscard]] RegionInfo describe(const Region& region) const;
   /// Puts the bad blocks of these regions, which describe() made, into them.
   Task<void> tell_damage(std::span<RegionInfo> regions) const;
-  /// "user 1000", "endpoint reader-1"
-  [[nodiscard]] std::string owner_of(const Region& region) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, Fd memory);
   void end(RegionId id);

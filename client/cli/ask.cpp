@@ -17,8 +17,4 @@ void ask(const std::string& question) {
   if (answer != "y" && answer != "yes") throw Error(ErrorCode::denied, "nothing was done");
 }
 
-std::string counted(std::uint64_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
-
 }  // namespace mapcap::cli

@@ -1,8 +1,8 @@
 // endpoint create, list, show, renew, end
 #include <iostream>
 
+#include "base/pieces.h"
 #include "base/units.h"
-#include "client/cli/ask.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"

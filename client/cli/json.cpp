@@ -1,9 +1,8 @@
 #include "client/cli/json.h"
 
-#include <nlohmann/json.hpp>
-
 #include "base/units.h"
 #include "client/cli/doctor.h"
+#include "client/cli/json_line.h"
 #include "client/cli/names.h"
 #include "client/cli/text.h"
 #include "policy/problem.h"
@@ -12,11 +11,6 @@ namespace mapcap::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-// Names and sentences are checked text, but a broken byte must not end the program here.
-std::string line(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
 
 template <typename T>
 ordered_json maybe(const std::optional<T>& value) {

@@ -1,5 +1,5 @@
 // The same values for programs. One line on stdout; sizes are bytes, times nanoseconds, absent values null.
-// nlohmann-json is in json.cpp and json_policy.cpp only.
+// nlohmann-json is in json_line.h, json.cpp and json_policy.cpp only.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,7 @@
 // What is said about policies, for programs.
-#include <nlohmann/json.hpp>
-
 #include "base/units.h"
 #include "client/cli/json.h"
+#include "client/cli/json_line.h"
 #include "client/cli/names.h"
 #include "client/cli/text.h"
 #include "policy/diff.h"
@@ -11,10 +10,6 @@ namespace mapcap::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string line(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
 
 ordered_json list_of(const std::string& file, const std::vector<PolicyProblem>& problems) {
   ordered_json list = ordered_json::array();

@@ -2,7 +2,7 @@
 #include <iostream>
 #include <optional>
 
-#include "client/cli/ask.h"
+#include "base/pieces.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"
 #include "client/cli/json.h"

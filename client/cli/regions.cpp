@@ -2,6 +2,7 @@
 #include <iostream>
 #include <optional>
 
+#include "base/pieces.h"
 #include "base/units.h"
 #include "client/cli/ask.h"
 #include "client/cli/broker.h"

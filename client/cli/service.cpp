@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/pieces.h"
 #include "client/cli/ask.h"
 #include "client/cli/broker.h"
 #include "client/cli/commands.h"

@@ -179,11 +179,6 @@ Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std
   return error;
 }
 
-Result<std::shared_ptr<const Policy>> load_file(const std::string& path, const Accounts& accounts) {
-  MAPCAP_TRY(const std::string text, read_file(path));
-  return load_text(text, path, accounts);
-}
-
 Result<std::shared_ptr<const Policy>> load_default() {
   return load_text(kDefaultPolicy, "default.toml", system_accounts());
 }

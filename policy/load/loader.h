@@ -32,12 +32,7 @@ Result<std::string> read_anybodys_file(const std::string& path);
 /// Whether a broker of root would take the file. Errors: as read_file.
 Result<void> check_trusted(const std::string& path);
 
-/// Errors: as read_file, and `invalid`: "FILE:LINE:COLUMN: what is wrong", with every error (up to 32) as a
-/// detail "problem".
-Result<std::shared_ptr<const Policy>> load_file(const std::string& path,
-                                                const Accounts& accounts = system_accounts());
-
-/// The same for a text.
+/// Errors: `invalid`: "FILE:LINE:COLUMN: what is wrong", with every error (up to 32) as a detail "problem".
 Result<std::shared_ptr<const Policy>> load_text(std::string_view text, const std::string& source,
                                                 const Accounts& accounts);
 

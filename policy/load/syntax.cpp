@@ -5,22 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "base/pieces.h"
 #include "base/text.h"
 
 namespace mapcap::policy {
 namespace {
 
 constexpr std::string_view kBlank = " \t\r";
-
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (true) {
-    const std::size_t end = text.find('\n');
-    lines.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return lines;
-    text.remove_prefix(end + 1);
-  }
-}
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(kBlank);

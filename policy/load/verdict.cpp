@@ -4,23 +4,13 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/pieces.h"
 #include "base/text.h"
 
 namespace mapcap::policy {
 namespace {
 
 constexpr std::size_t kShownOfALine = 160;
-
-/// A text's lines, found once for all its problems.
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (true) {
-    const std::size_t end = text.find('\n');
-    lines.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return lines;
-    text.remove_prefix(end + 1);
-  }
-}
 
 /// The line and a caret below the place; nothing where the line is empty, as for what a whole file lacks.
 std::string excerpt(const std::vector<std::string_view>& lines, Position at) {
@@ -32,10 +22,6 @@ std::string excerpt(const std::vector<std::string_view>& lines, Position at) {
   const std::string margin(number.size() < 5 ? 5 - number.size() : 0, ' ');
   return margin + number + " | " + presentable(line, kShownOfALine) + "\n" +
          std::string(margin.size() + number.size(), ' ') + " | " + std::string(at.column - 1, ' ') + "^\n";
-}
-
-std::string counted(std::size_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
 }  // namespace

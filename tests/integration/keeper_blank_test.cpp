@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 
+#include "tests/support/attributes.h"
 #include "tests/support/keeper_life.h"
 
 namespace mapcap::test {
@@ -18,13 +19,6 @@ using broker::confine::Blank;
 using broker::confine::BlankSource;
 
 constexpr ByteCount kBytes{16384};
-
-std::string attribute_text(BorrowedFd fd, const char* name) {
-  std::array<char, 256> value{};
-  const ssize_t length = ::fgetxattr(fd.get(), name, value.data(), value.size());
-  if (length < 0) return "!" + std::to_string(errno);
-  return {value.data(), static_cast<std::size_t>(length)};
-}
 
 class KeeperBlank : public KeeperLife {
  protected:

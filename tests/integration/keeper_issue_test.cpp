@@ -9,19 +9,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "tests/support/attributes.h"
 #include "tests/support/keeper_harness.h"
 
 namespace mapcap::test {
 namespace {
 
 constexpr ByteCount kSize{16384};
-
-std::string attribute_text(BorrowedFd fd, const char* name) {
-  std::array<char, 256> value{};
-  const ssize_t length = ::fgetxattr(fd.get(), name, value.data(), value.size());
-  if (length < 0) return "!" + std::to_string(errno);
-  return {value.data(), static_cast<std::size_t>(length)};
-}
 
 class KeeperIssue : public KeeperTest {
  protected:

@@ -28,19 +28,6 @@ Action create(std::string_view name, std::string_view pool = "dram") {
   action.pool = pool;
   return action;
 }
-Action open(std::string_view name, Access rights) {
-  Action action;
-  action.verb = Verb::open;
-  action.name = name;
-  action.pool = "dram";
-  action.rights = rights;
-  return action;
-}
-Action only(Verb verb) {
-  Action action;
-  action.verb = verb;
-  return action;
-}
 
 TEST(Authorize, WithoutRulesEverythingIsDenied) {
   const auto policy = load_with_pool("");
@@ -233,13 +220,13 @@ TEST(Authorize, ARuleAboutRegionsDoesNotGiveTheVerbsThatAreAboutNone) {
       "[[rule]]\nuser=\"alice\"\nnames=[\"**\"]\n[[rule]]\nuser=\"bob\"\npools=[\"dram\"]\n[[rule]]\nuser="
       "\"root\"\n");
   for (const Verb verb : {Verb::pools, Verb::quota, Verb::quota_set, Verb::clone}) {
-    EXPECT_FALSE(policy->allows(alice(), only(verb))) << to_string(verb);
-    EXPECT_FALSE(policy->allows(bob(), only(verb))) << to_string(verb);
-    EXPECT_TRUE(policy->allows(root(), only(verb))) << to_string(verb);
+    EXPECT_FALSE(policy->allows(alice(), action_of(verb))) << to_string(verb);
+    EXPECT_FALSE(policy->allows(bob(), action_of(verb))) << to_string(verb);
+    EXPECT_TRUE(policy->allows(root(), action_of(verb))) << to_string(verb);
   }
   const auto listed = load_with_pool("[[rule]]\nany=true\nnames=[\"x\"]\nverbs=[\"open\",\"pools\"]\n");
-  EXPECT_TRUE(listed->allows(alice(), only(Verb::pools)));
-  EXPECT_FALSE(listed->allows(alice(), only(Verb::quota)));
+  EXPECT_TRUE(listed->allows(alice(), action_of(Verb::pools)));
+  EXPECT_FALSE(listed->allows(alice(), action_of(Verb::quota)));
 }
 
 TEST(Authorize, WhoIsNoAdministratorAdministersOnlyByARuleThatListsTheVerb) {
@@ -247,16 +234,16 @@ TEST(Authorize, WhoIsNoAdministratorAdministersOnlyByARuleThatListsTheVerb) {
     const std::string word(to_string(verb));
     const auto policy = load_with_pool("[[rule]]\nuser=\"bob\"\nverbs=[\"" + word +
                                        "\"]\n[[rule]]\nany=true\n[[rule]]\nuser=\"alice\"\n");
-    EXPECT_TRUE(policy->allows(root(), only(verb))) << word;
-    EXPECT_TRUE(policy->allows(bob(), only(verb))) << word;
-    EXPECT_FALSE(policy->allows(alice(), only(verb))) << word;
-    const auto refused = policy->authorize(alice(), only(verb));
+    EXPECT_TRUE(policy->allows(root(), action_of(verb))) << word;
+    EXPECT_TRUE(policy->allows(bob(), action_of(verb))) << word;
+    EXPECT_FALSE(policy->allows(alice(), action_of(verb))) << word;
+    const auto refused = policy->authorize(alice(), action_of(verb));
     ASSERT_FALSE(refused) << word;
     EXPECT_THAT(refused.error().sentence,
                 HasSubstr("it does not list this verb, which is the administrator's"));
     const auto denied =
         load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"" + word + "\"]\n");
-    EXPECT_FALSE(denied->allows(root(), only(verb))) << word;
+    EXPECT_FALSE(denied->allows(root(), action_of(verb))) << word;
   }
 }
 
@@ -268,18 +255,18 @@ TEST(Authorize, ADenyOfAVerbThatIsAboutNoRegionHoldsWhateverElseItLists) {
         std::string(
             "[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nverbs=[\"pools\",\"create\"]\n") +
         listed);
-    EXPECT_FALSE(policy->allows(alice(), only(Verb::pools))) << listed;
-    EXPECT_TRUE(policy->allows(alice(), only(Verb::quota))) << listed;
+    EXPECT_FALSE(policy->allows(alice(), action_of(Verb::pools))) << listed;
+    EXPECT_TRUE(policy->allows(alice(), action_of(Verb::quota))) << listed;
   }
   const auto of_regions =
       load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nseals=[\"sealed\"]\n");
-  EXPECT_TRUE(of_regions->allows(alice(), only(Verb::pools))) << "what lists no verb is about regions";
+  EXPECT_TRUE(of_regions->allows(alice(), action_of(Verb::pools))) << "what lists no verb is about regions";
 }
 
 TEST(Authorize, ADenyAboutRegionsDoesNotTakeTheVerbsThatAreAboutNone) {
   const auto policy =
       load_with_pool("[[rule]]\nany=true\n[[rule]]\neffect=\"deny\"\nany=true\nnames=[\"**\"]\n");
-  EXPECT_TRUE(policy->allows(alice(), only(Verb::pools)));
+  EXPECT_TRUE(policy->allows(alice(), action_of(Verb::pools)));
   EXPECT_FALSE(policy->allows(alice(), create("a")));
 }
 
@@ -287,9 +274,9 @@ TEST(Authorize, AListIsAllowedWhenAnyNameMayBeListed) {
   const auto policy = load_with_pool(
       "[[rule]]\nuser=\"alice\"\nnames=[\"a/*\"]\nverbs=[\"list\"]\n"
       "[[rule]]\neffect=\"deny\"\nany=true\nnames=[\"a/secret\"]\n");
-  EXPECT_TRUE(policy->allows(alice(), only(Verb::list)));
-  EXPECT_FALSE(policy->allows(bob(), only(Verb::list)));
-  Action one = only(Verb::list);
+  EXPECT_TRUE(policy->allows(alice(), action_of(Verb::list)));
+  EXPECT_FALSE(policy->allows(bob(), action_of(Verb::list)));
+  Action one = action_of(Verb::list);
   one.name = "a/b";
   EXPECT_TRUE(policy->allows(alice(), one));
   one.name = "a/secret";
@@ -306,7 +293,7 @@ TEST(DefaultPolicy, LetsEveryUserRuleTheirOwnPrefixAndNothingMore) {
   EXPECT_EQ(policy.pools()[0].name, "dram");
   EXPECT_EQ(policy.pools()[0].capacity, Capacity(Percent{50}));
   for (const Verb verb : {Verb::create, Verb::open, Verb::list, Verb::show, Verb::renew, Verb::revoke}) {
-    Action action = only(verb);
+    Action action = action_of(verb);
     action.name = "alice/a";
     EXPECT_TRUE(policy.allows(alice(), action)) << to_string(verb);
     const bool reads = verb == Verb::open || verb == Verb::list || verb == Verb::show;
@@ -314,9 +301,9 @@ TEST(DefaultPolicy, LetsEveryUserRuleTheirOwnPrefixAndNothingMore) {
     EXPECT_TRUE(policy.allows(root(), action)) << to_string(verb);
   }
   for (const Verb verb : {Verb::pools, Verb::quota, Verb::clone})
-    EXPECT_TRUE(policy.allows(bob(), only(verb)));
-  EXPECT_FALSE(policy.allows(bob(), only(Verb::quota_set)));
-  EXPECT_TRUE(policy.allows(root(), only(Verb::quota_set)));
+    EXPECT_TRUE(policy.allows(bob(), action_of(verb)));
+  EXPECT_FALSE(policy.allows(bob(), action_of(Verb::quota_set)));
+  EXPECT_TRUE(policy.allows(root(), action_of(Verb::quota_set)));
   ASSERT_EQ(policy.quotas().size(), 1U);
   EXPECT_EQ(policy.quotas()[0].limits, (Limits{std::nullopt, 1024, 4096, 64}));
 }

@@ -40,15 +40,6 @@ Subject through(const Made& made = {}, Subject::Maker maker = alices()) {
   return Subject::by_endpoint(std::make_shared<Endpoint>(endpoint_of(std::move(maker), made)));
 }
 
-Action open(std::string_view name, Access rights = Access::read_only) {
-  Action action;
-  action.verb = Verb::open;
-  action.name = name;
-  action.pool = "dram";
-  action.rights = rights;
-  return action;
-}
-
 std::string refusal(const Policy& policy, const Subject& subject, const Action& action) {
   const auto result = policy.authorize(subject, action);
   return result ? "allowed by " + result.value().rule : result.error().sentence;

@@ -40,6 +40,15 @@ inline Subject bob() {
   return Subject::for_explanation(kBob, kBob, {kDevelopers}, "bob");
 }
 
+/// Of a region in the pool of kOnePool.
+inline Action open(std::string_view name, Access rights = Access::read_only) {
+  Action action = action_of(Verb::open);
+  action.name = name;
+  action.pool = "dram";
+  action.rights = rights;
+  return action;
+}
+
 inline constexpr std::string_view kOnePool = "[pool.dram]\nbacking=\"memory\"\ncapacity=\"1G\"\n";
 
 inline Result<std::shared_ptr<const Policy>> try_load(std::string_view text) {

@@ -15,12 +15,10 @@ namespace mapcap::broker::ledger {
 
 inline constexpr std::size_t kSlotSize = 256;
 inline constexpr std::size_t kSlotHeader = 24;  ///< Word 0, id, version.
-inline constexpr std::size_t kSlotBody = kSlotSize - kSlotHeader;
 
 using SlotBytes = std::span<const std::byte, kSlotSize>;
 /// A slot in preparation: the body is the caller's, the header is filled by seal().
 using SlotImage = std::array<std::byte, kSlotSize>;
-using SlotBody = std::span<std::byte, kSlotBody>;
 
 /// Codes that differ from each other in two bits and from 0 in three: no single flipped bit makes one from
 /// another.
