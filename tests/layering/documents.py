@@ -3,9 +3,9 @@
 
     documents.py SOURCE-DIRECTORY
 
-A file that is named exists, by its whole path or by its end; a class or a function that a document names as code stands
-somewhere in the code; every folder with code has its row in docs/ARCHITECTURE.md, and every room there is a folder; and
-no file of code has more than 450 lines.
+A file that is named exists, by its whole path or by its end. A class or a function that a document names as code stands
+somewhere in the code, and in the file behind whose name it stands; so does a test, of which the beginning will do. Every
+folder with code has its row in docs/ARCHITECTURE.md, and every room there is a folder. No file of code has more than 450 lines.
 """
 import os
 import re
@@ -19,6 +19,9 @@ NOT_OURS = re.compile(
     r"(arch|drivers|fs|include/(uapi/)?linux|mm|net|Documentation|asm|linux|sys)/.*"
     r"|share/mapcap/.*|(first|old|p|policy)\.\w+|(bpf_helpers|fcntl|stdio|string)\.h|report\.md|.*[A-Z]{4}.*|_test\.cpp")
 NAMED = re.compile(r"(?<![\w/.$~@{}-])((?:[\w-]+/)*[\w.-]*[\w-]\.(?:cpp|h|c|md|sh|toml|capnp|py|scd|in|txt|zsh))(?![\w/.-]*\w)")
+NAMED_WITHIN = re.compile(r"([\w/]+\.(?:cpp|h)),? `((?:\w+::)*\w+)(?:\(\))?`")  # session.cpp `deliver`
+TEST = re.compile(r"\b([A-Z]\w+)\.([A-Z]\w+)")  # RevokeTest.ANameIsFree...
+SUITE = re.compile(r"\b([A-Z]\w+Test)\b")
 SYMBOL = re.compile(r"`((?:\w+::)+~?\w+)(?:\(\))?`")
 COMMENT = {"cpp": "//|/\\*|^\\s*\\*", "h": "//|/\\*|^\\s*\\*", "c": "//|/\\*|^\\s*\\*", "md": "", "scd": "", "txt": "#", "sh": "#",
            "py": "#", "toml": "#"}
@@ -55,10 +58,13 @@ def main():
     root = sys.argv[1]
     files = list(tree(root))
     ends = {"/".join(parts[at:]) for parts in (f.split("/") for f in files) for at in range(len(parts))}
-    words, wrong = set(), []
+    words, suites, wrong = set(), {}, []
     for path in files:
         if path.endswith(CODE) or path.endswith((".capnp", ".toml", ".txt", ".in")):
-            words.update(re.findall(r"\w+", "\n".join(lines_of(root, path))))
+            text = "\n".join(lines_of(root, path))
+            words.update(re.findall(r"\w+", text))
+            for suite, test in re.findall(r"\bTEST\w*\(\s*(\w+),\s*(\w+)", text):
+                suites.setdefault(suite, set()).add(test)
     for path in files:
         kind = path.rsplit(".", 1)[-1]
         if kind not in COMMENT:
@@ -72,10 +78,21 @@ def main():
                 if name not in ends and not NOT_OURS.fullmatch(name):
                     wrong.append(f"{path}:{number}: there is no {name}")
             if kind == "md":
+                for name, symbol in NAMED_WITHIN.findall(said):
+                    within = [f for f in files if f.endswith("/" + name) or f == name]
+                    last = symbol.split("::")[-1]
+                    if within and not any(re.search(rf"\b{last}\b", "\n".join(lines_of(root, f))) for f in within):
+                        wrong.append(f"{path}:{number}: {symbol} is not in {name}")
                 for symbol in SYMBOL.findall(said):
                     unknown = [word for word in symbol.split("::") if word.lstrip("~") not in words | {"boost", "std"}]
                     if unknown and not symbol.startswith(("boost::", "std::")):
                         wrong.append(f"{path}:{number}: {symbol} stands nowhere in the code")
+                for suite in SUITE.findall(said):
+                    if suite not in words:
+                        wrong.append(f"{path}:{number}: there are no tests {suite}")
+                for suite, test in TEST.findall(said):
+                    if suite in suites and not any(one.startswith(test) for one in suites[suite]):
+                        wrong.append(f"{path}:{number}: there is no test {suite}.{test}")
     told = rooms(root)
     for room in sorted(told):
         if not os.path.isdir(os.path.join(root, room)):
