@@ -1,3 +1,4 @@
+// In which order rules, mode and owner are asked. How one rule is held against a request: match.cpp.
 #include "policy/judge.h"
 
 #include "base/words.h"
