@@ -20,8 +20,13 @@ std::size_t ReadyOpens::missing(RegionId region, std::size_t most) const {
   const auto at = regions_.find(region.value);
   if (at == regions_.end()) return 0;
   const Stocked& stock = at->second.stock;
+  if (stock.missing(kMostOfOne) == 0) return 0;
   const std::size_t others = all() - stock.ready() - stock.on_their_way();
-  return stock.missing(std::min(kMostOfOne, most - std::min(most, others)));
+  // Also those that find no room: whoever has more than his share by then leaves it to them.
+  const auto in_demand = [](const auto& one) { return one.second.stock.in_demand(); };
+  const auto sharing = static_cast<std::size_t>(std::count_if(regions_.begin(), regions_.end(), in_demand));
+  const std::size_t share = std::max(Stocked::kFirst, most / std::max<std::size_t>(sharing, 1));
+  return stock.missing(std::min({kMostOfOne, share, most - std::min(most, others)}));
 }
 
 ReadyOpens::Batch ReadyOpens::ordered(RegionId region, std::size_t count) {

@@ -35,7 +35,7 @@ class ReadyOpens {
 
   /// The oldest that is ready, or nothing, which is remembered.
   std::optional<ReadyOpen> take(RegionId region, Time now);
-  /// How many are to be made of it now, where there may be `most` of all regions.
+  /// How many are to be made of it now, where there may be `most` of all regions, which share that.
   [[nodiscard]] std::size_t missing(RegionId region, std::size_t most) const;
 
   /// Some that are being made. `wanted` is false once the region's were dropped: then none is to be made any more, by

@@ -64,6 +64,9 @@ class Stock {
     wanted_ = 0;
   }
 
+  /// Some are worth having.
+  [[nodiscard]] bool in_demand() const { return wanted_ > 0; }
+
   /// Nobody has asked for a while, or ever.
   [[nodiscard]] bool idle(Time now) const { return !used_ || now - *used_ >= kIdle; }
   [[nodiscard]] std::size_t ready() const { return ready_.size(); }

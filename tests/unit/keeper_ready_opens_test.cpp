@@ -72,6 +72,25 @@ TEST_F(ReadyOpensTest, OneInDemandLeavesSomethingToOthersAndAllTogetherAreBounde
   EXPECT_EQ(opens_.missing(kOther, kMost), 0U) << "what cannot be made is not asked for at once";
 }
 
+TEST_F(ReadyOpensTest, ThoseThatCameFirstLeaveOthersTheirShare) {
+  for (const RegionId first : {kOne, kOther}) {
+    ask(first, 20);
+    make(first);
+  }
+  EXPECT_EQ(opens_.all(), kMost);
+  for (std::uint64_t region = 3; region <= 9; ++region) {
+    ask(RegionId{region}, 20);
+    EXPECT_EQ(opens_.missing(RegionId{region}, kMost), 0U) << "there is no room for more";
+  }
+  for (int i = 0; i < 20; ++i) (void)opens_.take(kOne, 1h);
+  EXPECT_EQ(opens_.missing(kOne, kMost), 0U) << "it has more than a ninth";
+  EXPECT_EQ(opens_.missing(RegionId{3}, kMost), kMost / 9);
+  make(RegionId{3});
+  for (std::uint64_t region = 10; region <= 100; ++region) ask(RegionId{region}, 2);
+  EXPECT_EQ(opens_.missing(RegionId{4}, kMost), ReadyOpens::Stocked::kFirst)
+      << "fewer are not worth the trouble";
+}
+
 TEST_F(ReadyOpensTest, ThoseOfADroppedRegionAreNeitherMadeNorTaken) {
   ask(kOne, 3);
   make(kOne);
