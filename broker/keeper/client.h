@@ -182,6 +182,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   std::vector<Ending> endings_;  ///< Those that the kernel has not put away yet.
   std::vector<HeldMemory> held_memory_;
   std::vector<confine::LiveGrant> live_grants_;
+  std::vector<std::string> left_names_;  ///< Of an earlier broker's opens, until attach().
   std::function<void(confine::GrantId)> released_;
   std::function<void(const std::string&)> ended_;
   std::function<void()> replaced_;

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "broker/confine/confiner.h"
 #include "broker/keeper/issuer.h"
@@ -79,6 +80,9 @@ class CloneConfiner final : public confine::Confiner {
   void open_by_name() {
     if (path_) path_->by_name = true;
   }
+  /// Takes away what an earlier broker left to nodes of this connection. Once there is an issuing thread, before anything is
+  /// opened.
+  void take_names(std::vector<std::string> names);
   [[nodiscard]] const std::shared_ptr<IssuePath>& path() const { return path_; }
 
   /// Starts the issuing thread.

@@ -227,6 +227,10 @@ void Issuer::open_root(std::shared_ptr<IssuePath> path, std::function<void(Resul
   });
 }
 
+void Issuer::run(std::function<void()> work) {
+  queue_->submit(std::move(work));
+}
+
 void Issuer::make(Ahead ahead) {
   auto work = std::make_shared<Ahead>(std::move(ahead));
   {

@@ -61,6 +61,9 @@ class Issuer {
   /// the loop with a copy for the keeper.
   void open_root(std::shared_ptr<IssuePath> path, std::function<void(Result<Fd>)> done);
 
+  /// On the thread, before whatever is asked for from now on.
+  void run(std::function<void()> work);
+
   /// Work that nobody waits for: its steps are made one by one on the thread, while nothing else is to be opened.
   struct Ahead {
     std::function<bool()> step;  ///< False: that was the last.

@@ -32,6 +32,7 @@ void KeeperClient::attach(Loop& loop) {
   loop_ = &loop;
   waits_->changed.emplace(loop);
   clone_.begin_issuing(loop, options_.issue_deadline);
+  clone_.take_names(std::exchange(left_names_, {}));
   clone_.begin_blanks();
   watch_line();
   open_root();

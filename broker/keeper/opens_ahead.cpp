@@ -4,10 +4,12 @@
 // somebody takes it nobody has it: it is in no book, and dropped as soon as its region is to be cut, published or let go
 // of. Writable ones are not made ahead: whoever publishes would have to wait for their end.
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "broker/keeper/clone.h"
+#include "broker/keeper/device.h"
 
 namespace mapcap::broker::keeper {
 namespace {
@@ -120,6 +122,14 @@ void CloneConfiner::open_made(const ReadyOpens::Batch& batch, const std::shared_
 void CloneConfiner::throw_away(ReadyOpen ready) {
   ready.fd.reset();
   if (board_) board_->give_back(ready.place);
+}
+
+void CloneConfiner::take_names(std::vector<std::string> names) {
+  if (!path_ || names.empty()) return;
+  // Before it opens anything: of what was asked for the keeper knows but the latest.
+  issuer_->run([device = device_, names = std::move(names)] {
+    for (const std::string& name : names) (void)device->forget_name(name);
+  });
 }
 
 void CloneConfiner::drop_ready(RegionId region) {

@@ -11,6 +11,8 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/keeper/fuse/server.h"
@@ -52,7 +54,7 @@ class KeeperProcess {
         first_grant_(start.first_grant),
         max_held_(max_descriptors > 64 ? max_descriptors - 64 : 0) {
     begin_link(std::move(start.broker));
-    adopted_by(nullptr);
+    adopted_by(nullptr, 0);
   }
 
   void run() {
@@ -185,7 +187,7 @@ class KeeperProcess {
   bool obey(const wire::Head& head, Fd fd) {
     if (!adopted_) {
       if (head.kind != Kind::adopt || head.value != wire::kVersion) return false;
-      adopted_by(fd.valid() ? &fd : nullptr);
+      adopted_by(fd.valid() ? &fd : nullptr, head.abilities);
       return true;
     }
     switch (head.kind) {
@@ -240,7 +242,7 @@ class KeeperProcess {
   }
 
   /// Tells a new broker everything that outlived the last one.
-  void adopted_by(const Fd* fresh_device) {
+  void adopted_by(const Fd* fresh_device, std::uint32_t abilities) {
     adopted_ = true;
     if (fresh_device != nullptr && device_.valid()) {
       auto from = static_cast<std::uint32_t>(device_.get());
@@ -248,8 +250,6 @@ class KeeperProcess {
       // descriptor is of no use, which it finds out at the first backing.
       ::ioctl(fresh_device->get(), fuse::kClone, &from);
     }
-    // Before it is told of them: no broker opens anything now.
-    if (device_.valid()) fuse_.forget_names();
     wire::Bytes welcome = wire::packet({Kind::welcome, kAbilities, wire::kVersion, 0});
     wire::append(welcome, wire::Welcome{std::max(fuse_.last_grant() + 1, first_grant_), max_held_,
                                         last_backing_, device_.valid() ? 1U : 0U});
@@ -258,6 +258,7 @@ class KeeperProcess {
     queue(std::move(welcome), std::move(fds));
     list_memory();
     list_grants();
+    if ((abilities & wire::kTakesNames) != 0) list_names();
     queue(wire::packet({Kind::listed}));
   }
 
@@ -292,6 +293,25 @@ class KeeperProcess {
       bytes.insert(bytes.end(), entries.begin(), entries.end());
       queue(std::move(bytes));
     }
+  }
+
+  /// The broker takes them away: the kernel may hold for it what only an answer from here sets free.
+  void list_names() {
+    if (!device_.valid()) return;
+    wire::Bytes names;
+    std::uint64_t count = 0;
+    const auto send_some = [&] {
+      wire::Bytes bytes = wire::packet({Kind::names, 0, 0, std::exchange(count, 0)});
+      bytes.insert(bytes.end(), names.begin(), names.end());
+      queue(std::move(bytes));
+      names.clear();
+    };
+    for (const std::string& name : fuse_.names_left()) {
+      for (const char c : name) names.push_back(static_cast<std::byte>(c));
+      names.push_back(std::byte{0});
+      if (++count == wire::kNamesPerPacket) send_some();
+    }
+    if (count > 0) send_some();
   }
 
   void queue(wire::Bytes bytes, std::vector<BorrowedFd> fds = {}) {

@@ -40,6 +40,7 @@ Result<void> KeeperClient::adopt() {
   knows_grants_ = inventory.fuse_alive;
   if (knows_grants_) live_grants_ = std::move(inventory.grants);
   const bool makes_clones = handle.clone.path != nullptr;
+  left_names_ = std::move(inventory.names);
   take(std::move(handle), inventory);
   for (const confine::LiveGrant& grant : live_grants_) clone_.adopt_grant(grant.grant);
   if (makes_clones) {

@@ -205,6 +205,17 @@ Result<void> Inventory::hear(schema::Incoming packet) {
       });
       return whole ? Result<void>(ok()) : Result<void>(malformed());
     }
+    case wire::Kind::names: {
+      std::string name;
+      for (const std::byte one : bytes) {
+        if (one != std::byte{0}) {
+          name.push_back(static_cast<char>(one));
+        } else {
+          names.push_back(std::exchange(name, {}));
+        }
+      }
+      return ok();
+    }
     case wire::Kind::listed:
       complete = true;
       return ok();
@@ -280,8 +291,8 @@ Result<Survivor> try_to_adopt(BorrowedFd directory, const KeeperOptions& options
   std::vector<BorrowedFd> fds;
   if (keeper.clone.device.valid()) fds.push_back(keeper.clone.device.borrow());
   // When this fails the keeper has closed the connection: what it said before tells why.
-  [[maybe_unused]] const auto sent =
-      schema::send(keeper.socket.borrow(), wire::packet({wire::Kind::adopt, 0, 0, wire::kVersion}), fds);
+  [[maybe_unused]] const auto sent = schema::send(
+      keeper.socket.borrow(), wire::packet({wire::Kind::adopt, wire::kTakesNames, 0, wire::kVersion}), fds);
   auto inventory = receive_inventory(keeper, options);
   if (!inventory) {
     const ErrorCode why = inventory.error().code;

@@ -40,6 +40,7 @@ struct Inventory {
   std::vector<HeldMemory> memory;
   std::vector<confine::LiveGrant> grants;
   std::vector<std::pair<RegionId, std::int32_t>> backings;
+  std::vector<std::string> names;  ///< That nodes may still have; to be taken away.
   // Of an adoption only:
   Fd page;
   Fd root;

@@ -47,6 +47,7 @@ enum class Kind : std::uint32_t {
   released = 105,  ///< value: number of u64 grant ids.
   pong = 106,      ///< value: the ping's.
   ended = 107,     ///< The FUSE connection is gone; memory is still held.
+  names = 108,     ///< value: number of names, a NUL after each. At an adoption, where kTakesNames was told.
 };
 
 /// What a keeper can do that an older one of the same version cannot: bits in its welcome's Head::abilities.
@@ -58,9 +59,12 @@ inline constexpr std::uint32_t kOpensByName = 16;
 inline constexpr std::uint32_t kKnowsReadyOpens =
     8;  ///< That a grant which gets its label later may be a region's.
 
+/// The same of a broker, in its adopt: it takes the names away that the one before it left (fuse/mount.h, forget_name).
+inline constexpr std::uint32_t kTakesNames = 1;
+
 struct Head {
   Kind kind = Kind::ping;
-  std::uint32_t abilities = 0;  ///< Only in welcome.
+  std::uint32_t abilities = 0;  ///< Only in welcome and adopt.
   std::uint64_t region = 0;
   std::uint64_t value = 0;
 };
@@ -91,6 +95,8 @@ struct GrantEntry {
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(GrantEntry) == 32);
+
+inline constexpr std::size_t kNamesPerPacket = 200;  ///< 256 bytes each at most: stays below kMaxPacket.
 
 /// A packet ready to send.
 using Bytes = std::vector<std::byte>;

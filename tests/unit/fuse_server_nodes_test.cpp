@@ -5,6 +5,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "broker/keeper/label_board.h"
 #include "broker/keeper/node_name.h"
@@ -54,29 +57,34 @@ TEST_F(FuseServerTest, IssuingThreadOpensByItsGrantsNameReadOnlyAndNothingElse) 
   EXPECT_EQ(server_.take_released(), std::vector<confine::GrantId>{kGrant});
 }
 
-TEST_F(FuseServerTest, TheNamesThatADeadBrokerLeftAreTakenAway) {
+TEST_F(FuseServerTest, OnlyNamesThatADeadBrokerMayHaveLeftAreToldToTheNext) {
+  LabelBoard board = std::move(LabelBoard::create().value());
+  server_.use_labels(std::move(LabelBoard::map(Fd(::dup(board.fd().get()))).value()));
+  const auto open = [&](confine::GrantId grant, bool ahead) {
+    Opening wanted = opening(grant, Access::read_only);
+    if (ahead) wanted.place = board.reserve(grant);
+    wanted.of_region = ahead;
+    page_.let_open(wanted);
+    wire::Bytes body;
+    for (const char c : node_name("bob/x", grant) + '\0') body.push_back(static_cast<std::byte>(c));
+    EXPECT_EQ(ask(FUSE_LOOKUP, FUSE_ROOT_ID, {}, body).error, 0);
+    page_.clear();
+    return wanted.place;
+  };
   issue();
-  server_.forget_names();
-  std::array<char, 256> told{};
-  EXPECT_EQ(::recv(ends_.first.get(), told.data(), told.size(), MSG_DONTWAIT), -1) << "it never had one";
-  page_.let_open(opening(kGrant + 1, Access::read_only));
-  const std::string name = node_name("bob/x", kGrant + 1);
-  wire::Bytes body;
-  for (const char c : name + '\0') body.push_back(static_cast<std::byte>(c));
-  EXPECT_EQ(ask(FUSE_LOOKUP, FUSE_ROOT_ID, {}, body).error, 0);
-  page_.clear();
-  server_.forget_names();
-  const ssize_t size = ::recv(ends_.first.get(), told.data(), told.size(), MSG_DONTWAIT);
-  struct {
-    fuse_out_header header;
-    fuse_notify_inval_entry_out entry;
-  } notice{};
-  ASSERT_EQ(size, static_cast<ssize_t>(sizeof notice + name.size() + 1));
-  std::memcpy(&notice, told.data(), sizeof notice);
-  EXPECT_EQ(notice.header.unique, 0U);
-  EXPECT_EQ(notice.header.error, FUSE_NOTIFY_INVAL_ENTRY);
-  EXPECT_EQ(notice.entry.parent, static_cast<std::uint64_t>(FUSE_ROOT_ID));
-  EXPECT_EQ(std::string(told.data() + sizeof notice), name);
+  EXPECT_TRUE(server_.names_left().empty()) << "it never had one";
+  open(kGrant + 1, false);
+  EXPECT_EQ(server_.names_left(), std::vector<std::string>{"bob:x#3"});
+  open(kGrant + 2, false);
+  EXPECT_EQ(server_.names_left(), std::vector<std::string>{"bob:x#4"}) << "the one before has lost its";
+  const auto place = open(kGrant + 3, true);
+  const std::vector<std::string> left = server_.names_left();
+  EXPECT_EQ(std::set<std::string>(left.begin(), left.end()), (std::set<std::string>{"bob:x#4", "bob:x#5"}));
+  board.write(*place, {{8192}, {7, 8}, opening().label});
+  server_.take_labels();
+  EXPECT_EQ(server_.names_left(), std::vector<std::string>{"bob:x#4"}) << "somebody has it, and not its name";
+  ask(FUSE_FORGET, kGrant + 2, {}, body_of(fuse_forget_in{1}));
+  EXPECT_TRUE(server_.names_left().empty());
 }
 
 TEST(NodeName, SaysWhichRegionAndIsOneNameAndNoOthers) {

@@ -10,7 +10,6 @@
 #include <ctime>
 #include <string_view>
 
-#include "broker/keeper/fuse/mount.h"
 #include "broker/keeper/label_blob.h"
 #include "broker/keeper/node_name.h"
 #include "broker/keeper/wire.h"
@@ -184,6 +183,7 @@ void FuseServer::look_up(const fuse_in_header& header, Payload body) {
     return;
   }
   node->named = true;
+  if (!node->place) last_asked_for_ = grant;
   fuse_entry_out entry{};  // The name means nothing to whoever looks again.
   entry.nodeid = grant;
   entry.attr_valid = valid_for(*node);
@@ -192,10 +192,14 @@ void FuseServer::look_up(const fuse_in_header& header, Payload body) {
   if (!reply(header.unique, 0, bytes_of(entry))) forget(grant, 1);
 }
 
-void FuseServer::forget_names() const {
+std::vector<std::string> FuseServer::names_left() const {
+  std::vector<std::string> names;
   for (const auto& [grant, node] : nodes_) {
-    if (node.named && node.label) (void)forget_name(device_, node_name(name_in(*node.label), grant));
+    // What was made ahead is given to nobody before it has lost its name; what was asked for loses it before the next is opened.
+    if (node.named && node.label && (node.place || grant == last_asked_for_))
+      names.push_back(node_name(name_in(*node.label), grant));
   }
+  return names;
 }
 
 void FuseServer::open_tmpfile(const fuse_in_header& header) {

@@ -90,9 +90,9 @@ class FuseServer {
   /// Grants that the kernel forgot since the last call.
   std::vector<confine::GrantId> take_released() { return std::exchange(released_, {}); }
 
-  /// Takes the names of nodes away that their broker died too early to take: the kernel would never forget them. While
-  /// nobody opens: waits for whoever does.
-  void forget_names() const;
+  /// Names that nodes may still have, since their broker may have died before it took them away: the kernel would never
+  /// forget such a node.
+  [[nodiscard]] std::vector<std::string> names_left() const;
 
   static Time now();
 
@@ -131,6 +131,8 @@ class FuseServer {
   const IssuingPage& page_;
   std::unordered_map<confine::GrantId, Node> nodes_;
   confine::GrantId last_grant_ = 0;
+  confine::GrantId last_asked_for_ =
+      0;  ///< The latest that was opened by name for somebody who waited for it.
   /// What the grants of one region have in common; as long as there is one.
   struct Shared {
     std::weak_ptr<const std::string> label;  ///< The latest.
