@@ -2,12 +2,6 @@
 
 namespace mapcap::broker {
 
-void Releases::add(confine::GrantId grant) {
-  waiting_.push_back(grant);
-  if (std::exchange(posted_, true)) return;
-  loop_.post([this] { take_some(); });
-}
-
 void Releases::take_some() {
   for (std::size_t taken = 0; taken < kAtOnce && !waiting_.empty(); ++taken) {
     const confine::GrantId grant = waiting_.front();

@@ -29,8 +29,13 @@ class Releases {
   Releases(const Releases&) = delete;
   Releases& operator=(const Releases&) = delete;
 
-  /// In the order in which they come. The loop must end before this does.
-  void add(confine::GrantId grant);
+  /// In the order in which they come.
+  void add(confine::GrantId grant) { waiting_.push_back(grant); }
+  /// Takes what was added so far: some dozens now, since a turn of the loop costs more than one of them, and the rest in
+  /// turns to come. The loop must end before this does.
+  void take() {
+    if (!posted_) take_some();
+  }
   [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
 
  private:

@@ -59,7 +59,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   Task<bool> settle(std::chrono::nanoseconds patience) override;
   Task<bool> prepare_to_leave(std::chrono::nanoseconds patience) override;
   void set_accounts(policy::Subordinates accounts) override { options_.accounts = std::move(accounts); }
-  void on_release(std::function<void(confine::GrantId)> released) override;
+  void on_release(std::function<void(confine::GrantId)> released, std::function<void()> told) override;
   void on_ended(std::function<void(const std::string&)> told) override { ended_ = std::move(told); }
   void on_replaced(std::function<void()> replaced) override { replaced_ = std::move(replaced); }
   confine::Confiner& clone() override { return clone_; }
@@ -94,6 +94,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   /// `told`: what it said of itself.
   void take(KeeperHandle handle, const Inventory& told);
+  void take_abilities(const Inventory& told);
   void connect(KeeperHandle handle);
   void leave_line();
   void watch_line();
@@ -134,6 +135,8 @@ class KeeperClient final : public Keeper, private KeeperLink {
   [[nodiscard]] Time now() const override { return loop_ == nullptr ? Time::zero() : loop_->time().now(); }
 
   bool tell(const wire::Head& head) override;
+  void unbacked(RegionId region) override;
+  void told_soon();
   Task<bool> wait(Time until) override;
   Task<bool> answers(Time until) override;
   void tell_waiters();
@@ -145,6 +148,9 @@ class KeeperClient final : public Keeper, private KeeperLink {
 
   /// Single words first: they are few, and what they undo is to be undone in the order that it was done in.
   Sent send_some();
+  Sent send_forgotten();
+  /// What told_soon() waits with.
+  void tell_forgotten();
 
   /// Says what can be said now; the rest goes out as the keeper takes it.
   void send_unsent();
@@ -167,9 +173,16 @@ class KeeperClient final : public Keeper, private KeeperLink {
   bool tells_published_ = true;
   bool knows_blanks_ = false;
   bool knows_ready_opens_ = false;
+  bool forgets_many_ = false;
   Holdings holdings_;
   std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();
   std::deque<wire::Head> unsent_;
+  /// Regions that the keeper is to forget the memory, or the backing, of: told of together. They wait for nothing that
+  /// is said otherwise, nor does that wait for them.
+  std::vector<std::uint64_t> dropped_;
+  std::vector<std::uint64_t> unbacked_;
+  enum class Telling : std::uint8_t { no, later, now };
+  Telling telling_ = Telling::no;  ///< Whether, and when, tell_forgotten() comes.
   int silent_looks_ = 0;
   std::uint64_t last_ping_ = 0;
   std::uint64_t last_pong_ = 0;
@@ -184,8 +197,10 @@ class KeeperClient final : public Keeper, private KeeperLink {
   std::vector<confine::LiveGrant> live_grants_;
   std::vector<std::string> left_names_;  ///< Of an earlier broker's opens, until attach().
   std::function<void(confine::GrantId)> released_;
+  std::function<void()> told_released_;
   std::function<void(const std::string&)> ended_;
   std::function<void()> replaced_;
+  Loop::Timer forget_timer_;
   Loop::Timer ending_timer_;
   Loop::Timer look_timer_;
   Loop::Timer retry_timer_;

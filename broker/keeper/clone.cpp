@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <span>
 
 #include "broker/keeper/device.h"
 #include "broker/keeper/forge.h"
@@ -55,7 +56,8 @@ void CloneConfiner::disconnect(std::string why, Lasts lasts) {
   lasts_ = lasts;
   end_blanks();
   attached_.clear();  // Backing ids belong to the connection.
-  granted_.clear();   // Nobody will tell of their end.
+  detached_.clear();
+  granted_.clear();  // Nobody will tell of their end.
   path_.reset();
   // With the connection go its backing ids.
   if (closing_) {
@@ -105,8 +107,15 @@ void CloneConfiner::close_untold(std::int32_t last) {
   std::unordered_set<std::int32_t> told;
   for (const auto& [region, attached] : attached_) told.insert(attached.backing_id);
   for (std::int32_t id = std::max(last - before, 1); id <= last + after; ++id) {
-    if (!told.contains(id)) forge_->close_backing(device_->fd.borrow(), id, false);
+    if (!told.contains(id)) detached_.push_back(id);
   }
+  close_backings();
+}
+
+void CloneConfiner::close_backings() {
+  if (detached_.empty()) return;
+  forge_->close_backings(device_->fd.borrow(), detached_);
+  detached_.clear();
 }
 
 Result<void> CloneConfiner::attach(RegionId region, BorrowedFd fd, ByteCount, confine::Backing backing) {
@@ -125,7 +134,7 @@ Result<void> CloneConfiner::attach_as(RegionId region, BorrowedFd fd, bool guard
   }
   MAPCAP_TRY(const std::int32_t backing_id, forge_->open_backing(device_->fd.borrow(), fd));
   if (!keeper_.tell({wire::Kind::backed, 0, region.value, static_cast<std::uint64_t>(backing_id)})) {
-    forge_->close_backing(device_->fd.borrow(), backing_id, false);
+    forge_->close_backings(device_->fd.borrow(), std::span(&backing_id, 1));
     return failure(ErrorCode::unavailable, "the keeper does not answer; ask again");
   }
   attached_.emplace(region.value, Attached{backing_id, guarded, true});
@@ -213,13 +222,13 @@ void CloneConfiner::detach(RegionId region) {
   const std::int32_t backing_id = known->second.backing_id;
   if (region.value >= confine::kForeignIds && closing_) {
     closing_->run([device = device_, forge = forge_, backing_id] {
-      forge->close_backing(device->fd.borrow(), backing_id, true);
+      forge->bury_backing(device->fd.borrow(), backing_id);
     });
   } else {
-    forge_->close_backing(device_->fd.borrow(), backing_id, false);
+    detached_.push_back(backing_id);
   }
-  keeper_.tell({wire::Kind::unbacked, 0, region.value, 0});
   attached_.erase(known);
+  keeper_.unbacked(region);
 }
 
 }  // namespace mapcap::broker::keeper

@@ -48,6 +48,9 @@ class KeeperLink {
   virtual void hold_blank(RegionId region, BorrowedFd memory) = 0;
   [[nodiscard]] virtual bool holds(RegionId region) const = 0;
   virtual void let_go(RegionId region) = 0;
+  /// The keeper is told soon that the region has no backing any more, with others; and the confiner then to close what it
+  /// has to close (close_backings).
+  virtual void unbacked(RegionId region) = 0;
   /// Sends what it is to hold, all together.
   virtual void flush() = 0;
   /// Whether opens may be made ahead.
@@ -114,6 +117,8 @@ class CloneConfiner final : public confine::Confiner {
   /// Closes ids that an earlier broker opened and died before it could tell: those around `last` that no region is
   /// attached by. After all of them were adopted.
   void close_untold(std::int32_t last);
+  /// Closes the ids of regions that were detached.
+  void close_backings();
 
   /// True when issue() returned this grant and its end was not yet told.
   bool released(confine::GrantId grant) { return granted_.erase(grant) != 0; }
@@ -181,6 +186,7 @@ class CloneConfiner final : public confine::Confiner {
   std::chrono::nanoseconds patience_{0};
   confine::GrantId next_grant_ = 0;
   std::unordered_map<std::uint64_t, Attached> attached_;  ///< By region.
+  std::vector<std::int32_t> detached_;                    ///< Ids that are to be closed, of this connection.
   std::unordered_set<confine::GrantId> granted_;
   std::map<BlankKind, Stock<confine::Blank>> stocks_;
   std::optional<LabelBoard> board_;  ///< With the keeper; absent: nothing is made ahead.

@@ -13,8 +13,11 @@ class OwnForge final : public Forge {
   Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) override {
     return keeper::open_backing(device, file);
   }
-  void close_backing(BorrowedFd device, std::int32_t backing_id, bool) override {
-    keeper::close_backing(device, backing_id);
+  void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) override {
+    for (const std::int32_t id : ids) close_backing(device, id);
+  }
+  void bury_backing(BorrowedFd device, std::int32_t backing_id) override {
+    close_backing(device, backing_id);
   }
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "base/result.h"
 #include "broker/keeper/start.h"
@@ -31,8 +32,10 @@ class Forge {
   virtual Result<KeeperHandle> start_keeper(BorrowedFd directory, const NewKeeper& wanted) = 0;
   /// keeper::open_backing. Errors: its own, `unavailable`.
   virtual Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) = 0;
-  /// Returns when the id is closed. `may_wait`: its file may be somebody's whose filesystem takes its time.
-  virtual void close_backing(BorrowedFd device, std::int32_t backing_id, bool may_wait) = 0;
+  /// Returns when all of these ids are closed; one that is not open is none.
+  virtual void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) = 0;
+  /// The same of one whose file may be somebody's whose filesystem takes its time.
+  virtual void bury_backing(BorrowedFd device, std::int32_t backing_id) = 0;
 };
 
 /// Of a process that has the power itself.

@@ -63,12 +63,14 @@ Task<bool> KeeperClient::prepare_to_leave(std::chrono::nanoseconds patience) {
   co_return co_await settle(patience);
 }
 
-void KeeperClient::on_release(std::function<void(confine::GrantId)> released) {
+void KeeperClient::on_release(std::function<void(confine::GrantId)> released, std::function<void()> told) {
   released_ = std::move(released);
+  told_released_ = std::move(told);
 }
 
 bool KeeperClient::leave() {
   clone_.end_blanks();
+  tell_forgotten();
   // Clones of other people's files have no region here.
   const bool keeps = holdings_.size() != 0 || clone_.has_grants();
   if (keeps && options_.idle) return true;
@@ -90,6 +92,7 @@ void KeeperClient::shut_down() {
   unlink_socket(directory_.borrow());
   leave_line();
   clone_.disconnect("mapcapd is shutting down", CloneConfiner::Lasts::yes);
+  forget_timer_ = {};
   ending_timer_ = {};
   look_timer_ = {};
   retry_timer_ = {};

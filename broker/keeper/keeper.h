@@ -109,8 +109,10 @@ class Keeper {
   /// KeeperOptions::issue_deadline of opens that begin from now on.
   virtual void set_issue_deadline(std::chrono::milliseconds /*deadline*/) {}
 
-  /// Called on the loop when the last descriptor and the last mapping of a grant are gone (FUSE FORGET).
-  virtual void on_release(std::function<void(confine::GrantId)> released) = 0;
+  /// Called on the loop when the last descriptor and the last mapping of a grant are gone (FUSE FORGET); and `told` when
+  /// that was said of all that end together.
+  virtual void on_release(std::function<void(confine::GrantId)> released,
+                          std::function<void()> told = nullptr) = 0;
   /// Called on the loop when it is known how a keeper ended: "was killed after 2s of silence".
   virtual void on_ended(std::function<void(const std::string& how)> ended) = 0;
   /// Called on the loop after a keeper died and a new one serves: grants issued before are no longer tracked.

@@ -15,6 +15,11 @@ namespace {
 constexpr std::chrono::milliseconds kAfterFailure{20};
 constexpr const char* kNoSense = "was ended because it made no sense";
 
+/// What the keeper is to forget waits so long for more of it, or until it is so much: each time costs two messages, one
+/// to the mint, and maybe a timer. Nobody is charged for any of it: it is empty.
+constexpr std::chrono::milliseconds kForgottenWithin{5};
+constexpr std::size_t kForgottenAtOnce = 32;
+
 /// Packets of descriptors between two looks at the rest of the loop: a thousand regions.
 constexpr int kBatchesAtOnce = 4;
 
@@ -43,12 +48,47 @@ Task<Result<void>> KeeperClient::hold(RegionId region, BorrowedFd fd) {
 }
 
 void KeeperClient::guard(RegionId region, BorrowedFd fd) {
+  std::erase(dropped_, region.value);
   holdings_.add(region, fd);
   send_unsent();
 }
 
 void KeeperClient::drop(RegionId region) {
-  if (holdings_.drop(region) && line_ != nullptr) unsent_.push_back({Kind::drop, 0, region.value, 0});
+  if (!holdings_.drop(region) || line_ == nullptr) return;
+  dropped_.push_back(region.value);
+  told_soon();
+}
+
+void KeeperClient::unbacked(RegionId region) {
+  if (line_ == nullptr) return;
+  unbacked_.push_back(region.value);
+  told_soon();
+}
+
+void KeeperClient::told_soon() {
+  if (loop_ == nullptr) return tell_forgotten();
+  const bool many = std::max(dropped_.size(), unbacked_.size()) >= kForgottenAtOnce;
+  if (many && telling_ != Telling::now) {
+    telling_ = Telling::now;
+    forget_timer_ = {};
+    // Behind the answer that may be on its way, and on the account of whoever brought the last: mostly of whoever
+    // brings most.
+    loop_->post([this, waits = waits_, account = loop_->meter().account()] {
+      if (waits->over) return;
+      const Meter::Scope scope(loop_->meter(), account);
+      tell_forgotten();
+    });
+  } else if (telling_ == Telling::no) {
+    telling_ = Telling::later;
+    forget_timer_ = loop_->after(kForgottenWithin, [this] { tell_forgotten(); });
+  }
+}
+
+void KeeperClient::tell_forgotten() {
+  telling_ = Telling::no;
+  forget_timer_ = {};
+  // Before the keeper has forgotten them: what nobody closes by then is closed by the next broker.
+  clone_.close_backings();
   send_unsent();
 }
 
@@ -62,7 +102,10 @@ Task<bool> KeeperClient::settle(std::chrono::nanoseconds patience) {
   for (;;) {
     if (waits->over) co_return false;
     const bool needed = holdings_.size() != 0;
-    if ((serving_ || !needed) && unsent_.empty() && holdings_.given() == holdings_.size()) co_return true;
+    tell_forgotten();
+    if ((serving_ || !needed) && unsent_.empty() && dropped_.empty() && unbacked_.empty() &&
+        holdings_.given() == holdings_.size())
+      co_return true;
     if (now() >= until) co_return false;
     const bool still = co_await wait(until);
     if (!still) co_return false;
@@ -72,6 +115,8 @@ Task<bool> KeeperClient::settle(std::chrono::nanoseconds patience) {
 void KeeperClient::leave_line() {
   serving_ = false;
   unsent_.clear();
+  dropped_.clear();
+  unbacked_.clear();
   if (line_ == nullptr) return;
   line_->owner = nullptr;
   // The watch may keep the descriptor for a moment; the keeper must see the end now.
@@ -146,6 +191,7 @@ bool KeeperClient::obey(schema::Incoming packet) {
         if (!grant) return no_sense();
         if (clone_.released(*grant) && released_) released_(*grant);
       }
+      if (told_released_) told_released_();
       // It told of all that there were.
       return head->value >= wire::kEntriesPerPacket;
     case Kind::pong:
@@ -177,6 +223,7 @@ bool KeeperClient::tell(const wire::Head& head) {
   // What undoes something must get there in the end; what does something may be refused.
   if (head.kind == Kind::backed) {
     if (!serving_ || !unsent_.empty()) return false;
+    std::erase(unbacked_, head.region);
     auto sent = schema::send(line_->socket.borrow(), wire::packet(head));
     return sent && sent.value();
   }
@@ -225,8 +272,32 @@ void KeeperClient::tell_waiters() {
   if (waits_->changed) waits_->changed->notify();
 }
 
+KeeperClient::Sent KeeperClient::send_forgotten() {
+  const auto send_of = [this](Kind many, Kind one, std::vector<std::uint64_t>& regions) {
+    while (!regions.empty()) {
+      // One of an earlier version is told of each.
+      const std::size_t count = forgets_many_ ? std::min(regions.size(), wire::kRegionsPerPacket) : 1;
+      const std::span<const std::uint64_t> some(regions.data(), count);
+      auto sent =
+          schema::send(line_->socket.borrow(), forgets_many_ ? wire::packet_about(many, some)
+                                                             : wire::packet({one, 0, regions.front(), 0}));
+      if (!sent) return Sent::failed;
+      if (!sent.value()) return Sent::full;
+      regions.erase(regions.begin(), regions.begin() + static_cast<std::ptrdiff_t>(count));
+      tell_waiters();
+    }
+    return Sent::all;
+  };
+  const Sent sent = send_of(Kind::drop_many, Kind::drop, dropped_);
+  return sent == Sent::all ? send_of(Kind::unbacked_many, Kind::unbacked, unbacked_) : sent;
+}
+
 KeeperClient::Sent KeeperClient::send_some() {
   if (line_ == nullptr) return Sent::all;
+  if (telling_ == Telling::no) {
+    const Sent forgotten = send_forgotten();
+    if (forgotten != Sent::all) return forgotten;
+  }
   while (!unsent_.empty()) {
     auto sent = schema::send(line_->socket.borrow(), wire::packet(unsent_.front()));
     if (!sent) return Sent::failed;
@@ -241,7 +312,7 @@ KeeperClient::Sent KeeperClient::send_some() {
     if (batch.regions.empty()) return Sent::all;
     const wire::Bytes packet = batch.regions.size() == 1
                                    ? wire::packet({Kind::hold, 0, batch.regions.front(), 0})
-                                   : wire::hold_packet(batch.regions);
+                                   : wire::packet_about(Kind::hold_many, batch.regions);
     auto sent = schema::send(line_->socket.borrow(), packet, batch.fds);
     if (!sent) return Sent::failed;
     if (!sent.value()) return Sent::full;

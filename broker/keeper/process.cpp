@@ -28,7 +28,7 @@ using wire::Kind;
 /// Requests between two looks at the broker's socket: its end clears the issuing page.
 constexpr std::size_t kBatch = 32;
 constexpr std::uint32_t kAbilities = wire::kHoldsMany | wire::kTellsPublished | wire::kKnowsBlanks |
-                                     wire::kKnowsReadyOpens | wire::kOpensByName;
+                                     wire::kKnowsReadyOpens | wire::kOpensByName | wire::kForgetsMany;
 /// More than any socket's queue has room for.
 constexpr std::size_t kEverything = 100'000;
 
@@ -169,6 +169,10 @@ class KeeperProcess {
         if (!hold_many(*head, bytes, std::move(packet.fds))) return end_link();
         continue;
       }
+      if (adopted_ && (head->kind == Kind::drop_many || head->kind == Kind::unbacked_many)) {
+        if (!forget_many(*head, bytes)) return end_link();
+        continue;
+      }
       Fd fd = packet.fds.empty() ? Fd() : std::move(packet.fds.front());
       if (!obey(*head, std::move(fd))) return end_link();
     }
@@ -180,6 +184,16 @@ class KeeperProcess {
       const auto region = wire::take<std::uint64_t>(regions);
       if (!region) return false;
       memory_[*region].fd = std::move(fd);
+    }
+    return regions.empty();
+  }
+
+  bool forget_many(const wire::Head& head, std::span<const std::byte> regions) {
+    const Kind of_each = head.kind == Kind::drop_many ? Kind::drop : Kind::unbacked;
+    for (std::uint64_t i = 0; i < head.value; ++i) {
+      const auto region = wire::take<std::uint64_t>(regions);
+      if (!region) return false;
+      obey({of_each, 0, *region, 0}, Fd());
     }
     return regions.empty();
   }

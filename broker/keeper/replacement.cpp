@@ -67,12 +67,17 @@ Result<void> KeeperClient::begin() {
 
 void KeeperClient::take(KeeperHandle handle, const Inventory& told) {
   connect(std::move(handle));
+  take_abilities(told);
+}
+
+void KeeperClient::take_abilities(const Inventory& told) {
   max_held_ = told.max_held;
   holds_many_ = told.holds_many;
   tells_published_ = told.tells_published;
   knows_blanks_ = told.knows_blanks;
   knows_ready_opens_ = told.knows_ready_opens;
   if (told.opens_by_name) clone_.open_by_name();
+  forgets_many_ = told.forgets_many;
 }
 
 void KeeperClient::connect(KeeperHandle handle) {
@@ -133,12 +138,7 @@ void KeeperClient::start_again() {
 }
 
 void KeeperClient::replaced() {
-  max_held_ = starting_.max_held;
-  holds_many_ = starting_.holds_many;
-  tells_published_ = starting_.tells_published;
-  knows_blanks_ = starting_.knows_blanks;
-  knows_ready_opens_ = starting_.knows_ready_opens;
-  if (starting_.opens_by_name) clone_.open_by_name();
+  take_abilities(starting_);
   starting_ = Inventory();
   serving_ = true;
   adopted_ = false;

@@ -176,6 +176,7 @@ Result<void> Inventory::hear(schema::Incoming packet) {
       knows_blanks = (head->abilities & wire::kKnowsBlanks) != 0;
       knows_ready_opens = (head->abilities & wire::kKnowsReadyOpens) != 0;
       opens_by_name = (head->abilities & wire::kOpensByName) != 0;
+      forgets_many = (head->abilities & wire::kForgetsMany) != 0;
       last_backing = welcome->last_backing;
       next_grant = welcome->next_grant;
       page = std::move(packet.fds[0]);

@@ -35,6 +35,7 @@ struct Inventory {
   bool knows_blanks = false;     ///< And labels and named.
   bool knows_ready_opens = false;
   bool opens_by_name = false;
+  bool forgets_many = false;  ///< And drop_many and unbacked_many.
   std::int32_t last_backing = 0;
   bool fuse_alive = false;
   std::vector<HeldMemory> memory;

@@ -41,7 +41,8 @@ Result<void> give(const KeeperHandle& keeper, const std::vector<HeldMemory>& mem
       regions.push_back(memory[i].region.value);
       fds.push_back(memory[i].fd.borrow());
     }
-    MAPCAP_TRY_VOID(send_now(keeper.socket.borrow(), wire::hold_packet(regions), fds, until));
+    MAPCAP_TRY_VOID(
+        send_now(keeper.socket.borrow(), wire::packet_about(wire::Kind::hold_many, regions), fds, until));
   }
   return ok();
 }

@@ -21,23 +21,26 @@ namespace mapcap::broker::keeper::wire {
 inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::size_t kMaxPacket = 64U << 10U;
 inline constexpr std::size_t kMaxPacketToKeeper = 4096;
-inline constexpr std::size_t kFdsPerPacket = 250;       ///< The kernel's limit is 253 (SCM_MAX_FD).
+inline constexpr std::size_t kFdsPerPacket = 250;  ///< The kernel's limit is 253 (SCM_MAX_FD).
+inline constexpr std::size_t kRegionsPerPacket = 500;
 inline constexpr std::size_t kEntriesPerPacket = 2000;  ///< 32 bytes each at most: stays below kMaxPacket.
 
 enum class Kind : std::uint32_t {
   // broker to keeper
-  adopt = 1,       ///< [+ a fresh /dev/fuse to clone the connection onto] value: kVersion.
-  hold = 2,        ///< + the memory. region.
-  drop = 3,        ///< region.
-  backed = 4,      ///< region; value: its backing id.
-  unbacked = 5,    ///< region.
-  root = 6,        ///< + an O_PATH fd of the filesystem's root.
-  ping = 7,        ///< value comes back in pong.
-  end = 8,         ///< Let go of everything and exit.
-  hold_many = 9,   ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
-  published = 10,  ///< region; value: since when, ns since 1970. Where kTellsPublished was told.
-  labels = 11,     ///< + a LabelBoard, for this broker's blanks. Where kKnowsBlanks was told.
-  named = 12,      ///< There are labels on it to be taken. The same.
+  adopt = 1,           ///< [+ a fresh /dev/fuse to clone the connection onto] value: kVersion.
+  hold = 2,            ///< + the memory. region.
+  drop = 3,            ///< region.
+  backed = 4,          ///< region; value: its backing id.
+  unbacked = 5,        ///< region.
+  root = 6,            ///< + an O_PATH fd of the filesystem's root.
+  ping = 7,            ///< value comes back in pong.
+  end = 8,             ///< Let go of everything and exit.
+  hold_many = 9,       ///< value: number of u64 region ids; + their memory. Where kHoldsMany was told.
+  published = 10,      ///< region; value: since when, ns since 1970. Where kTellsPublished was told.
+  labels = 11,         ///< + a LabelBoard, for this broker's blanks. Where kKnowsBlanks was told.
+  named = 12,          ///< There are labels on it to be taken. The same.
+  drop_many = 13,      ///< value: number of u64 region ids: drop of each. Where kForgetsMany was told.
+  unbacked_many = 14,  ///< The same of unbacked.
   // keeper to broker
   welcome = 100,   ///< + issuing page [+ root]. region: kVersion; abilities: its own; Welcome follows.
   busy = 101,      ///< value: the pid of the broker that is connected.
@@ -58,6 +61,7 @@ inline constexpr std::uint32_t kKnowsBlanks = 4;
 inline constexpr std::uint32_t kOpensByName = 16;
 inline constexpr std::uint32_t kKnowsReadyOpens =
     8;  ///< That a grant which gets its label later may be a region's.
+inline constexpr std::uint32_t kForgetsMany = 32;
 
 /// The same of a broker, in its adopt: it takes the names away that the one before it left (fuse/mount.h, forget_name).
 inline constexpr std::uint32_t kTakesNames = 1;
@@ -70,6 +74,7 @@ struct Head {
 };
 static_assert(sizeof(Head) == 24);
 static_assert(sizeof(Head) + kFdsPerPacket * sizeof(std::uint64_t) <= kMaxPacketToKeeper);
+static_assert(sizeof(Head) + kRegionsPerPacket * sizeof(std::uint64_t) <= kMaxPacketToKeeper);
 
 struct Welcome {
   std::uint64_t next_grant = 0;   ///< Above every grant id ever seen; same generation in the high 16 bits.
@@ -115,9 +120,9 @@ inline Bytes packet(const Head& head) {
   return bytes;
 }
 
-/// kind hold_many.
-inline Bytes hold_packet(std::span<const std::uint64_t> regions) {
-  Bytes bytes = packet({Kind::hold_many, 0, 0, regions.size()});
+/// Of a kind that is about many.
+inline Bytes packet_about(Kind kind, std::span<const std::uint64_t> regions) {
+  Bytes bytes = packet({kind, 0, 0, regions.size()});
   for (const std::uint64_t region : regions) append(bytes, region);
   return bytes;
 }

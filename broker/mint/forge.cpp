@@ -1,6 +1,8 @@
 #include "broker/mint/forge.h"
 
+#include <algorithm>
 #include <limits>
+#include <span>
 #include <utility>
 
 namespace mapcap::broker::mint {
@@ -46,11 +48,20 @@ class MintForge final : public keeper::Forge {
     return static_cast<std::int32_t>(id);
   }
 
-  void close_backing(BorrowedFd device, std::int32_t backing_id, bool may_wait) override {
+  void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) override {
     if (!device.valid()) return;  // The connection is gone, and with it its ids.
-    (void)link_.ask(may_wait ? Kind::bury_backing : Kind::close_backing,
-                    static_cast<std::uint64_t>(backing_id), "", std::span(&device, 1),
-                    may_wait ? Link::kPatient : Link::kAtOnce);
+    for (; !ids.empty(); ids = ids.subspan(std::min(ids.size(), wire::kMostIds))) {
+      wire::Request request;
+      request.kind = Kind::close_backings;
+      wire::put_ids(request.text, ids.first(std::min(ids.size(), wire::kMostIds)));
+      (void)link_.ask(request, std::span(&device, 1), Link::kAtOnce);
+    }
+  }
+
+  void bury_backing(BorrowedFd device, std::int32_t backing_id) override {
+    if (!device.valid()) return;
+    (void)link_.ask(Kind::bury_backing, static_cast<std::uint64_t>(backing_id), "", std::span(&device, 1),
+                    Link::kPatient);
   }
 
  private:

@@ -163,11 +163,16 @@ Result<Link::Heard> Link::ask(Kind kind, std::uint64_t number, const std::string
                               std::uint64_t second) {
   Request request;
   request.kind = kind;
-  request.descriptors = static_cast<std::uint16_t>(fds.size());
   request.number = number;
   request.second = second;
   if (!wire::put_text(request.text, text))
     return failure(ErrorCode::invalid, "a name that the mint is to know is too long, or has a zero byte");
+  return ask(request, fds, patience);
+}
+
+Result<Link::Heard> Link::ask(Request request, std::span<const BorrowedFd> fds,
+                              std::chrono::milliseconds patience) {
+  request.descriptors = static_cast<std::uint16_t>(fds.size());
   const Pace pace = patience > kAtOnce ? Pace::in_time : Pace::at_once;
   for (int failed = 0; failed < kAttempts;) {
     Result<Lane> lane = take_lane(pace);
@@ -177,7 +182,7 @@ Result<Link::Heard> Link::ask(Kind kind, std::uint64_t number, const std::string
     const Fate fate = converse(lane.value().socket.borrow(), request, fds, patience, heard);
     if (fate == Fate::answered) {
       // The child that starts a keeper ends with that.
-      if (kind != Kind::start_keeper) give_back(std::move(lane.value()));
+      if (request.kind != Kind::start_keeper) give_back(std::move(lane.value()));
       return heard;
     }
     // A child's silence is its own.

@@ -54,6 +54,9 @@ class Link {
   Result<Heard> ask(wire::Kind kind, std::uint64_t number = 0, const std::string& text = "",
                     std::span<const BorrowedFd> fds = {}, std::chrono::milliseconds patience = kInTime,
                     std::uint64_t second = 0);
+  /// The same of a request that is complete but for the number of its descriptors.
+  Result<Heard> ask(wire::Request request, std::span<const BorrowedFd> fds,
+                    std::chrono::milliseconds patience);
 
   /// Of the mint that serves, and of its heir; 0: there is none. For tests and status.
   [[nodiscard]] pid_t pid() const;

@@ -165,12 +165,12 @@ Result<Given> pool_directory(const std::string& name, const Places& places) {
 }  // namespace
 
 bool takes_its_time(Kind kind) {
-  return kind != Kind::open_backing && kind != Kind::close_backing && kind != Kind::user_namespace &&
+  return kind != Kind::open_backing && kind != Kind::close_backings && kind != Kind::user_namespace &&
          kind != Kind::lsm_mark;
 }
 
 Result<Given> serve(const Request& request, std::span<const Fd> fds, const Places& places) {
-  const std::string text(*wire::text_in(request.text));
+  const std::string text(wire::text_in(request.text).value_or(""));
   Given given;
   switch (request.kind) {
     case Kind::open_backing: {
@@ -180,7 +180,11 @@ Result<Given> serve(const Request& request, std::span<const Fd> fds, const Place
       given.answer.numbers[0] = static_cast<std::uint64_t>(id);
       return given;
     }
-    case Kind::close_backing:
+    case Kind::close_backings: {
+      MAPCAP_TRY_VOID(check_fuse_device(fds[0].borrow()));
+      for (const std::int32_t id : wire::ids_in(request.text)) keeper::close_backing(fds[0].borrow(), id);
+      return given;
+    }
     case Kind::bury_backing: {
       MAPCAP_TRY_VOID(check_fuse_device(fds[0].borrow()));
       if (request.number == 0 || request.number > std::numeric_limits<std::int32_t>::max())

@@ -1,5 +1,6 @@
 #include "broker/mint/wire.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace mapcap::broker::mint::wire {
@@ -19,7 +20,6 @@ struct Fields {
 
 Fields fields_of(Kind kind) {
   switch (kind) {
-    case Kind::close_backing:
     case Kind::bury_backing:
     case Kind::account_of:
     case Kind::group_of:
@@ -37,6 +37,7 @@ Fields fields_of(Kind kind) {
     case Kind::lane:
     case Kind::heir:
     case Kind::open_backing:
+    case Kind::close_backings:
     case Kind::policy_text:
     case Kind::subuid_text:
     case Kind::cache_mode:
@@ -55,7 +56,7 @@ std::size_t descriptors_of(Kind kind) {
     case Kind::open_backing:
       return 2;
     case Kind::lane:
-    case Kind::close_backing:
+    case Kind::close_backings:
     case Kind::bury_backing:
     case Kind::cache_mode:
     case Kind::lsm_mark:
@@ -63,6 +64,19 @@ std::size_t descriptors_of(Kind kind) {
     default:
       return 0;
   }
+}
+
+void put_ids(Ids& into, std::span<const std::int32_t> ids) {
+  into.fill('\0');
+  std::memcpy(into.data(), ids.data(), std::min(ids.size_bytes(), into.size()));
+}
+
+std::vector<std::int32_t> ids_in(const Ids& from) {
+  std::array<std::int32_t, kMostIds> ids{};
+  std::memcpy(ids.data(), from.data(), from.size());
+  const auto end = std::find_if(ids.begin(), ids.end(), [](std::int32_t id) { return id <= 0; });
+  const bool well = std::all_of(end, ids.end(), [](std::int32_t id) { return id == 0; });
+  return well ? std::vector<std::int32_t>(ids.begin(), end) : std::vector<std::int32_t>();
 }
 
 Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds) {
@@ -73,8 +87,12 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds
   if (request.kind < kFirst || request.kind > kLast) return malformed("its kind");
   if (request.descriptors != fds || fds != descriptors_of(request.kind)) return malformed("its descriptors");
   const Fields fields = fields_of(request.kind);
-  const std::optional<std::string_view> text = text_in(request.text);
-  if (!text || text->empty() == fields.text) return malformed("its text");
+  if (request.kind == Kind::close_backings) {
+    if (ids_in(request.text).empty()) return malformed("its ids");
+  } else {
+    const std::optional<std::string_view> text = text_in(request.text);
+    if (!text || text->empty() == fields.text) return malformed("its text");
+  }
   if ((request.number != 0 && !fields.number) || (request.second != 0 && !fields.second))
     return malformed("its numbers");
   return request;

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "base/result.h"
 
@@ -25,10 +26,10 @@ enum class Kind : std::uint16_t {
   lane = 1,  ///< With a descriptor: one more socket on which requests come. No answer.
   heir,      ///< Fork the next mint. Answer: its socket, its pidfd; numbers: its pid.
   // On a lane, one after the other. At once:
-  open_backing,   ///< With the FUSE device and a file. Answer: the backing id.
-  close_backing,  ///< With the FUSE device. number: the backing id.
+  open_backing,    ///< With the FUSE device and a file. Answer: the backing id.
+  close_backings,  ///< With the FUSE device. In the place of a text: ids (put_ids), at least one.
   // In a process of its own, which may take its time:
-  bury_backing,  ///< close_backing of a file whose filesystem may let it wait.
+  bury_backing,  ///< With the FUSE device. number: the backing id of a file whose filesystem may let it wait.
   start_keeper,  ///< number: seconds that it stays idle, plus one; 0: no longer than its broker. text: its socket's name.
                  ///< second: seconds of FUSE's own deadline.
   account_named,   ///< text: a user's name. Answer: uid, gid, and text: the name.
@@ -59,7 +60,7 @@ struct Request {
   std::uint16_t descriptors = 0;
   std::uint64_t number = 0;
   std::uint64_t second = 0;
-  std::array<char, 256> text{};  ///< Ends with a zero byte, and all behind it is zero.
+  std::array<char, 256> text{};  ///< Ends with a zero byte, and all behind it is zero. Or ids.
 };
 static_assert(sizeof(Request) == 280 && std::has_unique_object_representations_v<Request>);
 
@@ -106,6 +107,14 @@ bool put_text(std::array<char, Size>& into, std::string_view text, Long long_one
   text.copy(into.data(), text.size());
   return true;
 }
+
+/// Positive numbers in the place of a request's text: one after the other, with zeros behind.
+using Ids = decltype(Request::text);
+inline constexpr std::size_t kMostIds = sizeof(Ids) / sizeof(std::int32_t);
+/// `ids`: kMostIds at most.
+void put_ids(Ids& into, std::span<const std::int32_t> ids);
+/// Empty when there is none, one is negative, or something is behind the first zero.
+std::vector<std::int32_t> ids_in(const Ids& from);
 
 /// A request that makes sense, with `fds` descriptors beside it. Errors: `malformed`.
 Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds);

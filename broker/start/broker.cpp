@@ -83,7 +83,8 @@ Broker::Broker(Parts parts, ListeningSocket socket, foreign::ExaminerProcess exa
 }
 
 void Broker::connect_keeper() {
-  parts_.keeper.on_release([this](confine::GrantId grant) { releases_.add(grant); });
+  parts_.keeper.on_release([this](confine::GrantId grant) { releases_.add(grant); },
+                           [this] { releases_.take(); });
   parts_.keeper.on_ended([this](const std::string& how) { parts_.reporting.report.keeper_ended(how); });
   parts_.keeper.on_replaced([this] {
     clones_.forget_all();

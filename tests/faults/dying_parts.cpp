@@ -229,8 +229,8 @@ class DyingKeeper final : public keeper::Keeper {
   Task<bool> prepare_to_leave(std::chrono::nanoseconds patience) override {
     return real_->prepare_to_leave(patience);
   }
-  void on_release(std::function<void(confine::GrantId)> released) override {
-    real_->on_release(std::move(released));
+  void on_release(std::function<void(confine::GrantId)> released, std::function<void()> told) override {
+    real_->on_release(std::move(released), std::move(told));
   }
   void on_ended(std::function<void(const std::string&)> ended) override { real_->on_ended(std::move(ended)); }
   void on_replaced(std::function<void()> replaced) override { real_->on_replaced(std::move(replaced)); }

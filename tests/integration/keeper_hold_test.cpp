@@ -7,7 +7,9 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "base/fd_path.h"
 #include "broker/keeper/wire.h"
 #include "tests/support/hidden_fuse.h"
 #include "tests/support/keeper_life.h"
@@ -59,6 +61,52 @@ class KeeperHold : public KeeperLife {
   const OneProcessor one_;
   const Fd fd_ = memory(kSize);
 };
+
+// It is told of many at once, and soon of few.
+TEST_F(KeeperHold, WhatIsDroppedIsForgottenHoweverMuchItIs) {
+  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+    const std::size_t before = descriptors_of(keeper.pid());
+    guard_many(keeper);
+    EXPECT_TRUE(co_await eventually(loop, [&] { return keeper.health().unheld == 0; }));
+    for (std::uint64_t region = 4; region <= kMany; ++region) keeper.drop(RegionId{region});
+    EXPECT_EQ(keeper.health().held, 3U) << "at once, in the books";
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before + 3; }));
+    for (std::uint64_t region = 1; region <= 3; ++region) keeper.drop(RegionId{region});
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before; }));
+    // One that is to be held again is not dropped behind that.
+    keeper.guard(RegionId{1}, fd_.borrow());
+    keeper.drop(RegionId{1});
+    keeper.guard(RegionId{1}, fd_.borrow());
+    EXPECT_TRUE(co_await keeper.settle(kPatience));
+    EXPECT_TRUE(co_await eventually(loop, [&] { return descriptors_of(keeper.pid()) == before + 1; }));
+  });
+}
+
+/// Whether anybody has it open: of memory that was opened, the kernel counts that.
+bool is_open(const Fd& memory) {
+  const Fd probe(::open(fd_path(memory.borrow()).c_str(), O_RDONLY | O_CLOEXEC));
+  return ::fcntl(probe.get(), F_SETLEASE, F_WRLCK) != 0;
+}
+
+TEST_F(KeeperHold, BackingsAreClosedThoughTheKeeperIsToldOfManyAtOnce) {
+  REQUIRE_CLONES();
+  with_keeper([&](Loop& loop, Keeper& keeper) -> Task<void> {
+    std::vector<Fd> all;
+    for (std::uint64_t region = 1; region <= 100; ++region) {
+      all.push_back(memory(kSize));
+      const Fd opened(::open(fd_path(all.back().borrow()).c_str(), O_RDWR | O_CLOEXEC));
+      CO_ASSERT(keeper.clone().attach(RegionId{region}, opened.borrow(), kSize));
+    }
+    const auto open = [&all] { return std::count_if(all.begin(), all.end(), is_open); };
+    EXPECT_EQ(open(), 100);
+    for (std::uint64_t region = 1; region <= 90; ++region) keeper.clone().detach(RegionId{region});
+    EXPECT_TRUE(co_await eventually(loop, [&] { return open() == 10; }));
+    for (std::uint64_t region = 91; region <= 95; ++region) keeper.clone().detach(RegionId{region});
+    EXPECT_TRUE(co_await eventually(loop, [&] { return open() == 5; })) << "few wait for no more of them";
+    EXPECT_TRUE(co_await keeper.prepare_to_leave(kPatience));
+    EXPECT_EQ(open(), 0) << "an orderly end waits for none";
+  });
+}
 
 // Promise 9
 TEST_F(KeeperHold, ANewKeeperIsGivenEveryRegionHoweverMany) {
@@ -198,6 +246,7 @@ pid_t start_older_keeper(const std::string& directory) {
     std::span<const std::byte> bytes(std::get<schema::Incoming>(received.value()).bytes);
     const auto head = wire::take<wire::Head>(bytes);
     if (head->kind == wire::Kind::hold) ++held;
+    if (head->kind == wire::Kind::drop) --held;
     if (head->kind == wire::Kind::end) ::_exit(held);
     if (head->kind == wire::Kind::ping) {
       (void)schema::send(peer.borrow(), wire::packet({wire::Kind::pong, 0, 0, head->value}));
@@ -206,7 +255,7 @@ pid_t start_older_keeper(const std::string& directory) {
   }
 }
 
-TEST_F(KeeperHold, AKeeperOfTheVersionBeforeIsGivenRegionsOneByOne) {
+TEST_F(KeeperHold, AKeeperOfTheVersionBeforeIsToldOfRegionsOneByOne) {
   const HiddenFuse hidden;  // It serves no FUSE filesystem, and would be replaced where clones can be made.
   constexpr int kSome = 200;
   const pid_t old = start_older_keeper(options.state_directory);
@@ -218,11 +267,13 @@ TEST_F(KeeperHold, AKeeperOfTheVersionBeforeIsGivenRegionsOneByOne) {
     keeper->attach(loop);
     for (std::uint64_t region = 1; region <= kSome; ++region) keeper->guard(RegionId{region}, fd_.borrow());
     EXPECT_TRUE(co_await eventually(loop, [&] { return keeper->health().unheld == 0; }));
+    for (std::uint64_t region = 1; region <= kSome / 2; ++region) keeper->drop(RegionId{region});
+    EXPECT_TRUE(co_await keeper->settle(kPatience));
   });
   int status = 0;
   EXPECT_EQ(::waitpid(old, &status, 0), old);
   EXPECT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), kSome);
+  EXPECT_EQ(WEXITSTATUS(status), kSome / 2);
   ::unlink((options.state_directory + "/keeper.sock").c_str());
 }
 

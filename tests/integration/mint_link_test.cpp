@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -18,7 +19,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/fd_path.h"
 #include "broker/confine/lsm/lsm.h"
+#include "broker/keeper/fuse/mount.h"
 #include "broker/mint/forge.h"
 #include "broker/mint/link.h"
 #include "broker/mint/names.h"
@@ -88,7 +91,8 @@ TEST_F(MintLinkTest, RefusesWhatAStrangerWouldAsk) {
   const Fd memory(::memfd_create("stranger", MFD_CLOEXEC));
   EXPECT_EQ(refused(Kind::open_backing, 0, "", {null.borrow(), memory.borrow()}), ErrorCode::malformed);
   EXPECT_EQ(refused(Kind::open_backing, 0, "", {memory.borrow(), null.borrow()}), ErrorCode::malformed);
-  EXPECT_EQ(refused(Kind::close_backing, 1, "", {null.borrow()}), ErrorCode::malformed);
+  EXPECT_EQ(refused(Kind::close_backings, 0, "ids", {null.borrow()}), ErrorCode::malformed);
+  EXPECT_EQ(refused(Kind::bury_backing, 1, "", {null.borrow()}), ErrorCode::malformed);
   EXPECT_EQ(refused(Kind::start_keeper, 1, "../../etc/passwd"), ErrorCode::malformed);
   EXPECT_EQ(refused(Kind::start_keeper, ~0ULL, "keeper.sock"), ErrorCode::malformed);
   EXPECT_EQ(refused(Kind::account_of, 1ULL << 32U, ""), ErrorCode::malformed);
@@ -124,6 +128,37 @@ TEST_F(MintLinkTest, SaysWhyAMachineCannotConfineByLsm) {
   ASSERT_FALSE(heard);
   EXPECT_EQ(heard.error().sentence, why);
   EXPECT_TRUE(make_names(*link)->account(0U)) << "it goes on";
+}
+
+TEST_F(MintLinkTest, ClosesManyBackingsByOneMessage) {
+  const Result<keeper::FuseMount> mounted = keeper::mount_fuse(std::chrono::seconds(60));
+  if (!mounted) GTEST_SKIP() << mounted.error().sentence;
+  const BorrowedFd device = mounted.value().device.borrow();
+  const std::shared_ptr<keeper::Forge> forge = make_forge(*link);
+  std::vector<Fd> files;
+  std::vector<std::int32_t> ids;
+  for (std::size_t i = 0; i < 2 * wire::kMostIds + 5; ++i) {
+    files.emplace_back(::memfd_create("backing", MFD_CLOEXEC));
+    const Fd opened(::open(fd_path(files.back().borrow()).c_str(), O_RDWR | O_CLOEXEC));
+    const Result<std::int32_t> id = forge->open_backing(device, opened.borrow());
+    ASSERT_TRUE(id) << id.error().sentence;
+    ids.push_back(id.value());
+  }
+  const auto open = [&files] {
+    return std::count_if(files.begin(), files.end(), [](const Fd& file) {
+      const Fd probe(::open(fd_path(file.borrow()).c_str(), O_RDONLY | O_CLOEXEC));
+      return ::fcntl(probe.get(), F_SETLEASE, F_WRLCK) != 0;
+    });
+  };
+  EXPECT_EQ(open(), static_cast<std::ptrdiff_t>(files.size()));
+  const std::int32_t last = ids.back();
+  ids.back() = 1'000'000'000;  // Nobody's.
+  forge->close_backings(device, ids);
+  EXPECT_EQ(open(), 1);
+  forge->close_backings(device, {});
+  forge->close_backings({}, ids);
+  forge->close_backings(device, std::span(&last, 1));
+  EXPECT_EQ(open(), 0);
 }
 
 TEST_F(MintLinkTest, ALaneWithNonsenseEndsAndTheOthersGoOn) {

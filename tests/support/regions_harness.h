@@ -44,7 +44,7 @@ class IdleKeeper final : public broker::keeper::Keeper {
   [[nodiscard]] std::vector<RegionId> unheld(std::size_t) const override { return {}; }
   broker::Task<bool> settle(std::chrono::nanoseconds) override { co_return true; }
   broker::Task<bool> prepare_to_leave(std::chrono::nanoseconds) override { co_return true; }
-  void on_release(std::function<void(broker::confine::GrantId)>) override {}
+  void on_release(std::function<void(broker::confine::GrantId)>, std::function<void()>) override {}
   void on_ended(std::function<void(const std::string&)>) override {}
   void on_replaced(std::function<void()>) override {}
   broker::confine::Confiner& clone() override { return *confiner_; }

@@ -18,9 +18,10 @@ using wire::Answer;
 using wire::Kind;
 using wire::Request;
 
-constexpr Kind kNumbered[] = {Kind::close_backing,  Kind::bury_backing, Kind::start_keeper,
-                              Kind::user_namespace, Kind::account_of,   Kind::group_of,
-                              Kind::groups_of};
+constexpr Kind kNumbered[] = {Kind::bury_backing, Kind::start_keeper, Kind::user_namespace,
+                              Kind::account_of,   Kind::group_of,     Kind::groups_of};
+/// Letters are ids as well.
+constexpr Kind kWithIds[] = {Kind::close_backings};
 constexpr Kind kNamed[] = {Kind::start_keeper, Kind::account_named,  Kind::group_named,
                            Kind::groups_of,    Kind::endpoint_mount, Kind::pool_directory};
 
@@ -34,7 +35,7 @@ Request good(Kind kind) {
   request.kind = kind;
   request.descriptors = static_cast<std::uint16_t>(wire::descriptors_of(kind));
   if (has(kNumbered, kind)) request.number = 7;
-  const bool put = !has(kNamed, kind) || wire::put_text(request.text, "name");
+  const bool put = !(has(kNamed, kind) || has(kWithIds, kind)) || wire::put_text(request.text, "name");
   EXPECT_TRUE(put);
   return request;
 }
@@ -92,9 +93,10 @@ TEST(MintWire, TakesNothingInFieldsThatAKindHasNot) {
     request = good(kind);
     request.text = {};
     request.text[0] = 'x';
-    EXPECT_EQ(taken(request, request.descriptors), has(kNamed, kind)) << "text";
+    const bool wants_text = has(kNamed, kind) || has(kWithIds, kind);
+    EXPECT_EQ(taken(request, request.descriptors), wants_text) << "text";
     request.text = {};
-    EXPECT_EQ(taken(request, request.descriptors), !has(kNamed, kind)) << "no text";
+    EXPECT_EQ(taken(request, request.descriptors), !wants_text) << "no text";
   });
 }
 
@@ -125,6 +127,23 @@ TEST(MintWire, TakesNoTextWithoutEndNorWithMoreBehindIt) {
     request.text.back() = 'x';
     EXPECT_FALSE(taken(request, request.descriptors)) << "behind its end";
   });
+}
+
+TEST(MintWire, IdsArriveInTheirOrderAndNothingIsTakenForOne) {
+  Request request = good(Kind::close_backings);
+  std::vector<std::int32_t> ids;
+  for (std::size_t count = 1; count <= wire::kMostIds; ++count) {
+    ids.push_back(static_cast<std::int32_t>(count * 1000));
+    wire::put_ids(request.text, ids);
+    EXPECT_TRUE(taken(request, 1));
+    EXPECT_EQ(wire::ids_in(request.text), ids);
+  }
+  for (const std::vector<std::int32_t>& bad :
+       {std::vector<std::int32_t>{}, {-1}, {0, 1}, {1, 0, 2}, {1, -2}, {1, 2, 0, 0, -1}}) {
+    wire::put_ids(request.text, bad);
+    EXPECT_FALSE(taken(request, 1));
+    EXPECT_TRUE(wire::ids_in(request.text).empty());
+  }
 }
 
 TEST(MintWire, NoRandomBytesAreTaken) {

@@ -38,7 +38,11 @@ TEST_F(ReleasesTest, SomeDozensATurnInTheirOrderAndTheRestAfterOthersHadTheirs) 
   for (std::size_t i = 0; i < kMany; ++i) all.push_back(i + 1);
   for (const confine::GrantId grant : all) releases_.add(grant);
   EXPECT_TRUE(taken_.empty()) << "whoever tells of them is in the middle of its own work";
-  std::size_t before = 0;
+  releases_.take();
+  EXPECT_EQ(taken_.size(), Releases::kAtOnce);
+  releases_.take();
+  std::size_t before = taken_.size();
+  EXPECT_EQ(before, Releases::kAtOnce) << "the rest has its turns already";
   while (releases_.waiting() > 0) {
     harness_.run(turns(harness_.loop, 1));
     // A harness takes two turns for one.
@@ -50,6 +54,8 @@ TEST_F(ReleasesTest, SomeDozensATurnInTheirOrderAndTheRestAfterOthersHadTheirs) 
 
 TEST_F(ReleasesTest, EachIsOnItsHoldersAccount) {
   for (confine::GrantId grant = 1; grant <= 9; ++grant) releases_.add(grant);
+  releases_.take();
+  EXPECT_EQ(taken_.size(), 9U) << "few of them need no turn of their own";
   while (releases_.waiting() > 0) harness_.run(turns(harness_.loop, 1));
   for (std::size_t i = 0; i < taken_.size(); ++i)
     EXPECT_EQ(accounts_[i], Meter::Account(static_cast<uid_t>(1000 + taken_[i] % 3)));
