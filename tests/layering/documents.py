@@ -9,6 +9,7 @@ folder with code has its row in docs/ARCHITECTURE.md, and every room there is a 
 """
 import os
 import re
+import subprocess
 import sys
 
 CODE = (".cpp", ".h", ".c", ".py", ".sh")
@@ -28,6 +29,11 @@ COMMENT = {"cpp": "//|/\\*|^\\s*\\*", "h": "//|/\\*|^\\s*\\*", "c": "//|/\\*|^\\
 
 
 def tree(root):
+    # Not what somebody built there under another name.
+    tracked = subprocess.run(["git", "-C", root, "ls-files", "-z", "-co", "--exclude-standard"], capture_output=True, text=True)
+    if tracked.returncode == 0:
+        yield from sorted(name for name in tracked.stdout.split("\0") if os.path.isfile(os.path.join(root, name)))
+        return
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if f not in ("build", "__pycache__") and not f.startswith("."))
         for name in sorted(files):
