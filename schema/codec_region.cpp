@@ -7,9 +7,6 @@
 namespace mapcap::schema::codec {
 namespace {
 
-using codec::read;
-using codec::write;
-
 Result<CacheStatus> read(wire::CacheStatus::Reader reader) {
   CacheStatus cache;
   MAPCAP_TRY(cache.requested, read_cache_mode(reader.getRequested(), "cache.requested"));
