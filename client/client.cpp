@@ -252,10 +252,11 @@ EndpointInfo Client::endpoint_renew(std::string_view id, std::chrono::nanosecond
   return expect<schema::EndpointTold>(std::move(answer)).endpoint;
 }
 
-EndpointEnded Client::endpoint_end(std::string_view id) {
+EndpointEnded Client::endpoint_end(std::string_view id, bool revoke_opened) {
   bool repeated = false;
   // Requests that are under way end first, however long that takes.
-  Call call{schema::EndpointEnd{std::string(id)}, false, nullptr, std::chrono::nanoseconds::max()};
+  Call call{schema::EndpointEnd{std::string(id), revoke_opened}, false, nullptr,
+            std::chrono::nanoseconds::max()};
   auto answer = implementation_->session.call(call, repeated);
   // The restarted broker has finished what the first request began.
   if (answer.has_error() && repeated && answer.error().code == ErrorCode::not_found) return {};

@@ -114,4 +114,21 @@ void write(const EndpointListing& listing, wire::EndpointListing::Builder builde
   builder.setNext(as_text(listing.next));
 }
 
+Result<EndpointEnded> read(wire::EndpointEnded::Reader reader) {
+  EndpointEnded ended{reader.getRevoked(), reader.getKept(), reader.getHeld(), reader.getOpened(), {},
+                      reader.getCut()};
+  MAPCAP_TRY(ended.opened_regions, read_texts(reader.getOpenedRegions(), "ended.opened", kMaxNameText));
+  return ended;
+}
+
+void write(const EndpointEnded& ended, wire::EndpointEnded::Builder builder) {
+  builder.setRevoked(ended.revoked);
+  builder.setKept(ended.kept);
+  builder.setHeld(ended.held);
+  builder.setOpened(ended.opened);
+  write_texts(ended.opened_regions,
+              builder.initOpenedRegions(static_cast<unsigned>(ended.opened_regions.size())));
+  builder.setCut(ended.cut);
+}
+
 }  // namespace mapcap::schema::codec

@@ -33,13 +33,14 @@ void write(const Detail& detail, wire::Error::Detail::Builder builder) {
 Result<Holder> read(wire::Shown::Holder::Reader reader) {
   MAPCAP_TRY(const Access rights, read_access(reader.getRights(), "holder.rights"));
   MAPCAP_TRY(std::string endpoint, read_text(reader.getEndpoint(), "holder.endpoint", kMaxWord));
-  return Holder{reader.getUid(), rights, reader.getCount(), std::move(endpoint)};
+  return Holder{reader.getUid(), rights, reader.getCount(), std::move(endpoint), reader.getEnded()};
 }
 void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
   builder.setUid(holder.uid);
   builder.setRights(as_wire<wire::Access>(holder.rights));
   builder.setCount(holder.count);
   builder.setEndpoint(as_text(holder.endpoint));
+  builder.setEnded(holder.ended);
 }
 
 // ---- replies
@@ -210,11 +211,8 @@ Result<void> read_into(ReplyBody& body, wire::Reply::Body::Reader reader) {
       return put(body, read(reader.getEndpoint()));
     case Wire::ENDPOINTS:
       return put(body, read(reader.getEndpoints()));
-    case Wire::ENDPOINT_ENDED: {
-      const auto ended = reader.getEndpointEnded();
-      body = EndpointEnded{ended.getRevoked(), ended.getKept(), ended.getHeld()};
-      return ok();
-    }
+    case Wire::ENDPOINT_ENDED:
+      return put(body, read(reader.getEndpointEnded()));
   }
   return malformed("reply", "unknown kind " + std::to_string(static_cast<unsigned>(reader.which())));
 }
@@ -253,12 +251,7 @@ struct BodyWriter {
   void operator()(const Published& value) { write(value.region, body.initPublished()); }
   void operator()(const EndpointTold& value) { write(value, body.initEndpoint()); }
   void operator()(const EndpointListing& value) { write(value, body.initEndpoints()); }
-  void operator()(const EndpointEnded& value) {
-    auto builder = body.initEndpointEnded();
-    builder.setRevoked(value.revoked);
-    builder.setKept(value.kept);
-    builder.setHeld(value.held);
-  }
+  void operator()(const EndpointEnded& value) { write(value, body.initEndpointEnded()); }
 };
 
 // ---- what the broker sends

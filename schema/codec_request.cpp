@@ -280,7 +280,11 @@ void write(const EndpointRenew& renew, wire::EndpointRenew::Builder builder) {
 }
 Result<EndpointEnd> read(wire::EndpointEnd::Reader reader) {
   MAPCAP_TRY(std::string id, read_endpoint_id(reader.getId()));
-  return EndpointEnd{std::move(id)};
+  return EndpointEnd{std::move(id), reader.getRevokeOpened()};
+}
+void write(const EndpointEnd& end, wire::EndpointEnd::Builder builder) {
+  builder.setId(as_text(end.id));
+  builder.setRevokeOpened(end.revoke_opened);
 }
 
 /// A struct's result as the union's.
@@ -380,7 +384,7 @@ struct BodyWriter {
   void operator()(const EndpointList& value) { body.initEndpointList().setCursor(as_text(value.cursor)); }
   void operator()(const EndpointShow& value) { write(value, body.initEndpointShow()); }
   void operator()(const EndpointRenew& value) { write(value, body.initEndpointRenew()); }
-  void operator()(const EndpointEnd& value) { body.initEndpointEnd().setId(as_text(value.id)); }
+  void operator()(const EndpointEnd& value) { write(value, body.initEndpointEnd()); }
 };
 
 Result<Request> read_root(wire::Request::Reader reader) {

@@ -253,7 +253,10 @@ struct EndpointRenew {
   ttlNs @1 :Int64;
 }
 
-struct EndpointEnd { id @0 :Text; }
+struct EndpointEnd {
+  id @0 :Text;
+  revokeOpened @1 :Bool;       # also its maker's regions that its clients have open
+}
 
 # ---- replies and notices ----
 
@@ -332,6 +335,7 @@ struct Shown {
     rights @1 :Access;
     count @2 :UInt32;
     endpoint @3 :Text;         # whose number uid is; empty: none
+    ended @4 :Bool;            # of an endpoint that is no more
   }
 }
 
@@ -404,6 +408,9 @@ struct EndpointEnded {
   revoked @0 :UInt64;
   kept @1 :UInt64;
   held @2 :UInt64;
+  opened @3 :UInt64;           # grants of regions that live on, still with whoever got them through it
+  openedRegions @4 :List(Text); # of which regions: some of them
+  cut @5 :UInt64;              # its maker's regions that were revoked, since revokeOpened asked for that
 }
 
 struct ShuttingDown {

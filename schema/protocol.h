@@ -31,8 +31,9 @@ inline constexpr std::size_t kMaxPolicyLine = 512;  ///< Each text about a polic
 inline constexpr std::size_t kMaxVerbText = 32;
 /// Of a policy's text in one PolicyPiece.
 inline constexpr std::size_t kPolicyPiece = 48U << 10U;
-inline constexpr std::size_t kMaxWord = 64;   ///< Ids of endpoints, verbs, and keys and values of labels.
-inline constexpr std::size_t kMaxPath = 256;  ///< EndpointInfo::directory.
+inline constexpr std::size_t kMaxWord = 64;    ///< Ids of endpoints, verbs, and keys and values of labels.
+inline constexpr std::size_t kMaxPath = 256;   ///< EndpointInfo::directory.
+inline constexpr std::size_t kMaxOpened = 64;  ///< EndpointEnded::opened_regions.
 
 /// How many unguarded regions a status names.
 inline constexpr std::size_t kMostUnguarded = 100;

@@ -167,6 +167,8 @@ struct EndpointRenew {
 /// Nobody can connect to it, or goes on being connected, and what it made is revoked or its maker's.
 struct EndpointEnd {
   std::string id;
+  /// Also revoked are its maker's regions that its clients have open: nothing less takes a grant back.
+  bool revoke_opened = false;
   bool operator==(const EndpointEnd&) const = default;
 };
 

@@ -140,6 +140,8 @@ Result<EndpointTold> read(wire::EndpointTold::Reader);
 void write(const EndpointTold&, wire::EndpointTold::Builder);
 Result<EndpointListing> read(wire::EndpointListing::Reader);
 void write(const EndpointListing&, wire::EndpointListing::Builder);
+Result<EndpointEnded> read(wire::EndpointEnded::Reader);
+void write(const EndpointEnded&, wire::EndpointEnded::Builder);
 
 // ---- one packet
 

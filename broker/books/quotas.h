@@ -83,6 +83,7 @@ struct EndpointAccount {
   std::string maker_name;                              ///< Empty: his uid.
   Payer::Groups groups;                                ///< The maker's. Never null.
   std::vector<std::pair<std::string, Limits>> limits;  ///< By pool; the empty one: over all pools.
+  bool ended = false;                                  ///< It ends or has, and is still charged.
 };
 
 /// Of a maker's limit of connections, what clients of his endpoints may have.

@@ -43,6 +43,7 @@ void Dispatch::record(const Session& session, const Audited& what, const Judged&
   record.who = actor_of(session);
   record.verb = what.verb;
   record.name = what.name;
+  record.left = judged.left;
   audit_.note(std::move(record));
 }
 

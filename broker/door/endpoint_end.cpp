@@ -13,37 +13,57 @@ namespace {
 
 constexpr std::chrono::nanoseconds kRetryAtMost = 5s;
 
+/// "3 grants of models/a, models/b"; empty when nothing stays.
+std::string left_of(const EndpointEnded& ended) {
+  if (ended.opened == 0) return "";
+  std::string text = std::to_string(ended.opened) + (ended.opened == 1 ? " grant of " : " grants of ");
+  for (const std::string& name : ended.opened_regions)
+    text += (name == ended.opened_regions.front() ? "" : ", ") + name;
+  return text;
+}
+
 }  // namespace
 
 Task<Result<Delivery>> Endpoints::end(Caller caller, schema::EndpointEnd ask) {
   MAPCAP_CO_TRY(const One* one, find_for(caller, ask.id));
   const std::uint64_t number = one->record.number;
-  const Result<bool> begun = co_await begin_end(number);
+  const Result<bool> begun = co_await begin_end(number, ask.revoke_opened);
   if (!begun) co_return begun.error();
-  MAPCAP_CO_TRY(const EndpointEnded ended, co_await outcome(number));
-  co_return reply_of(ended);
+  MAPCAP_CO_TRY(EndpointEnded ended, co_await outcome(number));
+  if (caller.judged != nullptr) caller.judged->left = left_of(ended);
+  co_return reply_of(std::move(ended));
 }
 
-Task<Result<bool>> Endpoints::begin_end(std::uint64_t number) {
+Task<Result<bool>> Endpoints::begin_end(std::uint64_t number, bool revoke_opened) {
   One* one = find(number);
   while (one != nullptr && one->recording) {
     const std::shared_ptr<Event> changed = one->changed;
     co_await changed->wait();
     one = find(number);
   }
-  if (one == nullptr || one->record.state != EndpointState::active) co_return false;
+  if (one == nullptr || one->record.state == EndpointState::ended) co_return false;
+  if (one->record.state == EndpointState::ending) {
+    if (!revoke_opened || one->record.revoke_opened) co_return false;
+    co_return failure(ErrorCode::busy,
+                      "endpoint " + one->record.id +
+                          " is ending already, without what its clients have open: revoke that by its "
+                          "name");
+  }
   one->recording = true;
   one->authority->ended = true;  // At once, while the ledger writes.
   // And at once, so that no renewal is written after it.
   one->record.state = EndpointState::ending;
+  one->record.revoke_opened = revoke_opened;
   const Result<void> recorded = co_await parts_.ledger.put_endpoint(one->record);
   one->recording = false;
   one->changed->notify();
   if (!recorded) {
     one->record.state = EndpointState::active;
+    one->record.revoke_opened = false;
     one->authority->ended = false;
     co_return recorded.error();
   }
+  know(*one);
   spawn(carry_out(number));
   co_return true;
 }
@@ -95,7 +115,7 @@ Task<void> Endpoints::end_by_itself(std::uint64_t number, std::string why) {
     spawn(carry_out(number));
   } else {
     for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
-      const Result<bool> begun = co_await begin_end(number);
+      const Result<bool> begun = co_await begin_end(number, false);
       // Whoever asked meanwhile has the record of it.
       if (begun && !begun.value()) co_return;
       if (begun) break;
@@ -104,7 +124,10 @@ Task<void> Endpoints::end_by_itself(std::uint64_t number, std::string why) {
   }
   for (;;) {
     const Result<EndpointEnded> ended = co_await outcome(number);
-    if (ended) break;
+    if (ended) {
+      record.left = left_of(ended.value());
+      break;
+    }
     co_await parts_.loop.sleep(kRetryAtMost);
   }
   parts_.audit.note(std::move(record));
@@ -121,6 +144,7 @@ Task<void> Endpoints::leave_nothing(One& one) {
   co_await parts_.listener.dismiss(principal);
   for (auto pause = std::chrono::nanoseconds(100ms);; pause = std::min(pause * 2, kRetryAtMost)) {
     one.trouble = co_await end_owned(one);
+    if (!one.trouble) one.trouble = co_await look_at_opened(one);
     if (!one.trouble) co_return;
     // The ledger takes no changes: they are wanted again when it does. Whoever waits is told.
     one.changed->notify();
@@ -154,6 +178,28 @@ Task<std::optional<Failure>> Endpoints::end_owned(One& one) {
     }
     if (refused) co_return refused;
   }
+}
+
+/// What went through it of regions that it does not own. Nobody can get more of it by now.
+Task<std::optional<Failure>> Endpoints::look_at_opened(One& one) {
+  one.result.opened = 0;
+  one.result.opened_regions.clear();
+  std::optional<Failure> refused;
+  const std::vector<Regions::Opened> all = co_await parts_.regions.opened_by(one.record.principal);
+  for (const Regions::Opened& opened : all) {
+    if (one.record.revoke_opened) {
+      const Result<Revoked> cut =
+          co_await parts_.regions.take_back(opened.region, one.authority->maker);
+      one.result.cut += cut ? 1 : 0;
+      if (cut) one.result.held += cut.value().held;
+      if (!cut && cut.error().code == ErrorCode::io) refused = cut.error();
+      if (cut) continue;
+    }
+    one.result.opened += opened.grants;
+    if (one.result.opened_regions.size() < schema::kMaxOpened)
+      one.result.opened_regions.push_back(opened.name);
+  }
+  co_return refused;
 }
 
 /// Holders of what it was granted may live on for as long as they please, and are charged to it and its maker.

@@ -84,7 +84,8 @@ void Endpoints::know(const One& one) {
   parts_.quotas.know_endpoint(
       one.record.principal,
       {one.record.id, maker.uid(), maker.user(), maker.shared_groups(),
-       limits_of(parts_.regions.policy(), parts_.pools, *one.authority, one.record.limits)});
+       limits_of(parts_.regions.policy(), parts_.pools, *one.authority, one.record.limits),
+       one.record.state != EndpointState::active});
 }
 
 std::uint32_t Endpoints::free_principal(std::uint64_t number) const {

@@ -7,6 +7,10 @@
 // socket goes, and whoever waits in it; sessions are closed, and their requests have ended; then what it made
 // is revoked, or its maker's. No process need be gone for that, and none is looked for.
 //
+// What cannot be ended is a grant of a region that lives on: the mappings of a clone are the memory's own, so the
+// kernel takes them back by cutting the memory and by nothing less. The end tells which regions those are, and
+// revokes them where its maker owns them and asks for that.
+//
 // Ids are each maker's own, as names of regions begin with their owner's: nobody learns what ids others use, or takes
 // one from them. The administrator's endpoints lie in RUNTIME/endpoints/ID, a user's in RUNTIME/endpoints/@UID/ID.
 //
@@ -88,7 +92,7 @@ class Endpoints {
   Task<Result<Delivery>> renew(Caller caller, schema::EndpointRenew ask);
   /// Returns when it has ended. A second end of the same endpoint joins the first. Errors: `io` when the ledger
   /// refuses the first record, then nothing has changed, or a later one: then the endpoint is ending, and goes on when
-  /// the ledger takes changes again.
+  /// the ledger takes changes again. `busy` for one that is ending already without `revoke_opened`.
   Task<Result<Delivery>> end(Caller caller, schema::EndpointEnd ask);
 
  private:
@@ -136,13 +140,14 @@ class Endpoints {
   [[nodiscard]] EndpointInfo describe(const One& one) const;
 
   /// True when this is what ends it.
-  Task<Result<bool>> begin_end(std::uint64_t number);
+  Task<Result<bool>> begin_end(std::uint64_t number, bool revoke_opened);
   Task<Result<EndpointEnded>> outcome(std::uint64_t number);
   Task<void> carry_out(std::uint64_t number);
   /// Nobody asked: its time has come, or a broker died while it ended.
   Task<void> end_by_itself(std::uint64_t number, std::string why);
   Task<void> leave_nothing(One& one);
   Task<std::optional<Failure>> end_owned(One& one);
+  Task<std::optional<Failure>> look_at_opened(One& one);
   Task<void> forget_when_free(std::uint64_t number);
   Task<void> record_in_background(ledger::EndpointRecord record);
 

@@ -42,6 +42,38 @@ Task<bool> Regions::owns_any(std::uint32_t owner) {
   co_return found;
 }
 
+Task<std::vector<Regions::Opened>> Regions::opened_by(std::uint32_t holder) {
+  std::vector<Opened> opened;
+  Directory::Position position;
+  for (bool more = true; more;) {
+    Slice slice(parts_.loop.time());
+    more = false;
+    parts_.directory.visit_from(position, [&](const Region& region) {
+      position = {region.record.name, region.id().value};
+      std::uint64_t grants = 0;
+      for (const Access rights : {Access::read_only, Access::read_write}) {
+        const auto theirs = region.grants.holders().find({holder, rights});
+        if (theirs != region.grants.holders().end()) grants += theirs->second.size();
+      }
+      if (grants > 0 && region.record.state == RegionState::live)
+        opened.push_back({region.id(), region.record.name, grants});
+      more = slice.over();
+      return !more;
+    });
+    if (more) co_await parts_.loop.give_way();
+  }
+  co_return opened;
+}
+
+Task<Result<Revoked>> Regions::take_back(RegionId id, const policy::Subject& owner) {
+  const Region* region = parts_.directory.find(id);
+  if (region == nullptr || region->record.owner != owner.uid())
+    co_return failure(ErrorCode::denied, "region number " + std::to_string(id.value) + " is not " +
+                                             owner.describe() + "'s to revoke");
+  MAPCAP_CO_TRY_VOID(policy_->authorize(owner, policy::action_on(as_judged(*region), {Verb::revoke})));
+  co_return co_await reclaim_.revoke(id, {});
+}
+
 Task<Result<Revoked>> Regions::take_away(RegionId id) {
   return reclaim_.revoke(id, {});
 }

@@ -78,8 +78,10 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
   shown.region = describe(*region);
   for (const auto& [holder, grants] : region->grants.holders()) {
     if (shown.holders.size() == kShownHolders) break;
+    const EndpointAccount* endpoint = parts_.quotas.endpoint(holder.first);
     shown.holders.push_back({holder.first, holder.second, static_cast<std::uint32_t>(grants.size()),
-                             parts_.quotas.endpoint_named(holder.first)});
+                             endpoint != nullptr ? endpoint->id : "",
+                             endpoint != nullptr && endpoint->ended});
   }
   co_await tell_damage({&shown.region, 1});
   co_return reply_of(std::move(shown));

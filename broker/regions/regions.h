@@ -38,6 +38,7 @@ namespace mapcap::broker {
 struct Judged {
   std::string rule;     ///< Of what was allowed: Permit::rule.
   bool hidden = false;  ///< The region is there, and the caller was told that it is not.
+  std::string left;     ///< What an endpoint's end could not take back: AuditRecord::left.
 };
 
 /// Who asks, on which connection.
@@ -145,6 +146,15 @@ class Regions {
   Task<std::vector<RegionId>> owned_by(std::uint32_t owner);
   /// Whether any region, also one that is on its way out, has that owner.
   Task<bool> owns_any(std::uint32_t owner);
+  /// What lives on and `holder` has grants of. Looks at all regions, in turns.
+  struct Opened {
+    RegionId region;
+    std::string name;
+    std::uint64_t grants = 0;
+  };
+  Task<std::vector<Opened>> opened_by(std::uint32_t holder);
+  /// As `owner`'s own revoke, of what he owns. Errors: `denied`, and as Reclaim::revoke.
+  Task<Result<Revoked>> take_back(RegionId id, const policy::Subject& owner);
   /// As its owner's revoke. Errors: as Reclaim::revoke.
   Task<Result<Revoked>> take_away(RegionId id);
   /// From now on `heir` owns it and is charged for it alone, durably. Errors: `denied` when the policy would

@@ -54,6 +54,7 @@ struct AuditRecord {
   Verdict verdict = Verdict::allowed;
   std::string rule;  ///< "policy.toml:12", "mode", "owner", "quota set"; empty: none says it.
   std::string why;   ///< The sentence that the asker got, of what was not allowed.
+  std::string left;  ///< Of an endpoint's end: the grants that nobody can take back.
   std::uint64_t times = 1;
 };
 

@@ -45,6 +45,7 @@ std::vector<Field> fields_of(const AuditRecord& record) {
   if (who.unit.empty() && who.container.empty()) add("cgroup", "MAPCAP_CGROUP", who.cgroup);
   add("rule", "MAPCAP_RULE", record.rule);
   if (record.times > 1) add("times", "MAPCAP_TIMES", std::to_string(record.times));
+  add("left", "MAPCAP_LEFT", record.left, kSentence);
   add("why", "MAPCAP_WHY", record.why, kSentence);
   return fields;
 }

@@ -39,26 +39,15 @@ mapcap_pool_info to_c(const PoolInfo& pool) {
 }
 
 mapcap_quota_info to_c(const QuotaInfo& quota) {
-  const auto limit = [](const std::optional<std::uint64_t>& value) {
-    return value.value_or(MAPCAP_UNLIMITED);
-  };
   mapcap_quota_info told{};
   told.size = sizeof told;
   told.subject = static_cast<int>(quota.slot.subject);
   told.id = quota.slot.id;
   c::put(told.pool, quota.slot.pool);
-  told.limits = {limit(quota.limits.bytes), limit(quota.limits.regions), limit(quota.limits.grants),
-                 limit(quota.limits.connections)};
+  told.limits = c::to_amounts(quota.limits);
   told.used = {quota.bytes, quota.regions, quota.grants, quota.connections};
   told.overridden = quota.overridden ? 1 : 0;
   return told;
-}
-
-Limits to_limits(const mapcap_amounts& amounts) {
-  const auto limit = [](std::uint64_t value) {
-    return value == MAPCAP_UNLIMITED ? std::optional<std::uint64_t>() : value;
-  };
-  return {limit(amounts.bytes), limit(amounts.regions), limit(amounts.grants), limit(amounts.connections)};
 }
 
 QuotaSlot to_slot(int subject, std::uint32_t id, const char* pool) {
@@ -210,7 +199,7 @@ int mapcap_quota(mapcap_client* client, mapcap_quota_visitor visit, void* contex
 int mapcap_quota_set(mapcap_client* client, int subject, uint32_t id, const char* pool,
                      const mapcap_amounts* limits) {
   return call(
-      [&] { of(client).quota_set(to_slot(subject, id, pool), to_limits(*needed(limits, "limits"))); });
+      [&] { of(client).quota_set(to_slot(subject, id, pool), c::to_limits(*needed(limits, "limits"))); });
 }
 
 int mapcap_quota_clear(mapcap_client* client, int subject, uint32_t id, const char* pool) {

@@ -24,4 +24,16 @@ inline Client& of(mapcap_client* client) {
   return *needed(client, "client")->client;
 }
 
+/// MAPCAP_UNLIMITED is no limit.
+inline Limits to_limits(const mapcap_amounts& amounts) {
+  const auto limit = [](std::uint64_t value) {
+    return value == MAPCAP_UNLIMITED ? std::optional<std::uint64_t>() : value;
+  };
+  return {limit(amounts.bytes), limit(amounts.regions), limit(amounts.grants), limit(amounts.connections)};
+}
+inline mapcap_amounts to_amounts(const Limits& limits) {
+  return {limits.bytes.value_or(MAPCAP_UNLIMITED), limits.regions.value_or(MAPCAP_UNLIMITED),
+          limits.grants.value_or(MAPCAP_UNLIMITED), limits.connections.value_or(MAPCAP_UNLIMITED)};
+}
+
 }  // namespace mapcap::c

@@ -123,6 +123,7 @@ struct EndpointRenewCommand {
 };
 struct EndpointEndCommand {
   std::string id;
+  bool revoke_opened = false;
 };
 struct EndpointRunCommand {
   std::string id;

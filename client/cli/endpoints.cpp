@@ -116,7 +116,7 @@ int perform(const Common& common, const EndpointShowCommand& command) {
 }
 
 int perform(const Common& common, const EndpointEndCommand& command) {
-  const EndpointEnded ended = connect(common).endpoint_end(command.id);
+  const EndpointEnded ended = connect(common).endpoint_end(command.id, command.revoke_opened);
   if (common.json) {
     std::cout << json(ended) << '\n';
     return 0;
@@ -126,7 +126,12 @@ int perform(const Common& common, const EndpointEndCommand& command) {
   if (ended.held > 0)
     std::cout << "; " << size_phrase(ended.held)
               << " stay charged until whoever has it open or mapped lets go";
+  if (ended.cut > 0) std::cout << "; " << counted(ended.cut, "region") << " that it had open revoked";
   std::cout << '\n';
+  if (ended.opened > 0) {
+    std::cout << "still with whoever got them through it: " << counted(ended.opened, "grant") << " of "
+              << joined(ended.opened_regions, "") << "; only revoking these takes them back\n";
+  }
   return 0;
 }
 

@@ -139,8 +139,9 @@ ordered_json value_of(const RegionDetails& details) {
   ordered_json holders = ordered_json::array();
   for (const Holder& holder : details.holders) {
     holders.push_back({{"uid", holder.uid},
-                       {"user", who_text(holder.uid, holder.endpoint)},
+                       {"user", who_text(holder)},
                        {"endpoint", or_null(holder.endpoint)},
+                       {"endpoint_ended", holder.ended},
                        {"rights", to_string(holder.rights)},
                        {"count", holder.count}});
   }
@@ -180,7 +181,12 @@ std::string json(const std::vector<EndpointInfo>& endpoints) {
   return list_of(endpoints);
 }
 std::string json(const EndpointEnded& ended) {
-  return line({{"revoked", ended.revoked}, {"kept", ended.kept}, {"held", ended.held}});
+  return line({{"revoked", ended.revoked},
+               {"kept", ended.kept},
+               {"held", ended.held},
+               {"opened", ended.opened},
+               {"opened_regions", ended.opened_regions},
+               {"cut", ended.cut}});
 }
 
 std::string json(const RegionDetails& details) {

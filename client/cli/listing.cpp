@@ -94,8 +94,7 @@ int perform(const Common& common, const HoldersCommand& command) {
   for (const RegionDetails& details : held) {
     for (const Holder& holder : details.holders) {
       table.add({details.region.name, who_text(details.region.owner, details.region.endpoint),
-                 who_text(holder.uid, holder.endpoint), std::string(to_string(holder.rights)),
-                 std::to_string(holder.count)});
+                 who_text(holder), std::string(to_string(holder.rights)), std::to_string(holder.count)});
     }
   }
   table.print(std::cout);

@@ -13,6 +13,7 @@ namespace mapcap::cli {
 struct EndpointWords::Text {
   std::string id, rights = "rw", bytes, regions, grants, connections, ttl, on_end = "revoke", renewed;
   std::vector<std::string> names, pools, verbs, labels;
+  bool revoke_opened = false;
 };
 
 namespace {
@@ -87,8 +88,11 @@ void EndpointWords::add_to(CLI::App& app, const Add& add) {
     return EndpointRenewCommand{text_->id, judge("--ttl", parse_duration(text_->renewed))};
   }));
   renew->add_option("--ttl", text_->renewed, "From now, for example 1h")->required();
-  with_id(add(*endpoint, "end", "End an endpoint, its connections, and what it made",
-              [this] { return EndpointEndCommand{text_->id}; }));
+  auto* end = with_id(add(*endpoint, "end", "End an endpoint, its connections, and what it made", [this] {
+    return EndpointEndCommand{text_->id, text_->revoke_opened};
+  }));
+  end->add_flag("--revoke-opened", text_->revoke_opened,
+                "Revoke its maker's own regions too that its clients have open");
   auto* run =
       with_id(add(*endpoint, "run", "Run a program that has this endpoint and no other socket", [this] {
         return EndpointRunCommand{text_->id, *program_};

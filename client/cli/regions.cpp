@@ -85,7 +85,7 @@ int perform(const Common& common, const ShowCommand& command) {
                    " grants alive");
   if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");
   for (const Holder& holder : details.holders) {
-    line("holder", who_text(holder.uid, holder.endpoint) + ": " + std::to_string(holder.count) + " " +
+    line("holder", who_text(holder) + ": " + std::to_string(holder.count) + " " +
                        std::string(to_string(holder.rights)));
   }
   return 0;

@@ -99,6 +99,9 @@ std::string subject_text(const QuotaInfo& quota) {
 std::string who_text(std::uint32_t uid, const std::string& endpoint) {
   return endpoint.empty() ? user_name(uid) : "endpoint " + endpoint;
 }
+std::string who_text(const Holder& holder) {
+  return who_text(holder.uid, holder.endpoint) + (holder.ended ? " (ended)" : "");
+}
 
 std::string time_text(std::chrono::nanoseconds since_epoch) {
   const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();

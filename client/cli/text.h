@@ -39,6 +39,8 @@ std::string percent_text(double percent);
 std::string subject_text(const QuotaInfo& quota);
 /// "alice", "endpoint reader-1": who owns or holds something.
 std::string who_text(std::uint32_t uid, const std::string& endpoint);
+/// The same, and "endpoint reader-1 (ended)".
+std::string who_text(const Holder& holder);
 /// "2026-11-22 22:03:52".
 std::string time_text(std::chrono::nanoseconds since_epoch);
 

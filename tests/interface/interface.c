@@ -216,6 +216,89 @@ static void administration(mapcap_client *client) {
   EXPECT(told == 2);
 }
 
+static int see_endpoint(const mapcap_endpoint_info *info, void *context) {
+  EXPECT(info->size == sizeof *info);
+  EXPECT(strcmp(info->id, "readers") == 0);
+  ++*(int *)context;
+  return 0;
+}
+static int see_text(int kind, const char *text, void *context) {
+  static const char *const expected[] = {"c/**", "dram", "open", "role=reader"};
+  EXPECT(kind >= MAPCAP_ENDPOINT_NAME && kind <= MAPCAP_ENDPOINT_LABEL && strcmp(text, expected[kind]) == 0);
+  ++*(int *)context;
+  return 0;
+}
+static int see_opened(const char *name, void *context) {
+  EXPECT(strcmp(name, "c/shared") == 0);
+  ++*(int *)context;
+  return 0;
+}
+
+static void endpoints(mapcap_client *client) {
+  const char *names[] = {"c/**", NULL}, *pools[] = {"dram", NULL}, *verbs[] = {"open", NULL};
+  const char *labels[] = {"role=reader", NULL}, *no_label[] = {"role", NULL};
+  mapcap_endpoint_options what = MAPCAP_ENDPOINT_OPTIONS;
+  mapcap_endpoint_info info = MAPCAP_ENDPOINT_INFO;
+  mapcap_end_options how = MAPCAP_END_OPTIONS;
+  mapcap_end_info ended = MAPCAP_END_INFO;
+  mapcap_create_options shared = MAPCAP_CREATE_OPTIONS;
+  mapcap_connect_options connect = MAPCAP_CONNECT_OPTIONS;
+  mapcap_client *through;
+  mapcap_grant *grant;
+  char socket[512];
+  int fd, count = 0;
+  shared.name = "c/shared";
+  shared.bytes = 4096;
+  shared.lifetime = MAPCAP_PERSISTENT;
+  EXPECT(mapcap_create(client, &shared, NULL) == MAPCAP_OK);
+
+  EXPECT(mapcap_endpoint_create(client, NULL, NULL) == MAPCAP_ERROR_INVALID);
+  EXPECT(mapcap_endpoint_create(client, &what, NULL) == MAPCAP_ERROR_INVALID);
+  what.id = "readers";
+  what.names = names;
+  what.pools = pools;
+  what.verbs = verbs;
+  what.labels = no_label;
+  EXPECT(mapcap_endpoint_create(client, &what, NULL) == MAPCAP_ERROR_INVALID);
+  what.labels = labels;
+  what.rights = MAPCAP_READ_ONLY;
+  what.limits.connections = 1;
+  what.ttl_ns = INT64_C(3600000000000);
+  what.on_end = MAPCAP_END_KEEPS;
+  EXPECT(mapcap_endpoint_create(client, &what, &info) == MAPCAP_OK);
+  EXPECT(info.rights == MAPCAP_READ_ONLY && info.on_end == MAPCAP_END_KEEPS && info.remaining_ns > 0);
+  EXPECT(info.limits.connections == 1 && info.limits.bytes == MAPCAP_UNLIMITED && info.used.connections == 0);
+  EXPECT(mapcap_endpoint_create(client, &what, &info) == MAPCAP_ERROR_EXISTS);
+  EXPECT(mapcap_endpoint_list(client, see_endpoint, &count) == MAPCAP_OK);
+  EXPECT(count == 1);
+  count = 0;
+  EXPECT(mapcap_endpoint_show(client, "readers", &info, see_text, &count) == MAPCAP_OK);
+  EXPECT(count == 4);
+  EXPECT(mapcap_endpoint_show(client, "nobody", &info, NULL, NULL) == MAPCAP_ERROR_NOT_FOUND);
+  EXPECT(mapcap_endpoint_renew(client, "readers", INT64_C(7200000000000), &info) == MAPCAP_OK);
+  EXPECT(info.ttl_ns == INT64_C(7200000000000));
+
+  EXPECT(mapcap_endpoint_directory(client, "nobody", &fd) == MAPCAP_ERROR_NOT_FOUND);
+  EXPECT(fd == -1);
+  EXPECT(mapcap_endpoint_directory(client, "readers", &fd) == MAPCAP_OK);
+  sprintf(socket, "/proc/self/fd/%d/mapcap.sock", fd);
+  connect.socket = socket;
+  connect.reconnect_within_ms = 0;
+  EXPECT(mapcap_connect(&connect, &through) == MAPCAP_OK);
+  EXPECT(mapcap_open(through, "c/shared", MAPCAP_READ_WRITE, &grant) == MAPCAP_ERROR_DENIED);
+  EXPECT(mapcap_open(through, "c/shared", MAPCAP_READ_ONLY, &grant) == MAPCAP_OK);
+  count = 0;
+  EXPECT(mapcap_endpoint_end(client, "readers", NULL, &ended, see_opened, &count) == MAPCAP_OK);
+  EXPECT(ended.opened == 1 && ended.revoked == 0 && ended.kept == 0 && ended.cut == 0 && count == 1);
+  EXPECT(mapcap_list(through, NULL, count_regions, &count) == MAPCAP_ERROR_UNAVAILABLE);
+  mapcap_grant_close(grant);
+  mapcap_disconnect(through);
+  close(fd);
+  how.revoke_opened = 1;
+  EXPECT(mapcap_endpoint_end(client, "readers", &how, NULL, NULL, NULL) == MAPCAP_ERROR_NOT_FOUND);
+  EXPECT(mapcap_revoke(client, "c/shared", NULL, NULL, NULL) == MAPCAP_OK);
+}
+
 static void clones(mapcap_client *client, const char *scratch) {
   mapcap_grant *grant;
   const int file = open(scratch, O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -244,6 +327,7 @@ int main(int argc, char **argv) {
   if (client == NULL) return 1;
   memory(client);
   administration(client);
+  endpoints(client);
   clones(client, argv[2]);
   mapcap_disconnect(client);
   return wrong;

@@ -22,7 +22,7 @@ any = true
 
 [[rule]]
 user = 0
-verbs = ["shutdown"]
+verbs = ["shutdown", "endpoint"]
 """
 
 

@@ -21,6 +21,7 @@ EndpointRecord full(std::uint64_t number) {
   record.maker_administrator = true;
   record.on_end = OnEnd::keep;
   record.rights = Access::read_only;
+  record.revoke_opened = true;
   record.limits = {1, std::nullopt, 0, 18'446'744'073'709'551'615ULL};
   record.ttl_ns = 7;
   record.boot.fill(9);

@@ -96,6 +96,7 @@ inline std::vector<Request> all_requests() {
       {43, EndpointShow{"reader-1", true}},
       {44, EndpointRenew{"reader-1", std::chrono::hours(2)}},
       {45, EndpointEnd{"reader-1"}},
+      {51, EndpointEnd{"alice/reader-1", true}},
   };
 }
 
@@ -131,8 +132,9 @@ inline std::vector<FromBroker> all_answers() {
       Reply{3, Granted{full_region(), Access::read_write, true}},
       Reply{4, Listing{{full_region(), RegionInfo{}, full_region()}, "alice/c"}},
       Reply{5, Listing{}},
-      Reply{6, RegionDetails{full_region(),
-                             {{1000, Access::read_write, 2, "reader-1"}, {0, Access::read_only, 1, ""}}}},
+      Reply{6,
+            RegionDetails{full_region(),
+                          {{1000, Access::read_write, 2, "reader-1"}, {0, Access::read_only, 1, "", true}}}},
       Reply{7, Renewed{full_region()}},
       Reply{8, Revoked{(5_MiB).value, 6}},
       Reply{9, PoolList{{pool, PoolInfo{}}}},
@@ -176,7 +178,7 @@ inline std::vector<FromBroker> all_answers() {
       Reply{22, Published{full_region()}},
       Reply{34, EndpointTold{endpoint, true}},
       Reply{35, EndpointListing{{endpoint, EndpointInfo{}}, "reader-2"}},
-      Reply{36, EndpointEnded{1, 2, (3_KiB).value}},
+      Reply{36, EndpointEnded{1, 2, (3_KiB).value, 4, {"models/a", "models/b"}, 5}},
       Notice{NoticeKind::progress, RegionId{7}, "alice/a", std::chrono::seconds(3), 12, 1_MiB, 2_MiB},
       Notice{},
   };

@@ -41,6 +41,7 @@ static_assert(kSlotSize - kText == kEndpointTextBytes);
 constexpr unsigned kKeep = 1;
 constexpr unsigned kAdministrator = 2;
 constexpr unsigned kReadOnly = 4;
+constexpr unsigned kRevokeOpened = 8;
 
 std::array<std::optional<std::uint64_t>*, 4> each(Limits& limits) {
   return {&limits.bytes, &limits.regions, &limits.grants, &limits.connections};
@@ -128,7 +129,8 @@ Result<void> encode(const EndpointRecord& record, std::size_t text_bytes, SlotIm
   save8(image, head::kState, static_cast<unsigned>(record.state));
   save8(image, head::kFlags,
         (record.on_end == OnEnd::keep ? kKeep : 0U) | (record.maker_administrator ? kAdministrator : 0U) |
-            (record.rights == Access::read_only ? kReadOnly : 0U));
+            (record.rights == Access::read_only ? kReadOnly : 0U) |
+            (record.revoke_opened ? kRevokeOpened : 0U));
   save_text(image, head::kIdLength, head::kId, record.id);
   return ok();
 }
@@ -151,7 +153,7 @@ Result<EndpointHead> decode_endpoint_head(SlotBytes bytes) {
   found.text_bytes = load16(bytes, head::kTextBytes);
   if (present > 0xFU) return unfit("limits are unknown");
   if (!within(state, EndpointState::ended)) return unfit("state is unknown");
-  if (flags > (kKeep | kAdministrator | kReadOnly)) return unfit("flags are unknown");
+  if (flags > (kKeep | kAdministrator | kReadOnly | kRevokeOpened)) return unfit("flags are unknown");
   if (id_length > schema::kMaxEndpointId) return unfit("id is longer than 64 bytes");
   if (found.text_bytes > kMaxEndpointText) return unfit("text is too long");
   if (!all_zero(bytes, head::kId + id_length, head::kEnd) || !all_zero(bytes, head::kEnd, kSlotSize))
@@ -179,6 +181,7 @@ Result<EndpointHead> decode_endpoint_head(SlotBytes bytes) {
   record.on_end = (flags & kKeep) != 0 ? OnEnd::keep : OnEnd::revoke;
   record.maker_administrator = (flags & kAdministrator) != 0;
   record.rights = (flags & kReadOnly) != 0 ? Access::read_only : Access::read_write;
+  record.revoke_opened = (flags & kRevokeOpened) != 0;
   return found;
 }
 

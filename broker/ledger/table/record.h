@@ -65,6 +65,7 @@ struct EndpointRecord {
   bool maker_administrator = false;
   OnEnd on_end = OnEnd::revoke;
   Access rights = Access::read_write;
+  bool revoke_opened = false;  ///< Of one that ends: its maker's regions that its clients have open end too.
   Limits limits;
   std::uint64_t ttl_ns = 0;  ///< 0: it does not end by time.
   BootId boot{};             ///< Of the boot that last wrote the expiry.

@@ -133,15 +133,20 @@ class MAPCAP_API Client {
   EndpointInfo endpoint_create(const EndpointSpec& spec);
   /// The caller's own; every one for an administrator. Page by page: not one instant.
   std::vector<EndpointInfo> endpoints();
-  /// Errors: `not_found`.
+  /// Ids are each maker's own. An administrator names another's as USER/ID, or as ID where only one user has it and
+  /// he has none of that id himself. Errors: `not_found`, `invalid` where it could be several.
   EndpointInfo endpoint(std::string_view id);
   /// Restarts its ttl. Errors: `not_found`, `invalid` for one without ttl.
   EndpointInfo endpoint_renew(std::string_view id, std::chrono::nanoseconds ttl);
   /// When it returns, nobody can connect to the endpoint or is connected by it, and what it made is revoked, or
-  /// the maker's. Errors: `not_found`.
-  EndpointEnded endpoint_end(std::string_view id);
+  /// the maker's. Grants of other regions that went through it stay with whoever has them: no kernel takes one
+  /// back, and the result tells of which regions they are. `revoke_opened`: of those regions the maker's own are
+  /// revoked too, for everybody. Errors: `not_found`; `busy` when an end without `revoke_opened` is under way; `io`
+  /// when the ledger refuses: the end goes on when it no longer does, or can be repeated.
+  EndpointEnded endpoint_end(std::string_view id, bool revoke_opened = false);
   /// A descriptor of a mount of the endpoint's directory that is in no tree: whoever has it can connect to
-  /// /proc/self/fd/N/mapcap.sock, and reach nothing else through it. Errors: `not_found`, `busy` while it ends.
+  /// /proc/self/fd/N/mapcap.sock, and reach nothing else through it. Each is a mount, so a user gets 64 of them at
+  /// once and then one every ten seconds. Errors: `not_found`, `busy` while it ends, `exhausted`.
   Fd endpoint_directory(std::string_view id);
 
   /// An mmap-only clone of a regular file that the caller has open, with at most the rights of `fd`, which

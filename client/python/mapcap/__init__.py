@@ -45,6 +45,9 @@ from ._errors import (
 from ._region import Region, adopt, inherited
 from ._values import (
     Amounts,
+    Endpoint,
+    EndpointDetails,
+    EndpointEnded,
     Holder,
     Keeper,
     PoolInfo,
@@ -63,6 +66,9 @@ __all__ = [
     "CacheModeUnavailable",
     "Denied",
     "Description",
+    "Endpoint",
+    "EndpointDetails",
+    "EndpointEnded",
     "Error",
     "Exhausted",
     "Exists",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from . import _library, _values
+from ._endpoints import EndpointVerbs
 from ._library import check, encoded, library
 from ._region import Region
 from ._values import Amounts, Holder, PoolInfo, QuotaInfo, RegionInfo, Shutdown, Status, UnguardedRegion
@@ -69,7 +70,7 @@ def connect(
     return Broker(client.value)
 
 
-class Broker:
+class Broker(EndpointVerbs):
     """A connection to the broker, made again by itself when the broker restarts.
 
     Calls may come from several threads, one at a time. Not to be used in a forked child: connect again there. Any call
@@ -257,13 +258,7 @@ class Broker:
 
     def quota_set(self, subject: str, id: int, limits: Amounts, pool: str = "") -> None:
         """For administrators: replaces the limits of one slot, until cleared."""
-
-        def limit(value: int | None) -> int:
-            return _library.UNLIMITED if value is None else value
-
-        amounts = _library.Amounts(
-            limit(limits.bytes), limit(limits.regions), limit(limits.grants), limit(limits.connections)
-        )
+        amounts = _values.limits_to(limits)
         number = _values.number_of(_values.SUBJECTS, subject, "subject")
         check(library.mapcap_quota_set(self._handle(), number, id, encoded(pool), ctypes.byref(amounts)))
 

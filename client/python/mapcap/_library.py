@@ -11,6 +11,8 @@ from ._errors import BY_CODE, Error
 
 NAME_ROOM = 257
 POOL_ROOM = 65
+ENDPOINT_ROOM = 65
+PATH_ROOM = 257
 UNLIMITED = (1 << 64) - 1
 SEAL_OF_POOL = -1
 NO_MEMORY = 1001
@@ -128,6 +130,54 @@ class QuotaInfo(Structure):
     ]
 
 
+class EndpointOptions(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("id", c_char_p),
+        ("names", POINTER(c_char_p)),
+        ("pools", POINTER(c_char_p)),
+        ("verbs", POINTER(c_char_p)),
+        ("labels", POINTER(c_char_p)),
+        ("rights", c_int),
+        ("limits", Amounts),
+        ("ttl_ns", c_int64),
+        ("on_end", c_int),
+    ]
+
+
+class EndpointInfo(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("id", c_char * ENDPOINT_ROOM),
+        ("directory", c_char * PATH_ROOM),
+        ("maker", c_uint32),
+        ("principal", c_uint32),
+        ("state", c_int),
+        ("rights", c_int),
+        ("limits", Amounts),
+        ("used", Amounts),
+        ("ttl_ns", c_int64),
+        ("created_unix_ns", c_int64),
+        ("remaining_ns", c_int64),
+        ("on_end", c_int),
+    ]
+
+
+class EndOptions(Structure):
+    _fields_ = [("size", c_size_t), ("revoke_opened", c_int)]
+
+
+class EndInfo(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("revoked", c_uint64),
+        ("kept", c_uint64),
+        ("held", c_uint64),
+        ("opened", c_uint64),
+        ("cut", c_uint64),
+    ]
+
+
 class StatusInfo(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -188,6 +238,9 @@ REGION_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(RegionInfo), c_void_p)
 HOLDER_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint32, c_int, c_uint32, c_void_p)
 POOL_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(PoolInfo), c_void_p)
 QUOTA_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(QuotaInfo), c_void_p)
+ENDPOINT_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(EndpointInfo), c_void_p)
+ENDPOINT_TEXT_VISITOR = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+OPENED_VISITOR = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
 UNGUARDED_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint64, c_char_p, c_uint32, c_void_p)
 
 # name: (what it returns, what it takes). A handle is a void pointer.
@@ -219,6 +272,15 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mapcap_quota": (c_int, [c_void_p, QUOTA_VISITOR, c_void_p]),
     "mapcap_quota_set": (c_int, [c_void_p, c_int, c_uint32, c_char_p, POINTER(Amounts)]),
     "mapcap_quota_clear": (c_int, [c_void_p, c_int, c_uint32, c_char_p]),
+    "mapcap_endpoint_create": (c_int, [c_void_p, POINTER(EndpointOptions), POINTER(EndpointInfo)]),
+    "mapcap_endpoint_list": (c_int, [c_void_p, ENDPOINT_VISITOR, c_void_p]),
+    "mapcap_endpoint_show": (c_int, [c_void_p, c_char_p, POINTER(EndpointInfo), ENDPOINT_TEXT_VISITOR, c_void_p]),
+    "mapcap_endpoint_renew": (c_int, [c_void_p, c_char_p, c_int64, POINTER(EndpointInfo)]),
+    "mapcap_endpoint_directory": (c_int, [c_void_p, c_char_p, POINTER(c_int)]),
+    "mapcap_endpoint_end": (
+        c_int,
+        [c_void_p, c_char_p, POINTER(EndOptions), POINTER(EndInfo), OPENED_VISITOR, c_void_p],
+    ),
     "mapcap_status": (c_int, [c_void_p, POINTER(StatusInfo), UNGUARDED_VISITOR, c_void_p]),
     "mapcap_shutdown": (c_int, [c_void_p, POINTER(ShutdownOptions), POINTER(ShutdownInfo)]),
     "mapcap_next_notice": (c_int, [c_void_p, POINTER(Notice), POINTER(c_int)]),

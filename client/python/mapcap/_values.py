@@ -17,6 +17,8 @@ SEALS: Final = ("sealed", "revocable", "irrevocable")
 LIFETIMES: Final = ("connection", "ttl", "persistent")
 STATES: Final = ("live", "revoking", "draining", "scrubbing", "quarantined", "lost")
 SUBJECTS: Final = ("any", "user", "group")
+ON_END: Final = ("revoke", "keep")
+ENDPOINT_STATES: Final = ("active", "ending", "ended")
 
 
 def number_of(words: tuple[str, ...], word: str, what: str) -> int:
@@ -118,6 +120,62 @@ class QuotaInfo:
     limits: Amounts
     used: Amounts
     overridden: bool
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A socket that is an authority, as it was when the broker answered."""
+
+    id: str
+    directory: str
+    """Of its socket, mapcap.sock: for a container, by a read-only mount."""
+    maker: int
+    principal: int
+    """What its regions' owner, holders and quotas call it."""
+    state: str
+    access: str
+    limits: Amounts
+    used: Amounts
+    ttl: float | None
+    """None: it does not end by time."""
+    created: float
+    """Seconds since 1970-01-01 UTC."""
+    remaining: float | None
+    on_end: str
+    """What becomes of what it made: "revoke", or "keep" by its maker."""
+
+    @property
+    def socket(self) -> str:
+        """For MAPCAP_SOCKET and connect()."""
+        return self.directory + "/mapcap.sock"
+
+
+@dataclass(frozen=True)
+class EndpointDetails:
+    """One endpoint, and what it may do."""
+
+    endpoint: Endpoint
+    names: tuple[str, ...]
+    pools: tuple[str, ...]
+    """Empty: all."""
+    verbs: tuple[str, ...]
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class EndpointEnded:
+    """What became of what an endpoint had made and opened."""
+
+    revoked: int
+    kept: int
+    held: int
+    """Bytes that stay charged until the last holder lets go."""
+    opened: int
+    """Grants of regions that live on, still with whoever got them through it."""
+    opened_regions: tuple[str, ...]
+    """Their names; 64 at most."""
+    cut: int
+    """Regions of its maker that were revoked because its clients had them open."""
 
 
 @dataclass(frozen=True)
@@ -272,19 +330,56 @@ def pool_from(raw: Any) -> PoolInfo:
     )
 
 
-def quota_from(raw: Any) -> QuotaInfo:
+def limits_from(raw: Any) -> Amounts:
     """From the library's structure."""
 
     def limit(value: int) -> int | None:
         return None if value == _library.UNLIMITED else value
 
+    return Amounts(limit(raw.bytes), limit(raw.regions), limit(raw.grants), limit(raw.connections))
+
+
+def limits_to(limits: Amounts) -> Any:
+    """The other way."""
+
+    def limit(value: int | None) -> int:
+        return _library.UNLIMITED if value is None else value
+
+    return _library.Amounts(
+        limit(limits.bytes), limit(limits.regions), limit(limits.grants), limit(limits.connections)
+    )
+
+
+def used_from(raw: Any) -> Amounts:
+    """From the library's structure, of what is used."""
+    return Amounts(raw.bytes, raw.regions, raw.grants, raw.connections)
+
+
+def endpoint_from(raw: Any) -> Endpoint:
+    """From the library's structure."""
+    return Endpoint(
+        id=_library.text(raw.id),
+        directory=_library.text(raw.directory),
+        maker=raw.maker,
+        principal=raw.principal,
+        state=word_of(ENDPOINT_STATES, raw.state),
+        access=word_of(RIGHTS, raw.rights),
+        limits=limits_from(raw.limits),
+        used=used_from(raw.used),
+        ttl=raw.ttl_ns / 1e9 if raw.ttl_ns else None,
+        created=raw.created_unix_ns / 1e9,
+        remaining=raw.remaining_ns / 1e9 if raw.remaining_ns >= 0 else None,
+        on_end=word_of(ON_END, raw.on_end),
+    )
+
+
+def quota_from(raw: Any) -> QuotaInfo:
+    """From the library's structure."""
     return QuotaInfo(
         subject=word_of(SUBJECTS, raw.subject),
         id=raw.id,
         pool=_library.text(raw.pool),
-        limits=Amounts(
-            limit(raw.limits.bytes), limit(raw.limits.regions), limit(raw.limits.grants), limit(raw.limits.connections)
-        ),
-        used=Amounts(raw.used.bytes, raw.used.regions, raw.used.grants, raw.used.connections),
+        limits=limits_from(raw.limits),
+        used=used_from(raw.used),
         overridden=bool(raw.overridden),
     )

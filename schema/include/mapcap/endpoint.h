@@ -42,11 +42,14 @@ struct EndpointInfo {
 };
 
 /// What became of what an endpoint had made: regions revoked, and those that its maker has now; bytes that
-/// stay charged until the last holder lets go.
+/// stay charged until the last holder lets go. And of what it had opened.
 struct EndpointEnded {
   std::uint64_t revoked = 0;
   std::uint64_t kept = 0;
   std::uint64_t held = 0;
+  std::uint64_t opened = 0;  ///< Grants of regions that live on, still with whoever got them through it.
+  std::vector<std::string> opened_regions{};  ///< Their names; 64 at most.
+  std::uint64_t cut = 0;  ///< Regions of its maker that were revoked because its clients had them open.
   bool operator==(const EndpointEnded&) const = default;
 };
 

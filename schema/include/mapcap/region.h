@@ -56,6 +56,7 @@ struct Holder {
   Access rights = Access::read_only;
   std::uint32_t count = 0;
   std::string endpoint{};  ///< The endpoint whose number `uid` is; empty: none.
+  bool ended = false;      ///< That endpoint has ended, and these grants stay with whoever has them.
   bool operator==(const Holder&) const = default;
 };
 
