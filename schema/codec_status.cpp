@@ -15,6 +15,7 @@ Result<KeeperStatus> read(wire::Status::Keeper::Reader reader) {
   keeper.blanks_used = reader.getBlanksUsed();
   keeper.opens = reader.getOpens();
   keeper.opens_used = reader.getOpensUsed();
+  keeper.sockets = reader.getSockets();
   return keeper;
 }
 void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
@@ -28,6 +29,7 @@ void write(const KeeperStatus& keeper, wire::Status::Keeper::Builder builder) {
   builder.setBlanksUsed(keeper.blanks_used);
   builder.setOpens(keeper.opens);
   builder.setOpensUsed(keeper.opens_used);
+  builder.setSockets(keeper.sockets);
 }
 
 Result<std::optional<StoreUse>> read(wire::Status::Store::Reader reader) {
@@ -36,7 +38,7 @@ Result<std::optional<StoreUse>> read(wire::Status::Store::Reader reader) {
       return std::optional<StoreUse>();
     case wire::Status::Store::USE: {
       const auto told = reader.getUse();
-      StoreUse use{told.getStored(), told.getWithoutPlace(), {}};
+      StoreUse use{told.getStored(), told.getWithoutPlace(), {}, told.getSockets()};
       const auto most = told.getMost();
       if (most.isMost()) use.most = most.getMost();
       return std::optional<StoreUse>(use);
@@ -49,6 +51,7 @@ void write(const std::optional<StoreUse>& store, wire::Status::Store::Builder bu
   auto use = builder.initUse();
   use.setStored(store->stored);
   use.setWithoutPlace(store->without_place);
+  use.setSockets(store->sockets);
   if (store->most) {
     use.initMost().setMost(*store->most);
   } else {

@@ -460,11 +460,13 @@ struct Status {
     blanksUsed @7 :UInt64;     # creates that took one, since the broker started
     opens @8 :UInt64;          # made ahead of opens and ready: grants of regions, nobody's
     opensUsed @9 :UInt64;      # opens that took one, since the broker started
+    sockets @10 :UInt64;       # listening sockets of endpoints that it holds
   }
   struct StoreUse {
     stored @0 :UInt64;
     withoutPlace @1 :UInt64;
     most @2 :Limit;
+    sockets @3 :UInt64;        # listening sockets of endpoints
   }
   struct Confined {
     pool @0 :Text;

@@ -151,6 +151,11 @@ Result<void> check_place(const std::string& place) {
 
 Result<Fd> mount_below(BorrowedFd root, const std::string& place, const std::string& path) {
   Fd mount(::open_tree(root.get(), place.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+  if (!mount.valid() && errno == EPERM) {
+    return failure(ErrorCode::unsupported,
+                   "this broker may make no mounts, since it runs without CAP_SYS_ADMIN: use " + path + "/" +
+                       std::string(kSocket) + " by its path");
+  }
   if (!mount.valid()) return io_error("open_tree of " + path, errno);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;

@@ -188,11 +188,11 @@ Task<std::optional<Failure>> Endpoints::look_at_opened(One& one) {
   const std::vector<Regions::Opened> all = co_await parts_.regions.opened_by(one.record.principal);
   for (const Regions::Opened& opened : all) {
     if (one.record.revoke_opened) {
-      const Result<Revoked> cut =
-          co_await parts_.regions.take_back(opened.region, one.authority->maker);
+      const Result<Revoked> cut = co_await parts_.regions.take_back(opened.region, one.authority->maker);
       one.result.cut += cut ? 1 : 0;
       if (cut) one.result.held += cut.value().held;
       if (!cut && cut.error().code == ErrorCode::io) refused = cut.error();
+      co_await parts_.loop.give_way();
       if (cut) continue;
     }
     one.result.opened += opened.grants;

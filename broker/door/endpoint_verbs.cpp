@@ -100,7 +100,7 @@ Task<Result<Delivery>> Endpoints::create(Caller caller, schema::EndpointCreate a
     co_return recorded.error();
   }
   One& one = add(std::move(record), std::move(maker));
-  parts_.custody.guard(RegionId{one.record.number}, socket.fd.borrow());
+  parts_.custody.guard_socket(RegionId{one.record.number}, socket.fd.borrow());
   parts_.listener.open(one.authority, std::move(socket));
   schedule(one);
   co_return reply_of(schema::EndpointTold{describe(one), false});

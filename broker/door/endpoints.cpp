@@ -140,7 +140,7 @@ void Endpoints::start() {
     } else {
       Result<ListeningSocket> socket = directory_.listen(place_of(one->record), std::move(one->inherited));
       if (socket) {
-        parts_.custody.guard(RegionId{number}, socket.value().fd.borrow());
+        parts_.custody.guard_socket(RegionId{number}, socket.value().fd.borrow());
         parts_.listener.open(one->authority, std::move(socket.value()));
       } else {
         parts_.report.endpoint_unserved(one->record.id, socket.error());

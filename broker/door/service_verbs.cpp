@@ -22,7 +22,8 @@ KeeperStatus describe(keeper::KeeperHealth health) {
           health.blanks,
           health.blanks_used,
           health.opens,
-          health.opens_used};
+          health.opens_used,
+          health.sockets};
 }
 
 }  // namespace
@@ -50,7 +51,7 @@ Task<Result<Delivery>> ServiceVerbs::status(Caller caller, schema::AskStatus) co
   if (const std::optional<Failure>& trouble = parts_.ledger.trouble())
     status.ledger_trouble = trouble->sentence;
   if (const FdStore* store = parts_.custody.store())
-    status.store = StoreUse{store->stored(), store->without_place(), store->most()};
+    status.store = StoreUse{store->stored(), store->without_place(), store->most(), store->sockets()};
   status.connections = static_cast<std::uint32_t>(parts_.listener.connections());
   status.max_connections = static_cast<std::uint32_t>(parts_.listener.limits().connections);
   for (const auto& served : parts_.pools)

@@ -51,6 +51,9 @@ void FileClones::drop_port(SessionId session) {
 
 Task<Result<Delivery>> FileClones::open_port(SessionId session, std::uint32_t account) {
   drop_port(session);
+  // Before the client has sent anything: a machine, or a broker, without clones has none later either.
+  if (const std::string why = keeper_.clone_unavailable(); !why.empty())
+    co_return failure(ErrorCode::unsupported, "files cannot be cloned here: " + why);
   MAPCAP_CO_TRY(FileExaminer::Port port, co_await examiner_.open_port(account));
   ports_[session] = port.number;
   Delivery delivery;

@@ -54,6 +54,7 @@ class KeeperClient final : public Keeper, private KeeperLink {
   void set_issue_deadline(std::chrono::milliseconds deadline) override;
   Task<Result<void>> hold(RegionId region, BorrowedFd fd) override;
   void guard(RegionId region, BorrowedFd fd) override;
+  void guard_socket(RegionId number, BorrowedFd socket) override;
   void drop(RegionId region) override;
   [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const override;
   Task<bool> settle(std::chrono::nanoseconds patience) override;

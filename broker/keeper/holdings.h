@@ -4,11 +4,11 @@
 // or duplicated, when a keeper dies and the next one must be given everything.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "base/units.h"
@@ -25,33 +25,27 @@ class Holdings {
   };
 
   /// The region is to be held from now on. What is held already stays so.
-  void add(RegionId region, BorrowedFd fd) {
-    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{fd});
-    known->second.fd = fd;
-    if (fresh) waiting_.push_back(region.value);
-    if (std::exchange(known->second.blank, false)) count_blank(known->second, -1);
-  }
-
+  void add(RegionId region, BorrowedFd fd) { put(region, fd, Kind::memory); }
   /// The same for what may become the memory of that region, with add().
-  void add_blank(RegionId region, BorrowedFd fd) {
-    add(region, fd);
-    Holding& holding = regions_.at(region.value);
-    holding.blank = true;
-    count_blank(holding, 1);
-  }
+  void add_blank(RegionId region, BorrowedFd fd) { put(region, fd, Kind::blank); }
+  /// The same for the listening socket of an endpoint, whose number no region has.
+  void add_socket(RegionId number, BorrowedFd fd) { put(number, fd, Kind::socket); }
 
-  /// Without blanks.
   struct Count {
     std::size_t all = 0;
     std::size_t given = 0;
   };
-  [[nodiscard]] Count of_regions() const { return {regions_.size() - blanks_, given_ - given_blanks_}; }
+  [[nodiscard]] Count of_regions() const { return counts_[index(Kind::memory)]; }
+  [[nodiscard]] Count of_sockets() const { return counts_[index(Kind::socket)]; }
 
-  /// The keeper has it since an earlier broker's days; nobody here vouches for it before add().
+  /// The keeper has it since an earlier broker's days; nobody here vouches for it before add(), and it counts as memory
+  /// until then.
   void adopt(RegionId region) {
-    const auto [known, fresh] = regions_.try_emplace(region.value, Holding{{}, true, false});
-    if (fresh || !known->second.given) ++given_;
-    known->second.given = true;
+    const auto [known, fresh] = regions_.try_emplace(region.value);
+    Holding& holding = known->second;
+    if (!fresh) count(holding, -1);
+    holding.given = true;
+    count(holding, 1);
   }
 
   /// True when the keeper was given it, and must be told.
@@ -59,8 +53,7 @@ class Holdings {
     const auto known = regions_.find(region.value);
     if (known == regions_.end()) return false;
     const bool given = known->second.given;
-    if (given) --given_;
-    if (known->second.blank) count_blank(known->second, -1);
+    count(known->second, -1);
     regions_.erase(known);
     return given;
   }
@@ -68,11 +61,12 @@ class Holdings {
   /// A new keeper: it holds nothing.
   void begin_anew() {
     waiting_.clear();
-    given_ = given_blanks_ = 0;
+    for (Count& one : counts_) one.given = 0;
     for (auto at = regions_.begin(); at != regions_.end();) {
       at->second.given = false;
       // Without a descriptor there is nothing to give: the old keeper's was the last word on it.
       if (!at->second.fd.valid()) {
+        count(at->second, -1);
         at = regions_.erase(at);
         continue;
       }
@@ -97,19 +91,19 @@ class Holdings {
   void sent(const Batch& batch) {
     for (const std::uint64_t region : batch.regions) {
       Holding& holding = regions_.at(region);
+      count(holding, -1);
       holding.given = true;
-      if (holding.blank) ++given_blanks_;
+      count(holding, 1);
     }
-    given_ += batch.regions.size();
     while (!waiting_.empty() && !is_waiting(waiting_.front())) waiting_.pop_front();
   }
 
   [[nodiscard]] bool knows(RegionId region) const { return regions_.contains(region.value); }
-  /// Up to `most` that were not given yet.
+  /// Up to `most` regions that were not given yet.
   [[nodiscard]] std::vector<RegionId> unheld(std::size_t most) const {
     std::vector<RegionId> found;
     for (auto at = waiting_.begin(); at != waiting_.end() && found.size() < most; ++at) {
-      if (is_waiting(*at) && !regions_.at(*at).blank) found.push_back(RegionId{*at});
+      if (is_waiting(*at) && regions_.at(*at).kind == Kind::memory) found.push_back(RegionId{*at});
     }
     return found;
   }
@@ -118,17 +112,36 @@ class Holdings {
     return known != regions_.end() && known->second.given;
   }
   [[nodiscard]] std::size_t size() const { return regions_.size(); }
-  [[nodiscard]] std::size_t given() const { return given_; }
+  [[nodiscard]] std::size_t given() const {
+    std::size_t all = 0;
+    for (const Count& one : counts_) all += one.given;
+    return all;
+  }
 
  private:
+  enum class Kind : std::uint8_t { memory = 0, blank = 1, socket = 2 };
+  static constexpr std::size_t index(Kind kind) { return static_cast<std::size_t>(kind); }
   struct Holding {
     BorrowedFd fd;
     bool given = false;
-    bool blank = false;
+    Kind kind = Kind::memory;
   };
-  void count_blank(const Holding& holding, int by) {
-    blanks_ += static_cast<std::size_t>(by);
-    if (holding.given) given_blanks_ += static_cast<std::size_t>(by);
+  void put(RegionId region, BorrowedFd fd, Kind kind) {
+    const auto [known, fresh] = regions_.try_emplace(region.value);
+    Holding& holding = known->second;
+    if (fresh) {
+      waiting_.push_back(region.value);
+    } else {
+      count(holding, -1);
+    }
+    holding.fd = fd;
+    holding.kind = kind;
+    count(holding, 1);
+  }
+  void count(const Holding& holding, int by) {
+    Count& its = counts_[index(holding.kind)];
+    its.all += static_cast<std::size_t>(by);
+    if (holding.given) its.given += static_cast<std::size_t>(by);
   }
   [[nodiscard]] bool is_waiting(std::uint64_t region) const {
     const auto known = regions_.find(region);
@@ -137,9 +150,7 @@ class Holdings {
 
   std::unordered_map<std::uint64_t, Holding> regions_;
   std::deque<std::uint64_t> waiting_;  ///< In the order that they came; those that were dropped stay inside.
-  std::size_t given_ = 0;
-  std::size_t blanks_ = 0;
-  std::size_t given_blanks_ = 0;
+  std::array<Count, 3> counts_{};      ///< By kind.
 };
 
 }  // namespace mapcap::broker::keeper

@@ -43,8 +43,18 @@ void KeeperClient::attach(Loop& loop) {
 KeeperHealth KeeperClient::health() const {
   const confine::Confiner::Ahead ahead = clone_.ahead();
   const Holdings::Count held = holdings_.of_regions();
-  return {pid_,      serving_,     adopted_,          held.given,  held.all - held.given, replacements_,
-          last_end_, ahead.blanks, ahead.blanks_used, ahead.opens, ahead.opens_used};
+  return {pid_,
+          serving_,
+          adopted_,
+          held.given,
+          held.all - held.given,
+          replacements_,
+          last_end_,
+          ahead.blanks,
+          ahead.blanks_used,
+          ahead.opens,
+          ahead.opens_used,
+          holdings_.of_sockets().given};
 }
 
 void KeeperClient::set_issue_deadline(std::chrono::milliseconds deadline) {

@@ -54,6 +54,7 @@ struct KeeperHealth {
   std::uint64_t blanks_used = 0;  ///< Creates that took one, since this broker started.
   std::uint64_t opens = 0;        ///< Made ahead of opens and ready: grants of regions, nobody's.
   std::uint64_t opens_used = 0;   ///< Opens that took one, since this broker started.
+  std::uint64_t sockets = 0;      ///< Listening sockets of endpoints that it has.
 };
 
 class Keeper {
@@ -91,12 +92,14 @@ class Keeper {
   virtual Task<Result<void>> hold(RegionId region, BorrowedFd fd) = 0;
   /// The same without waiting: the region counts as unheld until a keeper has it. For regions that exist.
   virtual void guard(RegionId region, BorrowedFd fd) = 0;
+  /// The same for the listening socket of an endpoint, by a number that no region has.
+  virtual void guard_socket(RegionId number, BorrowedFd socket) = 0;
   /// The keeper closes its descriptor.
   virtual void drop(RegionId region) = 0;
   /// Up to `most` of the regions that it is to hold and does not have (yet).
   [[nodiscard]] virtual std::vector<RegionId> unheld(std::size_t most) const = 0;
-  /// Waits until the keeper has all that it is to hold, and was told all that there is to tell, for `patience`
-  /// at most. False when it has not.
+  /// Waits until the keeper has the memory of all regions that it is to hold, and was told all that there is to tell, for
+  /// `patience` at most. False when it has not.
   virtual Task<bool> settle(std::chrono::nanoseconds patience) = 0;
   /// What an orderly end needs beside that: the backings of files that the keeper does not hold itself are let
   /// go of, or nobody could unmount their filesystem as long as it guards others' memory. Grants that are out

@@ -53,6 +53,11 @@ void KeeperClient::guard(RegionId region, BorrowedFd fd) {
   send_unsent();
 }
 
+void KeeperClient::guard_socket(RegionId number, BorrowedFd socket) {
+  holdings_.add_socket(number, socket);
+  send_unsent();
+}
+
 void KeeperClient::drop(RegionId region) {
   if (!holdings_.drop(region) || line_ == nullptr) return;
   dropped_.push_back(region.value);
@@ -101,10 +106,10 @@ Task<bool> KeeperClient::settle(std::chrono::nanoseconds patience) {
   const std::shared_ptr<Waits> waits = waits_;
   for (;;) {
     if (waits->over) co_return false;
-    const bool needed = holdings_.size() != 0;
+    const Holdings::Count held = holdings_.of_regions();
     tell_forgotten();
-    if ((serving_ || !needed) && unsent_.empty() && dropped_.empty() && unbacked_.empty() &&
-        holdings_.given() == holdings_.size())
+    if ((serving_ || held.all == 0) && unsent_.empty() && dropped_.empty() && unbacked_.empty() &&
+        held.given == held.all)
       co_return true;
     if (now() >= until) co_return false;
     const bool still = co_await wait(until);

@@ -59,6 +59,16 @@ Task<void> Custody::flushed() {
 
 void Custody::guard(RegionId region, BorrowedFd fd) {
   keeper_.guard(region, fd);
+  store_later(region, fd);
+}
+
+void Custody::guard_socket(RegionId number, BorrowedFd socket) {
+  keeper_.guard_socket(number, socket);
+  if (store_ != nullptr) store_->note_socket(number);
+  store_later(number, socket);
+}
+
+void Custody::store_later(RegionId region, BorrowedFd fd) {
   if (store_ == nullptr || store_->has(region)) return;
   guarded_.emplace_back(region, fd);
   if (storing_) return;

@@ -28,6 +28,8 @@ class Custody {
   /// For a region that an earlier broker left: keeper and fd store get it, unless they have it. A stop of the
   /// service empties the store, and what was made while it was full may have a place by now.
   void guard(RegionId region, BorrowedFd fd);
+  /// The same for the listening socket of an endpoint, by a number that no region has; also of a new one.
+  void guard_socket(RegionId number, BorrowedFd socket);
 
   /// What was dropped has left the service manager's store, too.
   Task<void> flushed();
@@ -40,6 +42,7 @@ class Custody {
   void use(FdStore& store) { store_ = &store; }
 
  private:
+  void store_later(RegionId region, BorrowedFd fd);
   Task<bool> store(std::string name, BorrowedFd fd);
   Task<void> store_guarded();
   void remove(std::string name);

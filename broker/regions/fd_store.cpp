@@ -112,6 +112,7 @@ std::optional<std::string> FdStore::take(RegionId region) {
 
 std::optional<std::string> FdStore::drop(RegionId region) {
   homeless_.erase(region.value);
+  sockets_.erase(region.value);
   const auto known = names_.find(region.value);
   if (known == names_.end()) return std::nullopt;
   std::string name = std::move(known->second);
@@ -119,6 +120,16 @@ std::optional<std::string> FdStore::drop(RegionId region) {
   name_bytes_ -= name.size() + 1;
   full_ = false;
   return name;
+}
+
+std::uint64_t FdStore::sockets() const {
+  return static_cast<std::uint64_t>(
+      std::ranges::count_if(sockets_, [&](std::uint64_t number) { return names_.contains(number); }));
+}
+
+std::uint64_t FdStore::without_place() const {
+  return homeless_.size() - static_cast<std::uint64_t>(std::ranges::count_if(
+                                sockets_, [&](std::uint64_t number) { return homeless_.contains(number); }));
 }
 
 }  // namespace mapcap::broker

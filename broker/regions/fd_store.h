@@ -45,13 +45,17 @@ class FdStore {
   /// A place for a region: the name to store it by, or nothing when the store is full, which is reported once
   /// until there is room again; or when it has one already.
   std::optional<std::string> take(RegionId region);
+  /// That number is an endpoint's, and what is stored under it a listening socket: counted apart, until drop().
+  void note_socket(RegionId number) { sockets_.insert(number.value); }
   /// The name to remove from the store, or nothing when it was not there.
   std::optional<std::string> drop(RegionId region);
 
   [[nodiscard]] bool has(RegionId region) const { return names_.contains(region.value); }
-  [[nodiscard]] std::uint64_t stored() const { return names_.size(); }
+  /// Regions.
+  [[nodiscard]] std::uint64_t stored() const { return names_.size() - sockets(); }
+  [[nodiscard]] std::uint64_t sockets() const;
   /// Regions that asked for a place when there was none, and still have none.
-  [[nodiscard]] std::uint64_t without_place() const { return homeless_.size(); }
+  [[nodiscard]] std::uint64_t without_place() const;
   [[nodiscard]] std::optional<std::uint64_t> most() const { return most_; }
 
  private:
@@ -60,6 +64,7 @@ class FdStore {
   std::unordered_map<std::uint64_t, std::string> names_;
   std::uint64_t name_bytes_ = 0;  ///< With the ':' between them.
   std::unordered_set<std::uint64_t> homeless_;
+  std::unordered_set<std::uint64_t> sockets_;  ///< Stored, homeless, or neither yet.
   bool full_ = false;
 };
 

@@ -78,6 +78,8 @@ mapcap_region_info to_c(const RegionInfo& region) {
   told.held = region.held;
   told.bad_blocks = region.bad_blocks;
   told.published_unix_ns = region.published_unix.value_or(std::chrono::nanoseconds(0)).count();
+  told.draining = region.draining ? 1 : 0;
+  put(told.endpoint, region.endpoint);
   return told;
 }
 

@@ -35,6 +35,8 @@ mapcap_pool_info to_c(const PoolInfo& pool) {
   told.granularity = static_cast<int>(pool.durability.granularity);
   told.domain = static_cast<int>(pool.durability.domain);
   told.map_sync = pool.durability.map_sync ? 1 : 0;
+  told.cache_verified = pool.cache_verified ? 1 : 0;
+  c::put(told.confinement_reason, pool.confinement_reason);
   return told;
 }
 
@@ -47,6 +49,18 @@ mapcap_quota_info to_c(const QuotaInfo& quota) {
   told.limits = c::to_amounts(quota.limits);
   told.used = {quota.bytes, quota.regions, quota.grants, quota.connections};
   told.overridden = quota.overridden ? 1 : 0;
+  c::put(told.endpoint, quota.endpoint);
+  return told;
+}
+
+mapcap_holder_info to_c(const Holder& holder) {
+  mapcap_holder_info told{};
+  told.size = sizeof told;
+  told.uid = holder.uid;
+  told.rights = static_cast<int>(holder.rights);
+  told.count = holder.count;
+  c::put(told.endpoint, holder.endpoint);
+  told.ended = holder.ended ? 1 : 0;
   return told;
 }
 
@@ -139,7 +153,8 @@ int mapcap_show(mapcap_client* client, const char* name, mapcap_region_info* inf
     c::tell(info, c::to_c(details.region), "mapcap_region_info");
     if (visit == nullptr) return;
     for (const Holder& holder : details.holders) {
-      if (visit(holder.uid, static_cast<int>(holder.rights), holder.count, context) != 0) return;
+      const mapcap_holder_info told = to_c(holder);
+      if (visit(&told, context) != 0) return;
     }
   });
 }

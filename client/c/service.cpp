@@ -31,9 +31,15 @@ mapcap_status_info to_c(const BrokerStatus& status) {
     told.store_stored = status.store->stored;
     told.store_without_place = status.store->without_place;
     told.store_most = status.store->most.value_or(MAPCAP_UNLIMITED);
+    told.store_sockets = status.store->sockets;
   }
   told.connections = status.connections;
   told.max_connections = status.max_connections;
+  told.keeper_blanks = status.keeper.blanks;
+  told.keeper_blanks_used = status.keeper.blanks_used;
+  told.keeper_opens = status.keeper.opens;
+  told.keeper_opens_used = status.keeper.opens_used;
+  told.keeper_sockets = status.keeper.sockets;
   return told;
 }
 

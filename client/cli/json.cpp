@@ -215,6 +215,7 @@ std::string json(const BrokerStatus& status) {
   ordered_json store = nullptr;
   if (status.store) {
     store = {{"stored", status.store->stored},
+             {"sockets", status.store->sockets},
              {"without_place", status.store->without_place},
              {"most", maybe(status.store->most)}};
   }
@@ -238,7 +239,8 @@ std::string json(const BrokerStatus& status) {
          {"blanks", keeper.blanks},
          {"blanks_used", keeper.blanks_used},
          {"opens", keeper.opens},
-         {"opens_used", keeper.opens_used}}},
+         {"opens_used", keeper.opens_used},
+         {"sockets", keeper.sockets}}},
        {"ledger_trouble",
         status.ledger_trouble.empty() ? ordered_json(nullptr) : ordered_json(status.ledger_trouble)},
        {"fd_store", std::move(store)},

@@ -20,6 +20,8 @@ void add(Exposition& out, const BrokerStatus& status) {
   one("mapcap_unguarded_regions", "Regions that would be lost if the broker died now.", status.unguarded);
   one("mapcap_keeper_serving", "1, or 0 while the keeper is being replaced.", status.keeper.serving ? 1 : 0);
   one("mapcap_keeper_held_regions", "Regions whose memory the keeper holds.", status.keeper.held);
+  one("mapcap_keeper_sockets", "Listening sockets of endpoints that the keeper holds.",
+      status.keeper.sockets);
   one("mapcap_keeper_blanks", "Grants that are made ahead of creates, and ready.", status.keeper.blanks);
   one("mapcap_keeper_blanks_used", "Creates that took one since the broker started.",
       status.keeper.blanks_used);
@@ -31,6 +33,8 @@ void add(Exposition& out, const BrokerStatus& status) {
       status.ledger_trouble.empty() ? 0 : 1);
   if (status.store) {
     one("mapcap_fd_store_regions", "Regions that the service manager holds.", status.store->stored);
+    one("mapcap_fd_store_sockets", "Listening sockets of endpoints that the service manager holds.",
+        status.store->sockets);
     one("mapcap_fd_store_without_place", "Regions that the service manager had no place for.",
         status.store->without_place);
   }

@@ -30,10 +30,15 @@ std::string regions_text(const std::vector<StateCount>& counts) {
   return text.empty() ? "none" : text;
 }
 
+/// ", 2 sockets of endpoints"; empty without any.
+std::string sockets_text(std::uint64_t sockets) {
+  return sockets == 0 ? "" : ", " + counted(sockets, "socket") + " of endpoints";
+}
+
 std::string keeper_text(const KeeperStatus& keeper) {
   std::string text = keeper.pid == 0 ? "none at the moment" : "process " + std::to_string(keeper.pid);
   if (keeper.pid != 0 && !keeper.serving) text += ", starting";
-  if (keeper.serving) text += ", holds " + counted(keeper.held, "region");
+  if (keeper.serving) text += ", holds " + counted(keeper.held, "region") + sockets_text(keeper.sockets);
   if (const std::uint64_t ahead = keeper.blanks + keeper.opens; ahead > 0)
     text += ", and " + std::to_string(ahead) + " made ahead";
   if (keeper.adopted) text += ", of an earlier broker";
@@ -44,7 +49,7 @@ std::string keeper_text(const KeeperStatus& keeper) {
 
 std::string store_text(const std::optional<StoreUse>& store) {
   if (!store) return "none: no service manager keeps descriptors";
-  std::string text = "holds " + counted(store->stored, "region");
+  std::string text = "holds " + counted(store->stored, "region") + sockets_text(store->sockets);
   if (store->most) text += " of " + std::to_string(*store->most) + " at most";
   if (store->without_place > 0) text += "; " + counted(store->without_place, "region") + " found no place";
   return text;

@@ -127,6 +127,8 @@ enum mapcap_notice_kind {
 
 #define MAPCAP_NAME_ROOM 257 /* a region's name and its NUL */
 #define MAPCAP_POOL_ROOM 65
+#define MAPCAP_ENDPOINT_ROOM 65 /* an endpoint's id and its NUL */
+#define MAPCAP_REASON_ROOM 257
 
 typedef struct mapcap_client mapcap_client;
 typedef struct mapcap_grant mapcap_grant;
@@ -202,9 +204,11 @@ typedef struct mapcap_region_info {
   uint64_t held;   /* bytes still charged */
   uint32_t bad_blocks;
   int64_t published_unix_ns; /* since when nobody can write it; 0: it is not published */
+  int draining;              /* of one that is revoking: its holders may finish first */
+  char endpoint[MAPCAP_ENDPOINT_ROOM]; /* the endpoint whose number owner is; empty: a user's */
 } mapcap_region_info;
 #define MAPCAP_REGION_INFO \
-  {sizeof(mapcap_region_info), 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {sizeof(mapcap_region_info), 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ""}
 
 /* Reports bytes done of bytes to do. Must not call the client. */
 typedef void (*mapcap_progress)(uint64_t done, uint64_t total, void *context);
@@ -241,9 +245,17 @@ MAPCAP_C_API int mapcap_open(mapcap_client *client, const char *name, int rights
 typedef int (*mapcap_region_visitor)(const mapcap_region_info *info, void *context);
 /* What the caller may see of the regions that match a glob, by name. glob may be NULL: all. */
 MAPCAP_C_API int mapcap_list(mapcap_client *client, const char *glob, mapcap_region_visitor visit, void *context);
-/* Grants of a region that one user holds. */
-typedef int (*mapcap_holder_visitor)(uint32_t uid, int rights, uint32_t count, void *context);
-/* One region; `visit` (may be NULL) is called for each user that holds it. Errors: `not_found`. */
+/* Grants of a region that one user or endpoint holds. */
+typedef struct mapcap_holder_info {
+  size_t size;
+  uint32_t uid;
+  int rights;
+  uint32_t count;
+  char endpoint[MAPCAP_ENDPOINT_ROOM]; /* the endpoint whose number uid is; empty: none */
+  int ended; /* that endpoint has ended, and these grants stay with whoever has them */
+} mapcap_holder_info;
+typedef int (*mapcap_holder_visitor)(const mapcap_holder_info *info, void *context);
+/* One region; `visit` (may be NULL) is called for each that holds it. Errors: `not_found`. */
 MAPCAP_C_API int mapcap_show(mapcap_client *client, const char *name, mapcap_region_info *info,
                              mapcap_holder_visitor visit, void *context);
 /* Restarts a ttl. info may be NULL. Errors: `invalid` for a region without ttl, or above the policy's maximum. */
@@ -288,6 +300,8 @@ typedef struct mapcap_pool_info {
   int granularity;
   int domain;
   int map_sync;
+  int cache_verified; /* the modes were read back from the kernel */
+  char confinement_reason[MAPCAP_REASON_ROOM]; /* why not a stronger one; empty for the strongest */
 } mapcap_pool_info;
 typedef int (*mapcap_pool_visitor)(const mapcap_pool_info *info, void *context);
 MAPCAP_C_API int mapcap_pools(mapcap_client *client, mapcap_pool_visitor visit, void *context);
@@ -308,6 +322,7 @@ typedef struct mapcap_quota_info {
   mapcap_amounts limits;       /* MAPCAP_UNLIMITED: none */
   mapcap_amounts used;
   int overridden; /* by mapcap_quota_set() */
+  char endpoint[MAPCAP_ENDPOINT_ROOM]; /* the endpoint whose number a user's id is; empty: none */
 } mapcap_quota_info;
 typedef int (*mapcap_quota_visitor)(const mapcap_quota_info *info, void *context);
 /* The caller's own slots; every slot for an administrator. */

@@ -10,7 +10,6 @@
 extern "C" {
 #endif
 
-#define MAPCAP_ENDPOINT_ROOM 65 /* an endpoint's id and its NUL */
 #define MAPCAP_PATH_ROOM 257
 
 enum mapcap_on_end {
@@ -78,7 +77,7 @@ MAPCAP_C_API int mapcap_endpoint_renew(mapcap_client *client, const char *id, in
                                        mapcap_endpoint_info *info);
 /* *fd is the caller's to close: a mount of the endpoint's directory that is in no tree. Whoever has it can connect to
  * /proc/self/fd/N/mapcap.sock, and reach nothing else by it. Errors: `not_found`, `busy` while it ends, `exhausted` when
- * the caller was given too many. */
+ * the caller was given too many; `unsupported` by a private broker without root: use its path. */
 MAPCAP_C_API int mapcap_endpoint_directory(mapcap_client *client, const char *id, int *fd);
 
 typedef struct mapcap_end_options {

@@ -20,19 +20,26 @@ typedef struct mapcap_status_info {
   uint32_t keeper_pid; /* 0: there is none at the moment */
   int keeper_serving;  /* 0 while it is being replaced */
   int keeper_adopted;  /* an earlier broker started it */
-  uint64_t keeper_held;
+  uint64_t keeper_held; /* regions whose memory it holds */
   uint64_t keeper_replaced;
   char keeper_last_end[256]; /* how the last one ended; empty: none did */
   char ledger_trouble[512];  /* why changes are refused (a full disk); empty: they are not */
   int has_store;             /* a service manager keeps descriptors */
-  uint64_t store_stored;
+  uint64_t store_stored;     /* regions */
   uint64_t store_without_place;
-  uint64_t store_most; /* MAPCAP_UNLIMITED: nobody says */
+  uint64_t store_most; /* regions and sockets; MAPCAP_UNLIMITED: nobody says */
   uint32_t connections;
   uint32_t max_connections;
+  uint64_t keeper_blanks;      /* made ahead of creates and ready: memory without size, nobody's */
+  uint64_t keeper_blanks_used; /* creates that took one, since the broker started */
+  uint64_t keeper_opens;       /* made ahead of opens and ready: grants of regions, nobody's */
+  uint64_t keeper_opens_used;
+  uint64_t keeper_sockets;     /* listening sockets of endpoints that it holds */
+  uint64_t store_sockets;
 } mapcap_status_info;
 #define MAPCAP_STATUS_INFO \
-  {sizeof(mapcap_status_info), "", 0, 0, "", 0, {0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0}
+  {sizeof(mapcap_status_info), "", 0, 0, "", 0, {0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, \
+   0, 0, 0, 0}
 /* One of the unguarded regions; for administrators, and a hundred at most. */
 typedef int (*mapcap_unguarded_visitor)(uint64_t id, const char *name, uint32_t owner, void *context);
 /* info and visit may be NULL. */

@@ -62,7 +62,7 @@ TEST_F(EndpointQueueTest, WhoConnectsWhileNoBrokerLivesIsServedByTheNext) {
       ASSERT_TRUE(comes_true([&] {
         const BrokerStatus status = broker.connect().status();
         return static_cast<pid_t>(status.keeper.pid) != before && status.keeper.serving &&
-               status.keeper.held == 1;
+               status.keeper.sockets == 1;
       }));
     }
     broker.kill_broker();

@@ -1,4 +1,5 @@
 // <mapcap/testing.h> and mapcap_dev_start(): a broker of a test's own, by one call, of which nothing is left.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <mapcap/testing.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -107,6 +109,39 @@ TEST_F(PrivateBrokerTest, OfNobodysIsSealedAndSaysSo) {
                       return grant.info().confinement == Confinement::sealed ? 0 : 1;
                     }),
             0);
+}
+
+ErrorCode refusal(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return ErrorCode::malformed;
+}
+
+TEST_F(PrivateBrokerTest, OfNobodysServesEndpointsByTheirPathsAndSaysWhatItCannotDo) {
+  EXPECT_EQ(as_user(kNobody,
+                    [] {
+                      const PrivateBroker broker(of_this_build());
+                      Client client = broker.connect();
+                      const Grant grant = client.create(spec_of("a/b"), Access::read_write);
+                      EndpointSpec readers;
+                      readers.id = "readers";
+                      readers.names = {"a/**"};
+                      readers.verbs = {"open"};
+                      const EndpointInfo made = client.endpoint_create(readers);
+                      ConnectOptions by_it;
+                      by_it.socket = made.directory + "/mapcap.sock";
+                      const Grant reader = Client::connect(by_it).open("a/b", Access::read_only);
+                      const auto directory = [&] { (void)client.endpoint_directory("readers"); };
+                      if (refusal(directory) != ErrorCode::unsupported) return 1;
+                      const Fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+                      const auto clone = [&] { (void)client.clone(file.get(), Access::read_only); };
+                      return refusal(clone) == ErrorCode::unsupported ? 0 : 2;
+                    }),
+            0);
+  EXPECT_EQ(left(), "");
 }
 
 TEST_F(PrivateBrokerTest, TwoAreTwoAndMovingOneEndsWhatItWasMovedTo) {

@@ -220,6 +220,7 @@ class DyingKeeper final : public keeper::Keeper {
     co_return done;
   }
   void guard(RegionId region, BorrowedFd fd) override { real_->guard(region, fd); }
+  void guard_socket(RegionId number, BorrowedFd socket) override { real_->guard_socket(number, socket); }
   void drop(RegionId region) override {
     real_->drop(region);
     step("dropped", "");

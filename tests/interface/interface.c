@@ -30,10 +30,11 @@ static int stop_at_once(const mapcap_region_info *info, void *context) {
   ++*(int *)context;
   return 1;
 }
-static int see_holder(uint32_t uid, int rights, uint32_t count, void *context) {
-  EXPECT(uid == (uint32_t)getuid());
-  EXPECT(rights == MAPCAP_READ_ONLY || rights == MAPCAP_READ_WRITE);
-  *(uint32_t *)context += count;
+static int see_holder(const mapcap_holder_info *info, void *context) {
+  EXPECT(info->size == sizeof *info);
+  EXPECT(info->uid == (uint32_t)getuid() && info->endpoint[0] == '\0' && !info->ended);
+  EXPECT(info->rights == MAPCAP_READ_ONLY || info->rights == MAPCAP_READ_WRITE);
+  *(uint32_t *)context += info->count;
   return 0;
 }
 static int see_pool(const mapcap_pool_info *info, void *context) {
@@ -228,6 +229,15 @@ static int see_text(int kind, const char *text, void *context) {
   ++*(int *)context;
   return 0;
 }
+static int see_endpoints_holder(const mapcap_holder_info *info, void *context) {
+  EXPECT(strcmp(info->endpoint, "readers") == 0 && info->rights == MAPCAP_READ_ONLY && info->count == 1);
+  *(int *)context += info->ended ? 10 : 1;
+  return 0;
+}
+static int see_endpoints_quota(const mapcap_quota_info *info, void *context) {
+  if (strcmp(info->endpoint, "readers") == 0) ++*(int *)context;
+  return 0;
+}
 static int see_opened(const char *name, void *context) {
   EXPECT(strcmp(name, "c/shared") == 0);
   ++*(int *)context;
@@ -243,14 +253,19 @@ static void endpoints(mapcap_client *client) {
   mapcap_end_info ended = MAPCAP_END_INFO;
   mapcap_create_options shared = MAPCAP_CREATE_OPTIONS;
   mapcap_connect_options connect = MAPCAP_CONNECT_OPTIONS;
+  mapcap_region_info region = MAPCAP_REGION_INFO;
+  mapcap_status_info status = MAPCAP_STATUS_INFO;
   mapcap_client *through;
   mapcap_grant *grant;
+  uint64_t held;
   char socket[512];
-  int fd, count = 0;
+  int fd, clones_are_made = 0, count = 0;
   shared.name = "c/shared";
   shared.bytes = 4096;
   shared.lifetime = MAPCAP_PERSISTENT;
   EXPECT(mapcap_create(client, &shared, NULL) == MAPCAP_OK);
+  EXPECT(mapcap_status(client, &status, NULL, NULL) == MAPCAP_OK && status.keeper_sockets == 0);
+  held = status.keeper_held;
 
   EXPECT(mapcap_endpoint_create(client, NULL, NULL) == MAPCAP_ERROR_INVALID);
   EXPECT(mapcap_endpoint_create(client, &what, NULL) == MAPCAP_ERROR_INVALID);
@@ -287,9 +302,23 @@ static void endpoints(mapcap_client *client) {
   EXPECT(mapcap_connect(&connect, &through) == MAPCAP_OK);
   EXPECT(mapcap_open(through, "c/shared", MAPCAP_READ_WRITE, &grant) == MAPCAP_ERROR_DENIED);
   EXPECT(mapcap_open(through, "c/shared", MAPCAP_READ_ONLY, &grant) == MAPCAP_OK);
+  EXPECT(mapcap_status(client, &status, NULL, NULL) == MAPCAP_OK);
+  EXPECT(status.keeper_sockets == 1 && status.keeper_held == held && status.store_sockets == 0);
+  EXPECT(mapcap_show(client, "c/shared", &region, NULL, NULL) == MAPCAP_OK);
+  clones_are_made = region.confinement == MAPCAP_CONFINED_AS_CLONE;
+  EXPECT(region.endpoint[0] == '\0' && !region.draining);
+  count = 0;
+  EXPECT(mapcap_show(client, "c/shared", NULL, see_endpoints_holder, &count) == MAPCAP_OK);
+  EXPECT(count == clones_are_made);
+  count = 0;
+  EXPECT(mapcap_quota(client, see_endpoints_quota, &count) == MAPCAP_OK && count > 0);
   count = 0;
   EXPECT(mapcap_endpoint_end(client, "readers", NULL, &ended, see_opened, &count) == MAPCAP_OK);
-  EXPECT(ended.opened == 1 && ended.revoked == 0 && ended.kept == 0 && ended.cut == 0 && count == 1);
+  EXPECT(ended.opened == (uint64_t)clones_are_made && count == clones_are_made);
+  EXPECT(ended.revoked == 0 && ended.kept == 0 && ended.cut == 0);
+  count = 0;
+  EXPECT(mapcap_show(client, "c/shared", NULL, see_endpoints_holder, &count) == MAPCAP_OK);
+  EXPECT(count == 10 * clones_are_made);
   EXPECT(mapcap_list(through, NULL, count_regions, &count) == MAPCAP_ERROR_UNAVAILABLE);
   mapcap_grant_close(grant);
   mapcap_disconnect(through);

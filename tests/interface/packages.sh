@@ -34,7 +34,7 @@ depends() {
 holds mapcap usr/bin/mapcap usr/sbin/mapcapd usr/lib/systemd/system/mapcapd.service etc/mapcap/policy.toml \
   'usr/lib/.*libmapcap-preload.so' usr/share/bash-completion/completions/mapcap
 holds libmapcap0 'usr/lib/.*libmapcap.so.0'
-holds libmapcap-dev usr/include/mapcap.h usr/include/mapcap/testing.h 'usr/lib/.*libmapcap.so' 'usr/lib/.*pkgconfig/mapcap.pc' \
+holds libmapcap-dev usr/include/mapcap.h usr/include/mapcap_endpoint.h usr/include/mapcap_service.h usr/include/mapcap/testing.h 'usr/lib/.*libmapcap.so' 'usr/lib/.*pkgconfig/mapcap.pc' \
   usr/share/mapcap/mapcap.capnp
 holds python3-mapcap usr/lib/python3/dist-packages/mapcap/py.typed
 depends mapcap libc6 libseccomp2 libpmem2

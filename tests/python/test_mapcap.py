@@ -28,6 +28,13 @@ class RegionTest(BrokerCase):
                 self.assertEqual(bytes(memoryview(reader)[:5]), b"hello")
                 self.assertEqual(reader.access, "ro")
             self.assertEqual(region.persist(), "none")
+            self.assertEqual(region.copy_persist(8, b"copied"), "none")
+            self.assertEqual(region.fill_persist(14, 0x2E, 2), "none")
+            self.assertEqual(region.read(8, 8), b"copied..")
+            with self.assertRaises(mapcap.Invalid):
+                region.copy_persist(MIB, b"x")
+            with self.assertRaises(ValueError):
+                region.fill_persist(0, 256, 1)
 
     def test_a_region_is_a_buffer_without_a_copy(self) -> None:
         with self.connect().create("py/buffer", size=4096) as region:
@@ -274,6 +281,9 @@ class LifeTest(BrokerCase):
         self.assertGreaterEqual(status.regions["live"], 1)
         self.assertEqual((status.unguarded, status.unguarded_regions, status.ledger_trouble), (0, (), ""))
         self.assertTrue(status.keeper.serving)
+        self.assertGreaterEqual(status.keeper.held, 1)
+        self.assertGreaterEqual((status.keeper.blanks, status.keeper.blanks_used), (0, 0))
+        self.assertEqual((status.keeper.sockets, status.keeper.last_end), (0, ""))
         self.assertIsNone(status.store)
         would = broker.shutdown(end_regions=True, only_tell=True)
         self.assertGreaterEqual(would.regions, 1)

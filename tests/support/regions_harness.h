@@ -40,6 +40,7 @@ class IdleKeeper final : public broker::keeper::Keeper {
     co_return failure(ErrorCode::exhausted, "a test asks it to refuse");
   }
   void guard(RegionId, BorrowedFd) override {}
+  void guard_socket(RegionId, BorrowedFd) override {}
   void drop(RegionId) override {}
   [[nodiscard]] std::vector<RegionId> unheld(std::size_t) const override { return {}; }
   broker::Task<bool> settle(std::chrono::nanoseconds) override { co_return true; }

@@ -66,5 +66,29 @@ TEST(Holdings, WhatAnEarlierBrokerGaveIsNotGivenAgainUntilThatKeeperEnds) {
   EXPECT_EQ(holdings.size(), 1U);
 }
 
+TEST(Holdings, RegionsBlanksAndSocketsAreCountedApart) {
+  Holdings holdings;
+  holdings.adopt(RegionId{3});
+  holdings.add(RegionId{1}, BorrowedFd(10));
+  holdings.add_blank(RegionId{2}, BorrowedFd(10));
+  holdings.add_socket(RegionId{3}, BorrowedFd(10));
+  holdings.add_socket(RegionId{4}, BorrowedFd(10));
+  EXPECT_EQ(holdings.of_regions().all, 1U);
+  EXPECT_EQ(holdings.of_regions().given, 0U);
+  EXPECT_EQ(holdings.of_sockets().given, 1U) << "an earlier broker gave it";
+  EXPECT_EQ(holdings.unheld(9), std::vector<RegionId>{RegionId{1}});
+  holdings.sent(holdings.next(250));
+  EXPECT_EQ(holdings.of_regions().given, 1U);
+  EXPECT_EQ(holdings.of_sockets().given, 2U);
+  EXPECT_EQ(holdings.given(), 4U);
+  holdings.add(RegionId{2}, BorrowedFd(10));
+  EXPECT_EQ(holdings.of_regions().given, 2U) << "what was a blank";
+  holdings.drop(RegionId{3});
+  holdings.begin_anew();
+  EXPECT_EQ(holdings.of_regions().all, 2U);
+  EXPECT_EQ(holdings.of_sockets().all, 1U);
+  EXPECT_EQ(holdings.given(), 0U);
+}
+
 }  // namespace
 }  // namespace mapcap::broker::keeper

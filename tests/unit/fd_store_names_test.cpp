@@ -62,6 +62,23 @@ TEST(FdStorePlaces, TheRegionThatTheStoreHasNoPlaceForIsToldOfOnce) {
   EXPECT_EQ(report.times, 2) << "there was room in between";
 }
 
+TEST(FdStorePlaces, SocketsOfEndpointsTakePlacesAndAreNoRegions) {
+  Counting report;
+  FdStore store(2, report);
+  for (const std::uint64_t endpoint : {7, 8}) store.note_socket(RegionId{endpoint});
+  EXPECT_TRUE(store.take(RegionId{1}));
+  EXPECT_TRUE(store.take(RegionId{7}));
+  EXPECT_FALSE(store.take(RegionId{2}));
+  EXPECT_FALSE(store.take(RegionId{8}));
+  EXPECT_EQ(store.stored(), 1U);
+  EXPECT_EQ(store.sockets(), 1U);
+  EXPECT_EQ(store.without_place(), 1U) << "no memory is in a socket";
+  EXPECT_TRUE(store.drop(RegionId{7}));
+  EXPECT_EQ(store.sockets(), 0U);
+  EXPECT_TRUE(store.take(RegionId{7})) << "numbers are used once; this one is a region's";
+  EXPECT_EQ(store.stored(), 2U);
+}
+
 // The kernel refuses to execute a program with a longer variable: the service could never start again.
 TEST(FdStorePlaces, TheNamesOfAllFitTheOneVariableThatTheyComeIn) {
   Counting report;

@@ -1,10 +1,13 @@
 // Promise 16: an endpoint never allows more than the policy allows its maker.
 #include <gmock/gmock.h>
 
+#include <map>
 #include <random>
 
 #include "policy/endpoint.h"
+#include "policy/judge.h"
 #include "policy/match.h"
+#include "policy/plan.h"
 #include "schema/endpoint_id.h"
 #include "tests/unit/policy_test_support.h"
 
@@ -232,6 +235,54 @@ class Chance {
     return action;
   }
 
+  /// Whoever's it is: also the endpoint's own, and another's.
+  Existing existing() {
+    Existing region;
+    region.name = of<std::string_view>({"alice/x", "bob/x", "models/a/b", "0/x"});
+    region.pool = of<std::string_view>({"dram", "pmem"});
+    region.owner =
+        of<std::uint32_t>({0, kAlice, kBob, kFirstPrincipal + 7, kFirstPrincipal + 7, kFirstPrincipal + 8});
+    region.group = of<std::uint32_t>({0, kStaff, kDevelopers, kFirstPrincipal + 7});
+    region.mode = of<std::uint32_t>({0600, 0640, 0604, 0644, 0060, 0666, 0});
+    if (one_in(2)) region.size = ByteCount{random_() % 16384};
+    if (one_in(2)) region.seal = static_cast<SealKind>(random_() % 3);
+    if (one_in(2)) region.cache = static_cast<CacheMode>(random_() % 4);
+    if (one_in(2)) region.lifetime = Lifetime{LifetimeKind::ttl, std::chrono::minutes(random_() % 120)};
+    region.published = one_in(3);
+    return region;
+  }
+
+  Wish wish() {
+    Wish wish;
+    wish.verb =
+        of<Verb>({Verb::open, Verb::list, Verb::show, Verb::renew, Verb::revoke, Verb::publish, Verb::open});
+    if (one_in(2)) wish.rights = of<Access>({Access::read_only, Access::read_write});
+    if (one_in(2)) wish.ttl = std::chrono::minutes(random_() % 120);
+    return wish;
+  }
+
+  schema::Create create() {
+    schema::Create ask;
+    ask.name = of<std::string>({"alice/x", "bob/x", "models/a/b", "0/x"});
+    ask.pool = of<std::string>({"", "dram", "pmem"});
+    ask.size = random_() % 16384;
+    ask.lifetime = {static_cast<LifetimeKind>(random_() % 3), std::chrono::minutes(1 + random_() % 120)};
+    if (one_in(3)) ask.group = of<std::uint32_t>({kAlice, kStaff, kDevelopers, kFirstPrincipal + 7});
+    if (one_in(3)) ask.seal = of<SealKind>({SealKind::sealed, SealKind::revocable});
+    return ask;
+  }
+
+  Policy policy() {
+    Settings settings;
+    for (const char* name : {"dram", "pmem"}) {
+      PoolSettings pool;
+      pool.name = name;
+      settings.pools.push_back(std::move(pool));
+    }
+    for (int i = 0; i < 8; ++i) settings.rules.push_back(rule());
+    return Policy(std::move(settings));
+  }
+
  private:
   std::mt19937_64 random_;
 };
@@ -242,9 +293,7 @@ TEST(EndpointPolicy, WhatIsAllowedThroughAnEndpointIsAllowedToItsMakerWithoutIt)
   std::uint64_t allowed = 0;
   for (int round = 0; round < kPolicies; ++round) {
     Chance chance(static_cast<std::uint64_t>(round));
-    Settings settings;
-    for (int i = 0; i < 8; ++i) settings.rules.push_back(chance.rule());
-    const Policy policy(std::move(settings));
+    const Policy policy = chance.policy();
     for (int chain = 0; chain < kChains; ++chain) {
       const Subject::Maker maker = chance.maker();
       const Made made = chance.made();
@@ -263,6 +312,63 @@ TEST(EndpointPolicy, WhatIsAllowedThroughAnEndpointIsAllowedToItsMakerWithoutIt)
     }
   }
   EXPECT_GT(allowed, 2000U) << "hardly a request was allowed: the chains do not meet";
+}
+
+/// With modes and owners. What the endpoint made stands for what its maker would have made himself.
+TEST(EndpointPolicy, WhatItMayDoWithARegionItsMakerMayDoWithTheSameOrHisOwn) {
+  std::map<Verb, std::uint64_t> allowed;
+  for (int round = 0; round < 200; ++round) {
+    Chance chance(static_cast<std::uint64_t>(round));
+    const Policy policy = chance.policy();
+    for (int chain = 0; chain < 200; ++chain) {
+      const Subject::Maker maker = chance.maker();
+      const Subject by = through(chance.made(), maker);
+      const Subject himself = Subject::absent(maker);
+      const Existing region = chance.existing();
+      const Wish wish = chance.wish();
+      Existing his = region;
+      if (region.owner == by.uid()) his.owner = maker.uid;
+      if (may_see(policy, by, region)) {
+        ASSERT_TRUE(may_see(policy, himself, his)) << "policy " << round;
+      }
+      if (!judge(policy, by, region, wish)) continue;
+      ++allowed[wish.verb];
+      const auto without = judge(policy, himself, his, wish);
+      ASSERT_TRUE(without) << "policy " << round << ", " << region.name << ": " << without.error().sentence;
+    }
+  }
+  for (const Verb verb : {Verb::open, Verb::list, Verb::show, Verb::renew, Verb::revoke, Verb::publish})
+    EXPECT_GT(allowed[verb], 30U) << "hardly ever allowed: " << to_string(verb);
+}
+
+TEST(EndpointPolicy, WhatItMayMakeItsMakerMayMake) {
+  std::vector<Offer> offers;
+  for (const char* pool : {"dram", "pmem"}) {
+    offers.push_back({pool,
+                      {SealKind::sealed, SealKind::revocable},
+                      {CacheMode::write_back},
+                      [](ByteCount asked, CacheMode) -> Result<ByteCount> { return asked; }});
+  }
+  std::uint64_t allowed = 0;
+  for (int round = 0; round < 200; ++round) {
+    Chance chance(static_cast<std::uint64_t>(round));
+    const Policy policy = chance.policy();
+    for (int chain = 0; chain < 60; ++chain) {
+      const Subject::Maker maker = chance.maker();
+      schema::Create ask = chance.create();
+      const Subject by = through(chance.made(), maker);
+      const auto made = plan_create(policy, by, ask, offers);
+      if (!made) continue;
+      ++allowed;
+      ask.pool = offers.at(made.value().offer).name;
+      if (ask.group == by.gid()) ask.group = maker.gid;
+      const auto his = plan_create(policy, Subject::absent(maker), ask, offers);
+      ASSERT_TRUE(his) << "policy " << round << ": " << his.error().sentence;
+      ASSERT_EQ(his.value().size, made.value().size);
+      ASSERT_EQ(his.value().permit.max_size, made.value().permit.max_size);
+    }
+  }
+  EXPECT_GT(allowed, 150U) << "hardly a create was allowed";
 }
 
 }  // namespace

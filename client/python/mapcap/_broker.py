@@ -90,6 +90,9 @@ class Broker(EndpointVerbs):
     def __del__(self) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return "<mapcap.Broker, closed>" if self._client is None else f"<mapcap.Broker at {self.socket!r}>"
+
     def close(self) -> None:
         """Ends the connection, and with it regions of lifetime "connection". Regions that are mapped stay so."""
         client = getattr(self, "_client", None)
@@ -187,8 +190,8 @@ class Broker(EndpointVerbs):
         """One region, and who holds it. Errors: NotFound."""
         holders: _Holders = []
 
-        def visit(uid: int, rights: int, count: int, _: Any) -> int:
-            holders.append(Holder(uid, _values.word_of(_values.RIGHTS, rights), count))
+        def visit(info: Any, _: Any) -> int:
+            holders.append(_values.holder_from(info.contents))
             return 0
 
         info = _library.region_info()

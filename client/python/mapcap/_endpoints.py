@@ -86,7 +86,8 @@ class EndpointVerbs:
         """A descriptor, the caller's to close, of a mount of the endpoint's directory that is in no tree.
 
         Whoever has it can connect to /proc/self/fd/N/mapcap.sock, and reach nothing else by it. Errors: NotFound; Busy
-        while it ends; Exhausted when the caller was given too many.
+        while it ends; Exhausted when the caller was given too many; Unsupported by a private broker without root, which
+        serves `Endpoint.socket` all the same.
         """
         fd = ctypes.c_int(-1)
         check(library.mapcap_endpoint_directory(self._handle(), encoded(id), ctypes.byref(fd)))

@@ -12,6 +12,7 @@ from ._errors import BY_CODE, Error
 NAME_ROOM = 257
 POOL_ROOM = 65
 ENDPOINT_ROOM = 65
+REASON_ROOM = 257
 PATH_ROOM = 257
 UNLIMITED = (1 << 64) - 1
 SEAL_OF_POOL = -1
@@ -63,6 +64,19 @@ class RegionInfo(Structure):
         ("held", c_uint64),
         ("bad_blocks", c_uint32),
         ("published_unix_ns", c_int64),
+        ("draining", c_int),
+        ("endpoint", c_char * ENDPOINT_ROOM),
+    ]
+
+
+class HolderInfo(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("uid", c_uint32),
+        ("rights", c_int),
+        ("count", c_uint32),
+        ("endpoint", c_char * ENDPOINT_ROOM),
+        ("ended", c_int),
     ]
 
 
@@ -111,6 +125,8 @@ class PoolInfo(Structure):
         ("granularity", c_int),
         ("domain", c_int),
         ("map_sync", c_int),
+        ("cache_verified", c_int),
+        ("confinement_reason", c_char * REASON_ROOM),
     ]
 
 
@@ -127,6 +143,7 @@ class QuotaInfo(Structure):
         ("limits", Amounts),
         ("used", Amounts),
         ("overridden", c_int),
+        ("endpoint", c_char * ENDPOINT_ROOM),
     ]
 
 
@@ -201,6 +218,12 @@ class StatusInfo(Structure):
         ("store_most", c_uint64),
         ("connections", c_uint32),
         ("max_connections", c_uint32),
+        ("keeper_blanks", c_uint64),
+        ("keeper_blanks_used", c_uint64),
+        ("keeper_opens", c_uint64),
+        ("keeper_opens_used", c_uint64),
+        ("keeper_sockets", c_uint64),
+        ("store_sockets", c_uint64),
     ]
 
 
@@ -235,7 +258,7 @@ class DevOptions(Structure):
 
 
 REGION_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(RegionInfo), c_void_p)
-HOLDER_VISITOR = ctypes.CFUNCTYPE(c_int, c_uint32, c_int, c_uint32, c_void_p)
+HOLDER_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(HolderInfo), c_void_p)
 POOL_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(PoolInfo), c_void_p)
 QUOTA_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(QuotaInfo), c_void_p)
 ENDPOINT_VISITOR = ctypes.CFUNCTYPE(c_int, POINTER(EndpointInfo), c_void_p)
@@ -298,6 +321,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mapcap_persist": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(c_int)]),
     "mapcap_flush": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(c_int)]),
     "mapcap_drain": (c_int, [c_void_p]),
+    "mapcap_copy_persist": (c_int, [c_void_p, c_size_t, c_char_p, c_size_t, POINTER(c_int)]),
+    "mapcap_fill_persist": (c_int, [c_void_p, c_size_t, c_int, c_size_t, POINTER(c_int)]),
     "mapcap_read": (c_int, [c_void_p, c_size_t, c_void_p, c_size_t]),
     "mapcap_write": (c_int, [c_void_p, c_size_t, c_char_p, c_size_t]),
     "mapcap_dev_start": (c_int, [POINTER(DevOptions), POINTER(c_void_p)]),

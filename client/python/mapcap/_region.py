@@ -97,6 +97,23 @@ class Region(mmap.mmap):
         check(library.mapcap_persist(self._mapped(), offset, length, ctypes.byref(granularity)))
         return _values.word_of(_values.GRANULARITIES, granularity.value)
 
+    def copy_persist(self, offset: int, data: bytes) -> str:
+        """store() and persist() in one, by the quickest stores for that. Returns and raises what they do."""
+        self._check_range(offset, len(data))
+        granularity = ctypes.c_int()
+        mapping = self._mapped()
+        check(library.mapcap_copy_persist(mapping, offset, bytes(data), len(data), ctypes.byref(granularity)))
+        return _values.word_of(_values.GRANULARITIES, granularity.value)
+
+    def fill_persist(self, offset: int, byte: int, length: int) -> str:
+        """The same with `length` times the byte 0 to 255."""
+        self._check_range(offset, length)
+        if not 0 <= byte <= 255:
+            raise ValueError(f"byte is {byte}; it is 0 to 255")
+        granularity = ctypes.c_int()
+        check(library.mapcap_fill_persist(self._mapped(), offset, byte, length, ctypes.byref(granularity)))
+        return _values.word_of(_values.GRANULARITIES, granularity.value)
+
     def flush(self, offset: int = 0, size: int | None = None) -> None:
         """As persist(), under the name that an mmap.mmap has for it."""
         self.persist(offset, size)

@@ -69,15 +69,23 @@ class RegionInfo:
     bad_blocks: int
     published: float | None
     """Since when nobody can write it, in seconds since 1970-01-01 UTC; None: it is not published."""
+    draining: bool
+    """Of one that is revoking: its holders may finish first."""
+    endpoint: str
+    """The endpoint whose number `owner` is; empty: a user's."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Grants of one region that one user holds."""
+    """Grants of one region that one user or endpoint holds."""
 
     uid: int
     access: str
     count: int
+    endpoint: str
+    """The endpoint whose number `uid` is; empty: none."""
+    ended: bool
+    """That endpoint has ended, and these grants stay with whoever has them."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,10 @@ class PoolInfo:
     granularity: str
     domain: str
     map_sync: bool
+    cache_verified: bool
+    """The modes were read back from the kernel."""
+    confinement_reason: str
+    """Why not a stronger one; empty for the strongest."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ class QuotaInfo:
     limits: Amounts
     used: Amounts
     overridden: bool
+    endpoint: str
+    """The endpoint whose number a user's `id` is; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +210,20 @@ class Keeper:
     serving: bool
     adopted: bool
     held: int
+    """Regions whose memory it holds."""
     replaced: int
     last_end: str
+    """How the last one ended; empty: none did."""
+    blanks: int
+    """Made ahead of creates and ready: memory without size, nobody's."""
+    blanks_used: int
+    """Creates that took one, since the broker started."""
+    opens: int
+    """Made ahead of opens and ready: grants of regions, nobody's."""
+    opens_used: int
+    """Opens that took one, since the broker started."""
+    sockets: int
+    """Listening sockets of endpoints that it holds."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +231,12 @@ class Store:
     """The service manager's fd store."""
 
     stored: int
+    """Regions."""
     without_place: int
     most: int | None
-    """None: nobody says."""
+    """Regions and sockets; None: nobody says."""
+    sockets: int
+    """Listening sockets of endpoints."""
 
 
 @dataclass(frozen=True)
@@ -268,9 +297,14 @@ def status_from(raw: Any, unguarded: tuple[UnguardedRegion, ...]) -> Status:
             raw.keeper_held,
             raw.keeper_replaced,
             text(raw.keeper_last_end),
+            raw.keeper_blanks,
+            raw.keeper_blanks_used,
+            raw.keeper_opens,
+            raw.keeper_opens_used,
+            raw.keeper_sockets,
         ),
         ledger_trouble=text(raw.ledger_trouble),
-        store=Store(raw.store_stored, raw.store_without_place, most) if raw.has_store else None,
+        store=Store(raw.store_stored, raw.store_without_place, most, raw.store_sockets) if raw.has_store else None,
         connections=raw.connections,
         max_connections=raw.max_connections,
     )
@@ -304,6 +338,19 @@ def region_from(raw: Any) -> RegionInfo:
         held=raw.held,
         bad_blocks=raw.bad_blocks,
         published=raw.published_unix_ns / 1e9 if raw.published_unix_ns else None,
+        draining=bool(raw.draining),
+        endpoint=_library.text(raw.endpoint),
+    )
+
+
+def holder_from(raw: Any) -> Holder:
+    """From the library's structure."""
+    return Holder(
+        uid=raw.uid,
+        access=word_of(RIGHTS, raw.rights),
+        count=raw.count,
+        endpoint=_library.text(raw.endpoint),
+        ended=bool(raw.ended),
     )
 
 
@@ -327,6 +374,8 @@ def pool_from(raw: Any) -> PoolInfo:
         granularity=word_of(GRANULARITIES, raw.granularity),
         domain=word_of(DOMAINS, raw.domain),
         map_sync=bool(raw.map_sync),
+        cache_verified=bool(raw.cache_verified),
+        confinement_reason=_library.text(raw.confinement_reason),
     )
 
 
@@ -382,4 +431,5 @@ def quota_from(raw: Any) -> QuotaInfo:
         limits=limits_from(raw.limits),
         used=used_from(raw.used),
         overridden=bool(raw.overridden),
+        endpoint=_library.text(raw.endpoint),
     )

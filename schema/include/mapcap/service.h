@@ -38,14 +38,16 @@ struct KeeperStatus {
   std::uint64_t blanks_used = 0;  ///< Creates that took one, since the broker started.
   std::uint64_t opens = 0;        ///< Made ahead of opens and ready: grants of regions, nobody's.
   std::uint64_t opens_used = 0;   ///< Opens that took one, since the broker started.
+  std::uint64_t sockets = 0;      ///< Listening sockets of endpoints that it holds.
   bool operator==(const KeeperStatus&) const = default;
 };
 
 /// Of a service manager's fd store, which holds volatile memory over the death of broker and keeper.
 struct StoreUse {
-  std::uint64_t stored = 0;
+  std::uint64_t stored = 0;           ///< Regions.
   std::uint64_t without_place = 0;    ///< Regions that it had no place for.
-  std::optional<std::uint64_t> most;  ///< Absent: nobody says.
+  std::optional<std::uint64_t> most;  ///< Regions and sockets. Absent: nobody says.
+  std::uint64_t sockets = 0;          ///< Listening sockets of endpoints.
   bool operator==(const StoreUse&) const = default;
 };
 
