@@ -166,7 +166,7 @@ Result<void> check_trusted_file(BorrowedFd file, const std::string& path, uid_t 
                        (everybody ? "everybody" : "group " + std::to_string(status.st_gid)) + ": chmod " +
                        (everybody ? "o-w" : "g-w") + " it");
   }
-  const Result<void> way = check_way(file, path, owner);
+  Result<void> way = check_way(file, path, owner);
   if (!way && way.error().code == ErrorCode::io && status.st_nlink == 0)
     return failure(ErrorCode::denied, path + " was moved or removed while it was looked at");
   return way;
