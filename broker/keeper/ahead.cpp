@@ -60,39 +60,37 @@ struct BlanksToMake {
 
   /// False when that was the last. After one that could not be made the rest is not tried.
   bool make_one() {
-    MadeBlank one = make(orders[made.size()]);
-    const bool failed = !one.clone;
-    made.push_back(std::move(one));
-    while (failed && made.size() < orders.size()) {
-      MadeBlank not_tried;
-      not_tried.order = orders[made.size()];
-      made.push_back(std::move(not_tried));
-    }
-    return made.size() < orders.size();
+    if (made.empty()) return begin();
+    MadeBlank& one = made.at(opened_++);
+    static const std::string no_label = encode_label({}).value();
+    const Opening opening{one.order.grant, one.order.region, one.backing_id, {}, one.order.rights, {}, 0,
+                          no_label,        one.order.place};
+    one.clone = open_clone(*path, opening);
+    return one.clone.has_value() && opened_ < made.size();
   }
 
  private:
-  [[nodiscard]] MadeBlank make(const BlankOrder& order) const {
-    MadeBlank one;
-    one.order = order;
-    Result<Fd> fresh = memory();
-    if (!fresh) {
-      one.clone = fresh.error();
-      return one;
+  /// The memory of all, which is registered together: whoever has the power for that is asked once.
+  bool begin() {
+    std::vector<BorrowedFd> files;
+    bool all = true;
+    for (const BlankOrder& order : orders) {
+      MadeBlank& one = made.emplace_back();
+      one.order = order;
+      Result<Fd> fresh = all ? memory() : Result<Fd>(Fd());
+      all = all && fresh.has_value();
+      if (!all) continue;
+      one.memory = std::move(fresh.value());
+      files.push_back(one.memory.borrow());
     }
-    one.memory = std::move(fresh.value());
-    const Result<std::int32_t> backing = device->open_backing_beside(*forge, one.memory.borrow());
-    if (!backing) {
-      one.clone = backing.error();
-      return one;
-    }
-    one.backing_id = backing.value();
-    static const std::string no_label = encode_label({}).value();
-    Opening opening{order.grant, order.region, one.backing_id, {}, order.rights, {},
-                    0,           no_label,     order.place};
-    one.clone = open_clone(*path, opening);
-    return one;
+    if (!all) return false;
+    Result<std::vector<std::int32_t>> ids = device->open_backings_beside(*forge, files);
+    if (!ids) return false;
+    for (std::size_t i = 0; i < made.size(); ++i) made[i].backing_id = ids.value()[i];
+    return true;
   }
+
+  std::size_t opened_ = 0;
 };
 
 }  // namespace

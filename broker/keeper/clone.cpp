@@ -103,7 +103,8 @@ void CloneConfiner::close_untold(std::int32_t last) {
   // The kernel hands ids out in ascending order. A broker tells of each before it opens the next, but for that of a
   // blank, which the keeper learns when that is opened: meanwhile it may have told of as many later ones as the socket has room for.
   constexpr std::int32_t before = 300;
-  constexpr std::int32_t after = 4;
+  constexpr std::int32_t after =
+      32;  // As many as are registered together, before the first is opened, and more.
   std::unordered_set<std::int32_t> told;
   for (const auto& [region, attached] : attached_) told.insert(attached.backing_id);
   for (std::int32_t id = std::max(last - before, 1); id <= last + after; ++id) {

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "broker/keeper/forge.h"
@@ -17,12 +19,12 @@ struct Device {
   Device() = default;
   explicit Device(Fd one) : fd(std::move(one)) {}
 
-  /// Off the loop. Errors: of Forge::open_backing; `unavailable` when the connection has ended.
-  Result<std::int32_t> open_backing_beside(Forge& forge, BorrowedFd file) {
+  /// Off the loop. Errors: of Forge::open_backings; `unavailable` when the connection has ended.
+  Result<std::vector<std::int32_t>> open_backings_beside(Forge& forge, std::span<const BorrowedFd> files) {
     // Not by a descriptor of its own: the connection must end, and hanging opens with it, whatever a thread does.
     const std::lock_guard lock(ending);
     if (!fd.valid()) return failure(ErrorCode::unavailable, "the FUSE connection has ended; ask again");
-    return forge.open_backing(fd.borrow(), file);
+    return forge.open_backings(fd.borrow(), files);
   }
 
   /// keeper::forget_name. Its errors.

@@ -13,6 +13,19 @@ class OwnForge final : public Forge {
   Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) override {
     return keeper::open_backing(device, file);
   }
+  Result<std::vector<std::int32_t>> open_backings(BorrowedFd device,
+                                                  std::span<const BorrowedFd> files) override {
+    std::vector<std::int32_t> ids;
+    for (const BorrowedFd file : files) {
+      Result<std::int32_t> id = keeper::open_backing(device, file);
+      if (!id) {
+        close_backings(device, ids);
+        return id.error();
+      }
+      ids.push_back(id.value());
+    }
+    return ids;
+  }
   void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) override {
     for (const std::int32_t id : ids) close_backing(device, id);
   }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "broker/keeper/start.h"
@@ -32,6 +33,9 @@ class Forge {
   virtual Result<KeeperHandle> start_keeper(BorrowedFd directory, const NewKeeper& wanted) = 0;
   /// keeper::open_backing. Errors: its own, `unavailable`.
   virtual Result<std::int32_t> open_backing(BorrowedFd device, BorrowedFd file) = 0;
+  /// The same of all of these files, or of none, in their order.
+  virtual Result<std::vector<std::int32_t>> open_backings(BorrowedFd device,
+                                                          std::span<const BorrowedFd> files) = 0;
   /// Returns when all of these ids are closed; one that is not open is none.
   virtual void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) = 0;
   /// The same of one whose file may be somebody's whose filesystem takes its time.

@@ -1,9 +1,11 @@
 #include "broker/mint/forge.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace mapcap::broker::mint {
 namespace {
@@ -48,6 +50,23 @@ class MintForge final : public keeper::Forge {
     return static_cast<std::int32_t>(id);
   }
 
+  Result<std::vector<std::int32_t>> open_backings(BorrowedFd device,
+                                                  std::span<const BorrowedFd> files) override {
+    std::vector<std::int32_t> ids;
+    while (ids.size() < files.size()) {
+      const std::span<const BorrowedFd> left = files.subspan(ids.size());
+      const bool together = left.size() >= wire::kOpenedTogether;
+      Result<std::vector<std::int32_t>> some =
+          together ? open_together(device, left.first<wire::kOpenedTogether>()) : open_one(device, left[0]);
+      if (!some) {
+        close_backings(device, ids);
+        return some.error();
+      }
+      ids.insert(ids.end(), some.value().begin(), some.value().end());
+    }
+    return ids;
+  }
+
   void close_backings(BorrowedFd device, std::span<const std::int32_t> ids) override {
     if (!device.valid()) return;  // The connection is gone, and with it its ids.
     for (; !ids.empty(); ids = ids.subspan(std::min(ids.size(), wire::kMostIds))) {
@@ -65,6 +84,21 @@ class MintForge final : public keeper::Forge {
   }
 
  private:
+  Result<std::vector<std::int32_t>> open_together(BorrowedFd device,
+                                                  std::span<const BorrowedFd, wire::kOpenedTogether> files) {
+    std::array<BorrowedFd, 1 + wire::kOpenedTogether> fds;
+    fds[0] = device;
+    std::copy(files.begin(), files.end(), fds.begin() + 1);
+    MAPCAP_TRY(const Link::Heard heard, link_.ask(Kind::open_backings, 0, "", fds, Link::kAtOnce));
+    std::vector<std::int32_t> ids = wire::pairs_in(heard.answer.numbers);
+    if (ids.empty()) return no_sense();
+    return ids;
+  }
+  Result<std::vector<std::int32_t>> open_one(BorrowedFd device, BorrowedFd file) {
+    MAPCAP_TRY(const std::int32_t id, open_backing(device, file));
+    return std::vector<std::int32_t>{id};
+  }
+
   Link& link_;
 };
 

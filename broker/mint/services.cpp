@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <limits>
@@ -165,8 +166,8 @@ Result<Given> pool_directory(const std::string& name, const Places& places) {
 }  // namespace
 
 bool takes_its_time(Kind kind) {
-  return kind != Kind::open_backing && kind != Kind::close_backings && kind != Kind::user_namespace &&
-         kind != Kind::lsm_mark;
+  return kind != Kind::open_backing && kind != Kind::open_backings && kind != Kind::close_backings &&
+         kind != Kind::user_namespace && kind != Kind::lsm_mark;
 }
 
 Result<Given> serve(const Request& request, std::span<const Fd> fds, const Places& places) {
@@ -178,6 +179,22 @@ Result<Given> serve(const Request& request, std::span<const Fd> fds, const Place
       MAPCAP_TRY_VOID(check_regular(fds[1].borrow()));
       MAPCAP_TRY(const std::int32_t id, keeper::open_backing(fds[0].borrow(), fds[1].borrow()));
       given.answer.numbers[0] = static_cast<std::uint64_t>(id);
+      return given;
+    }
+    case Kind::open_backings: {
+      MAPCAP_TRY_VOID(check_fuse_device(fds[0].borrow()));
+      std::array<std::int32_t, wire::kOpenedTogether> ids{};
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        Result<void> regular = check_regular(fds[1 + i].borrow());
+        Result<std::int32_t> id =
+            regular ? keeper::open_backing(fds[0].borrow(), fds[1 + i].borrow()) : regular.error();
+        if (!id) {
+          while (i > 0) keeper::close_backing(fds[0].borrow(), ids.at(--i));
+          return id.error();
+        }
+        ids.at(i) = id.value();
+      }
+      wire::put_pairs(given.answer.numbers, ids);
       return given;
     }
     case Kind::close_backings: {

@@ -37,6 +37,7 @@ Fields fields_of(Kind kind) {
     case Kind::lane:
     case Kind::heir:
     case Kind::open_backing:
+    case Kind::open_backings:
     case Kind::close_backings:
     case Kind::policy_text:
     case Kind::subuid_text:
@@ -55,6 +56,8 @@ std::size_t descriptors_of(Kind kind) {
   switch (kind) {
     case Kind::open_backing:
       return 2;
+    case Kind::open_backings:
+      return 1 + kOpenedTogether;
     case Kind::lane:
     case Kind::close_backings:
     case Kind::bury_backing:
@@ -77,6 +80,18 @@ std::vector<std::int32_t> ids_in(const Ids& from) {
   const auto end = std::find_if(ids.begin(), ids.end(), [](std::int32_t id) { return id <= 0; });
   const bool well = std::all_of(end, ids.end(), [](std::int32_t id) { return id == 0; });
   return well ? std::vector<std::int32_t>(ids.begin(), end) : std::vector<std::int32_t>();
+}
+
+void put_pairs(Numbers& into, std::span<const std::int32_t, kOpenedTogether> ids) {
+  static_assert(sizeof(Numbers) == kOpenedTogether * sizeof(std::int32_t));
+  std::memcpy(into.data(), ids.data(), ids.size_bytes());
+}
+
+std::vector<std::int32_t> pairs_in(const Numbers& from) {
+  std::vector<std::int32_t> ids(kOpenedTogether);
+  std::memcpy(ids.data(), from.data(), sizeof from);
+  const bool well = std::all_of(ids.begin(), ids.end(), [](std::int32_t id) { return id > 0; });
+  return well ? ids : std::vector<std::int32_t>();
 }
 
 Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds) {

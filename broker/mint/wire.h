@@ -48,10 +48,11 @@ enum class Kind : std::uint16_t {
   // In a process of its own:
   lsm_start,  ///< Attach the LSM programs unless they are, try them, and exempt the broker.
   // At once:
-  lsm_mark,  ///< With a file. The LSM programs confine it from then on.
+  lsm_mark,       ///< With a file. The LSM programs confine it from then on.
+  open_backings,  ///< With the FUSE device and kOpenedTogether files. Answer: their ids (put_pairs).
 };
 inline constexpr Kind kFirst = Kind::lane;
-inline constexpr Kind kLast = Kind::lsm_mark;
+inline constexpr Kind kLast = Kind::open_backings;
 
 struct Request {
   static constexpr std::uint32_t kMagic = 0x6d696e31;
@@ -78,7 +79,9 @@ static_assert(sizeof(Answer) == 512 && std::has_unique_object_representations_v<
 /// device and mount.
 inline constexpr std::size_t kKeeperWithoutClones = 2;
 inline constexpr std::size_t kKeeperWithClones = 5;
-inline constexpr std::size_t kMostDescriptors = kKeeperWithClones;
+/// Files of one open_backings: two ids fit into each number of the answer.
+inline constexpr std::size_t kOpenedTogether = 8;
+inline constexpr std::size_t kMostDescriptors = kOpenedTogether + 1;
 
 /// How many descriptors a request of this kind has.
 std::size_t descriptors_of(Kind kind);
@@ -115,6 +118,12 @@ inline constexpr std::size_t kMostIds = sizeof(Ids) / sizeof(std::int32_t);
 void put_ids(Ids& into, std::span<const std::int32_t> ids);
 /// Empty when there is none, one is negative, or something is behind the first zero.
 std::vector<std::int32_t> ids_in(const Ids& from);
+
+/// kOpenedTogether ids in the numbers of an answer, two in each.
+using Numbers = decltype(Answer::numbers);
+void put_pairs(Numbers& into, std::span<const std::int32_t, kOpenedTogether> ids);
+/// Empty when one is none.
+std::vector<std::int32_t> pairs_in(const Numbers& from);
 
 /// A request that makes sense, with `fds` descriptors beside it. Errors: `malformed`.
 Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t fds);

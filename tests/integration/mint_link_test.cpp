@@ -130,20 +130,25 @@ TEST_F(MintLinkTest, SaysWhyAMachineCannotConfineByLsm) {
   EXPECT_TRUE(make_names(*link)->account(0U)) << "it goes on";
 }
 
-TEST_F(MintLinkTest, ClosesManyBackingsByOneMessage) {
+TEST_F(MintLinkTest, OpensAndClosesManyBackingsByOneMessage) {
   const Result<keeper::FuseMount> mounted = keeper::mount_fuse(std::chrono::seconds(60));
   if (!mounted) GTEST_SKIP() << mounted.error().sentence;
   const BorrowedFd device = mounted.value().device.borrow();
   const std::shared_ptr<keeper::Forge> forge = make_forge(*link);
   std::vector<Fd> files;
-  std::vector<std::int32_t> ids;
+  std::vector<Fd> opened;
+  std::vector<BorrowedFd> all;
   for (std::size_t i = 0; i < 2 * wire::kMostIds + 5; ++i) {
     files.emplace_back(::memfd_create("backing", MFD_CLOEXEC));
-    const Fd opened(::open(fd_path(files.back().borrow()).c_str(), O_RDWR | O_CLOEXEC));
-    const Result<std::int32_t> id = forge->open_backing(device, opened.borrow());
-    ASSERT_TRUE(id) << id.error().sentence;
-    ids.push_back(id.value());
+    opened.emplace_back(::open(fd_path(files.back().borrow()).c_str(), O_RDWR | O_CLOEXEC));
+    all.push_back(opened.back().borrow());
   }
+  Result<std::vector<std::int32_t>> registered = forge->open_backings(device, all);
+  ASSERT_TRUE(registered) << registered.error().sentence;
+  std::vector<std::int32_t> ids = std::move(registered.value());
+  ASSERT_EQ(ids.size(), files.size());
+  EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
+  opened.clear();
   const auto open = [&files] {
     return std::count_if(files.begin(), files.end(), [](const Fd& file) {
       const Fd probe(::open(fd_path(file.borrow()).c_str(), O_RDONLY | O_CLOEXEC));
@@ -159,6 +164,22 @@ TEST_F(MintLinkTest, ClosesManyBackingsByOneMessage) {
   forge->close_backings({}, ids);
   forge->close_backings(device, std::span(&last, 1));
   EXPECT_EQ(open(), 0);
+
+  // All or none: of these the last is no file.
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (const std::size_t good : {1U, 7U, 9U}) {
+    all.clear();
+    opened.clear();
+    for (std::size_t i = 0; i < good; ++i) {
+      opened.emplace_back(::open(fd_path(files[i].borrow()).c_str(), O_RDWR | O_CLOEXEC));
+      all.push_back(opened.back().borrow());
+    }
+    all.push_back(null.borrow());
+    EXPECT_FALSE(forge->open_backings(device, all));
+    opened.clear();
+    EXPECT_EQ(open(), 0) << good;
+  }
+  EXPECT_TRUE(forge->open_backings(device, {}).value().empty());
 }
 
 TEST_F(MintLinkTest, ALaneWithNonsenseEndsAndTheOthersGoOn) {

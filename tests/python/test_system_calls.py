@@ -89,7 +89,7 @@ class SystemCallsTest(BrokerCase):
         for grant in grants:
             grant.close()
         # 10 to answer: recvmsg, sendmsg, epoll_wait, epoll_ctl, a clock, ftruncate, fcntl and ioctl to shape and to guard
-        # the memory, madvise of the ledger, close of the grant. And 7 for the next one, of which 3 ask the mint.
+        # the memory, madvise of the ledger, close of the grant. And 4 for the next one.
         # Without any of that it was 30, with 4 futexes; where the machine is so busy that few are ready, some more than 19.
         self.assertLessEqual(sum(calls.values()), 25, calls)
         self.assertLessEqual(calls.get("futex", 0), 2, f"a thread is woken for each: {calls}")

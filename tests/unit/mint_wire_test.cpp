@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iterator>
 #include <random>
@@ -144,6 +145,17 @@ TEST(MintWire, IdsArriveInTheirOrderAndNothingIsTakenForOne) {
     EXPECT_FALSE(taken(request, 1));
     EXPECT_TRUE(wire::ids_in(request.text).empty());
   }
+}
+
+TEST(MintWire, IdsOfFilesThatWereOpenedTogetherArriveInTheirOrder) {
+  Answer answer;
+  EXPECT_TRUE(wire::pairs_in(answer.numbers).empty()) << "0 is none";
+  std::array<std::int32_t, wire::kOpenedTogether> ids{1, 2, 3, 0x7fffffff, 5, 6, 7, 8};
+  wire::put_pairs(answer.numbers, ids);
+  EXPECT_EQ(wire::pairs_in(answer.numbers), std::vector<std::int32_t>(ids.begin(), ids.end()));
+  ids[7] = -8;
+  wire::put_pairs(answer.numbers, ids);
+  EXPECT_TRUE(wire::pairs_in(answer.numbers).empty());
 }
 
 TEST(MintWire, NoRandomBytesAreTaken) {
