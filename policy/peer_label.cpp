@@ -8,6 +8,7 @@
 #include "base/newer_linux.h"
 #include "base/pieces.h"
 #include "base/small_file.h"
+#include "base/text.h"
 #include "policy/power.h"
 
 namespace mapcap::policy {
@@ -92,6 +93,19 @@ void name_cgroup(PeerLabel& label) {
       label.unit = component;
     }
   }
+}
+
+std::string_view bare_cgroup(const PeerLabel& label) {
+  if (!label.unit.empty() || !label.container.empty() || label.cgroup == "/") return {};
+  return label.cgroup;
+}
+
+std::string in_its_place(const PeerLabel& label) {
+  constexpr std::size_t kMost = 128;
+  if (!label.container.empty()) return " in container " + presentable(label.container, kMost);
+  if (!label.unit.empty()) return " in unit " + presentable(label.unit, kMost);
+  const std::string_view cgroup = bare_cgroup(label);
+  return cgroup.empty() ? "" : " in cgroup " + presentable(cgroup, kMost);
 }
 
 PeerLabel label_of(pid_t pid, BorrowedFd pidfd) {

@@ -13,12 +13,17 @@ namespace mapcap::policy {
 
 /// Each empty where the kernel does not tell.
 struct PeerLabel {
-  std::string program;  ///< /proc/PID/comm: at most 15 bytes, of any kind.
-  std::string cgroup;   ///< "/system.slice/postgresql.service", as the kernel writes it; "/" is the root.
-  std::string unit;     ///< Of the cgroup: the innermost service or scope of the system's manager.
+  std::string program;    ///< /proc/PID/comm: at most 15 bytes, of any kind.
+  std::string cgroup;     ///< "/system.slice/postgresql.service", as the kernel writes it; "/" is the root.
+  std::string unit;       ///< Of the cgroup: the innermost service or scope of the system's manager.
   std::string container;  ///< Of the cgroup: the first 12 digits of the innermost container's id.
   bool operator==(const PeerLabel&) const = default;
 };
+
+/// The cgroup where that is neither a unit nor a container; empty: it is one, the root, or not known.
+std::string_view bare_cgroup(const PeerLabel& label);
+/// " in container 0123456789ab", " in unit a.service", " in cgroup /x", fit to be printed; empty: nothing to tell.
+std::string in_its_place(const PeerLabel& label);
 
 /// Of the text of /proc/PID/cgroup: the unified hierarchy, else systemd's own.
 std::string cgroup_in(std::string_view text);

@@ -84,7 +84,7 @@ Result<Subject> Subject::of_peer(BorrowedFd socket) {
   Subject subject = for_explanation(credentials.uid, credentials.gid, std::move(groups), "");
   subject.pid_ = credentials.pid;
   subject.pidfd_ = peer_pidfd(socket, credentials);
-  subject.label_ = {};
+  subject.set_label({});
   subject.look_again();
   return subject;
 }
@@ -94,7 +94,7 @@ Result<Subject> Subject::by_endpoint(std::shared_ptr<const Endpoint> endpoint, B
   Subject subject = by_endpoint(std::move(endpoint));
   subject.pid_ = credentials.pid;
   subject.pidfd_ = peer_pidfd(socket, credentials);
-  subject.label_ = {};
+  subject.set_label({});
   return subject;
 }
 
@@ -135,7 +135,9 @@ Subject Subject::for_explanation(std::uint32_t uid, std::uint32_t gid, std::vect
   subject.groups_ = std::make_shared<const std::vector<std::uint32_t>>(sorted_with(std::move(groups), gid));
   subject.set_name(user_name);
   subject.administrator_ = uid == 0;
-  subject.label_.cgroup = "/";
+  PeerLabel root;
+  root.cgroup = "/";
+  subject.set_label(std::move(root));
   return subject;
 }
 

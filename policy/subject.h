@@ -103,8 +103,10 @@ class Subject {
   void set_lender(std::shared_ptr<const Lender> lender) { lender_ = std::move(lender); }
   /// What it looks like to people, and where it runs, which denials may be about (place.h); of a peer empty until it
   /// was set.
-  [[nodiscard]] const PeerLabel& label() const { return label_; }
-  void set_label(PeerLabel label) { label_ = std::move(label); }
+  [[nodiscard]] const PeerLabel& label() const { return *label_; }
+  /// The same, for whoever needs it longer than the connection lasts.
+  [[nodiscard]] const std::shared_ptr<const PeerLabel>& shared_label() const { return label_; }
+  void set_label(PeerLabel label) { label_ = std::make_shared<const PeerLabel>(std::move(label)); }
 
   /// What "{user}" in a rule's names stands for: the user's name when it may be a component of a region name
   /// and is not a number (so that nobody can be called like somebody else's uid), else the decimal uid.
@@ -125,7 +127,7 @@ class Subject {
   std::string user_;
   bool administrator_ = false;
   std::shared_ptr<const Lender> lender_;
-  PeerLabel label_;
+  std::shared_ptr<const PeerLabel> label_ = std::make_shared<const PeerLabel>();
   std::string powerless_;  ///< Of uid 0: why it is no administrator.
 };
 

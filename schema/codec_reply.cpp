@@ -33,7 +33,11 @@ void write(const Detail& detail, wire::Error::Detail::Builder builder) {
 Result<Holder> read(wire::Shown::Holder::Reader reader) {
   MAPCAP_TRY(const Access rights, read_access(reader.getRights(), "holder.rights"));
   MAPCAP_TRY(std::string endpoint, read_text(reader.getEndpoint(), "holder.endpoint", kMaxWord));
-  return Holder{reader.getUid(), rights, reader.getCount(), std::move(endpoint), reader.getEnded()};
+  MAPCAP_TRY(std::string unit, read_text(reader.getUnit(), "holder.unit", kMaxUnit));
+  MAPCAP_TRY(std::string container, read_text(reader.getContainer(), "holder.container", kMaxUnit));
+  MAPCAP_TRY(std::string cgroup, read_text(reader.getCgroup(), "holder.cgroup", kMaxPath));
+  return Holder{reader.getUid(),   rights,          reader.getCount(),    std::move(endpoint),
+                reader.getEnded(), std::move(unit), std::move(container), std::move(cgroup)};
 }
 void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
   builder.setUid(holder.uid);
@@ -41,6 +45,9 @@ void write(const Holder& holder, wire::Shown::Holder::Builder builder) {
   builder.setCount(holder.count);
   builder.setEndpoint(as_text(holder.endpoint));
   builder.setEnded(holder.ended);
+  builder.setUnit(as_text(holder.unit));
+  builder.setContainer(as_text(holder.container));
+  builder.setCgroup(as_text(holder.cgroup));
 }
 
 // ---- replies

@@ -336,6 +336,9 @@ struct Shown {
     count @2 :UInt32;
     endpoint @3 :Text;         # whose number uid is; empty: none
     ended @4 :Bool;            # of an endpoint that is no more
+    unit @5 :Text;             # where he ran when he connected, in a word for people: a systemd unit,
+    container @6 :Text;        # the first digits of a container's id,
+    cgroup @7 :Text;           # or where it is neither, the path; each empty: not that, or not known
   }
 }
 

@@ -32,7 +32,8 @@ inline constexpr std::size_t kMaxVerbText = 32;
 /// Of a policy's text in one PolicyPiece.
 inline constexpr std::size_t kPolicyPiece = 48U << 10U;
 inline constexpr std::size_t kMaxWord = 64;    ///< Ids of endpoints, verbs, and keys and values of labels.
-inline constexpr std::size_t kMaxPath = 256;   ///< EndpointInfo::directory.
+inline constexpr std::size_t kMaxPath = 256;   ///< EndpointInfo::directory, Holder::cgroup.
+inline constexpr std::size_t kMaxUnit = 128;   ///< Holder::unit and container; cut by the broker.
 inline constexpr std::size_t kMaxOpened = 64;  ///< EndpointEnded::opened_regions.
 
 /// How many unguarded regions a status names.

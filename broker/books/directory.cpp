@@ -1,29 +1,49 @@
 #include "broker/books/directory.h"
 
 #include <algorithm>
+#include <string_view>
+#include <tuple>
 
 #include "broker/books/pools.h"
 
 namespace mapcap::broker {
 
+std::strong_ordering Grants::Holder::operator<=>(const Holder& other) const {
+  static const policy::PeerLabel nothing;
+  const auto key = [](const Holder& one) {
+    const policy::PeerLabel& known = one.label ? *one.label : nothing;
+    return std::tuple(one.uid, one.rights, std::string_view(known.container), std::string_view(known.unit),
+                      policy::bare_cgroup(known));
+  };
+  return key(*this) <=> key(other);
+}
+
 void Grants::add(Grant grant) {
   const confine::GrantId id = grant.id;
-  holders_[{grant.holder, grant.rights}].insert(id);
+  holders_[{grant.holder, grant.rights, grant.label}].insert(id);
   if (grant.rights == Access::read_write) ++writable_;
   by_id_.insert_or_assign(id, std::move(grant));
+}
+
+std::size_t Grants::held_by(std::uint32_t uid) const {
+  std::size_t held = 0;
+  for (auto at = holders_.lower_bound({uid, Access::read_only}); at != holders_.end() && at->first.uid == uid;
+       ++at)
+    held += at->second.size();
+  return held;
 }
 
 const Grant* Grants::one_of(std::uint32_t uid) const {
   if (holders_.empty()) return nullptr;
   auto holder = holders_.lower_bound({uid, Access::read_only});
-  if (holder == holders_.end() || holder->first.first != uid) holder = holders_.begin();
+  if (holder == holders_.end() || holder->first.uid != uid) holder = holders_.begin();
   return &by_id_.at(*holder->second.begin());
 }
 
 void Grants::remove(confine::GrantId id) {
   const auto found = by_id_.find(id);
   MAPCAP_INVARIANT(found != by_id_.end(), "a grant ends twice");
-  const auto holder = holders_.find({found->second.holder, found->second.rights});
+  const auto holder = holders_.find({found->second.holder, found->second.rights, found->second.label});
   holder->second.erase(id);
   if (holder->second.empty()) holders_.erase(holder);
   if (found->second.rights == Access::read_write) --writable_;

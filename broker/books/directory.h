@@ -4,6 +4,7 @@
 // free again, while the region itself stays here, listed and charged, until its memory is really free.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "broker/ledger/table/record.h"
 #include "broker/pool/pool.h"
 #include "broker/wait/event.h"
+#include "policy/peer_label.h"
 
 namespace mapcap::broker {
 
@@ -32,13 +34,22 @@ struct Grant {
   Access rights = Access::read_only;
   std::uint32_t holder = 0;  ///< uid
   Charge charge;
+  /// What whoever got it looked like; null: not known, as of what an earlier broker granted.
+  std::shared_ptr<const policy::PeerLabel> label{};
 };
 
 /// The grants of one region. Thousands may come and go: nothing but a look at all holders takes longer for
 /// it.
 class Grants {
  public:
-  using Holder = std::pair<std::uint32_t, Access>;  ///< A uid, and with which rights.
+  /// A uid, with which rights, and where it ran: in a unit, a container or another cgroup, whatever program it was.
+  struct Holder {
+    std::uint32_t uid = 0;
+    Access rights = Access::read_only;
+    std::shared_ptr<const policy::PeerLabel> label{};  ///< As of a grant.
+    std::strong_ordering operator<=>(const Holder& other) const;
+    bool operator==(const Holder& other) const { return (*this <=> other) == 0; }
+  };
 
   [[nodiscard]] bool empty() const { return by_id_.empty(); }
   [[nodiscard]] std::size_t size() const { return by_id_.size(); }
@@ -50,6 +61,8 @@ class Grants {
   }
   [[nodiscard]] const std::unordered_map<confine::GrantId, Grant>& by_id() const { return by_id_; }
 
+  /// How many of them are this uid's.
+  [[nodiscard]] std::size_t held_by(std::uint32_t uid) const;
   /// One of this uid's, else anybody's, else null.
   [[nodiscard]] const Grant* one_of(std::uint32_t uid) const;
 

@@ -130,6 +130,11 @@ std::string Quotas::endpoint_named(std::uint32_t principal) const {
   return known == nullptr ? std::string() : known->id;
 }
 
+std::string Quotas::whom(std::uint32_t principal) const {
+  const std::string endpoint = endpoint_named(principal);
+  return endpoint.empty() ? "user " + std::to_string(principal) : "endpoint " + endpoint;
+}
+
 Amount Quotas::used_by(std::uint32_t uid) const {
   const auto found = usage_.find(Key{SubjectKind::user, uid, ""});
   return found == usage_.end() ? Amount{} : found->second;

@@ -170,6 +170,8 @@ class Quotas {
   [[nodiscard]] const EndpointAccount* endpoint(std::uint32_t principal) const;
   /// The endpoint's id; empty for a number that is none's.
   [[nodiscard]] std::string endpoint_named(std::uint32_t principal) const;
+  /// "user 1000", "endpoint reader-1": for sentences.
+  [[nodiscard]] std::string whom(std::uint32_t principal) const;
   /// What a user or an endpoint has taken in all pools together.
   [[nodiscard]] Amount used_by(std::uint32_t uid) const;
 

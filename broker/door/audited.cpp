@@ -101,7 +101,7 @@ Actor actor_of(const Session& session) {
   who.program = label.program;
   who.unit = label.unit;
   who.container = label.container;
-  who.cgroup = label.cgroup;
+  who.cgroup = policy::bare_cgroup(label);
   return who;
 }
 

@@ -50,11 +50,7 @@ Task<std::vector<Regions::Opened>> Regions::opened_by(std::uint32_t holder) {
     more = false;
     parts_.directory.visit_from(position, [&](const Region& region) {
       position = {region.record.name, region.id().value};
-      std::uint64_t grants = 0;
-      for (const Access rights : {Access::read_only, Access::read_write}) {
-        const auto theirs = region.grants.holders().find({holder, rights});
-        if (theirs != region.grants.holders().end()) grants += theirs->second.size();
-      }
+      const std::uint64_t grants = region.grants.held_by(holder);
       if (grants > 0 && region.record.state == RegionState::live)
         opened.push_back({region.id(), region.record.name, grants});
       more = slice.over();

@@ -17,8 +17,17 @@ using policy::Verb;
 
 namespace {
 
-/// As many as fit a packet, if endpoints with long ids hold them.
+/// No more are looked at, and what they may take of a packet, beside the region.
 constexpr std::size_t kShownHolders = 500;
+constexpr std::size_t kRoomForHolders = schema::kMaxPacket - (4U << 10U);
+
+/// What it takes at most: the struct, and its texts, each rounded up to words with a NUL.
+std::size_t room_of(const Holder& holder) {
+  std::size_t room = 48;
+  for (const std::string* text : {&holder.endpoint, &holder.unit, &holder.container, &holder.cgroup})
+    room += text->size() + 8;
+  return room;
+}
 
 std::string cursor_of(const Region& region) {
   return std::to_string(region.id().value) + ":" + region.record.name;
@@ -76,12 +85,24 @@ Task<Result<Delivery>> Regions::show(Caller caller, schema::Show ask) {
   MAPCAP_CO_TRY(Region * region, find_for(caller, {Verb::show}, ask.name));
   RegionDetails shown;
   shown.region = describe(*region);
+  // What runs on the machine is nothing to an endpoint's clients, who are in containers, but of what is their own.
+  const bool with_places =
+      caller.subject.endpoint() == nullptr || region->record.owner == caller.subject.uid();
+  std::size_t room = kRoomForHolders;
+  std::size_t looked_at = 0;
   for (const auto& [holder, grants] : region->grants.holders()) {
-    if (shown.holders.size() == kShownHolders) break;
-    const EndpointAccount* endpoint = parts_.quotas.endpoint(holder.first);
-    shown.holders.push_back({holder.first, holder.second, static_cast<std::uint32_t>(grants.size()),
-                             endpoint != nullptr ? endpoint->id : "",
-                             endpoint != nullptr && endpoint->ended});
+    if (++looked_at > kShownHolders) break;
+    Holder told = describe(holder, static_cast<std::uint32_t>(grants.size()), with_places);
+    if (!with_places && !shown.holders.empty()) {
+      Holder& last = shown.holders.back();
+      if (last.uid == told.uid && last.rights == told.rights) {
+        last.count += told.count;
+        continue;
+      }
+    }
+    if (room_of(told) > room) break;
+    room -= room_of(told);
+    shown.holders.push_back(std::move(told));
   }
   co_await tell_damage({&shown.region, 1});
   co_return reply_of(std::move(shown));
@@ -108,6 +129,23 @@ Task<void> Regions::tell_damage(std::span<RegionInfo> regions) const {
     return true;
   };
   (void)co_await parts_.worker.run(ask);
+}
+
+Holder Regions::describe(const Grants::Holder& holder, std::uint32_t count, bool with_place) const {
+  Holder told;
+  told.uid = holder.uid;
+  told.rights = holder.rights;
+  told.count = count;
+  if (const EndpointAccount* endpoint = parts_.quotas.endpoint(holder.uid)) {
+    told.endpoint = endpoint->id;
+    told.ended = endpoint->ended;
+  }
+  if (with_place && holder.label) {
+    told.unit = presentable(holder.label->unit, schema::kMaxUnit);
+    told.container = presentable(holder.label->container, schema::kMaxUnit);
+    told.cgroup = presentable(policy::bare_cgroup(*holder.label), schema::kMaxPath);
+  }
+  return told;
 }
 
 RegionInfo Regions::describe(const Region& region) const {

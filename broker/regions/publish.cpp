@@ -65,38 +65,43 @@ Result<void> check_publishable(const Region& region) {
   return ok();
 }
 
+/// "user 1000", "endpoint reader-1 in container 0123456789ab"
+std::string whom(const Grants::Holder& holder, const Quotas& quotas) {
+  const std::string who = quotas.whom(holder.uid);
+  return holder.label ? who + policy::in_its_place(*holder.label) : who;
+}
+
 /// "user 1000 (ro), user 1001 (ro)": who has any grant of it.
-std::string holders_of(const Region& region) {
+std::string holders_of(const Region& region, const Quotas& quotas) {
   std::string text;
   std::size_t named = 0;
   for (const auto& [holder, grants] : region.grants.holders()) {
     if (++named > kHoldersNamed) return text + " and others";
-    text += (text.empty() ? "user " : ", user ") + std::to_string(holder.first) + " (" +
-            std::string(to_string(holder.second)) + ")";
+    text += (text.empty() ? "" : ", ") + whom(holder, quotas) + " (" + std::string(to_string(holder.rights)) +
+            ")";
   }
   return text;
 }
 
 /// "user 1000 has 2 writable grants, user 1001 has 1"
-std::string writers_of(const Region& region) {
+std::string writers_of(const Region& region, const Quotas& quotas) {
   std::string text;
   std::size_t named = 0;
   for (const auto& [holder, grants] : region.grants.holders()) {
-    if (holder.second != Access::read_write) continue;
+    if (holder.rights != Access::read_write) continue;
     if (++named > kHoldersNamed) return text + " and others";
-    text += (text.empty() ? "user " : ", user ") + std::to_string(holder.first) + " has " +
-            std::to_string(grants.size());
+    text += (text.empty() ? "" : ", ") + whom(holder, quotas) + " has " + std::to_string(grants.size());
     if (named == 1) text += grants.size() == 1 ? " writable grant" : " writable grants";
   }
   return text;
 }
 
 /// `why`: what the pool says, where no writable grant is known.
-Failure still_written(const Region& region, const std::optional<Failure>& why) {
+Failure still_written(const Region& region, const Quotas& quotas, const std::optional<Failure>& why) {
   const std::string name = "region " + region.record.name + " ";
   if (const std::size_t writable = region.grants.writable(); writable > 0) {
     return failure(ErrorCode::busy,
-                   name + "can still be written: " + writers_of(region) +
+                   name + "can still be written: " + writers_of(region, quotas) +
                        " open or mapped; they must let go, or be given time to (--within)",
                    {{"by", "grants"}, {"writers", std::to_string(writable)}});
   }
@@ -109,7 +114,7 @@ Failure still_written(const Region& region, const std::optional<Failure>& why) {
   });
   if (pinned) {
     // A pin outlives mapping and grant, so that it need not be one of those who still have any.
-    const std::string holders = holders_of(region);
+    const std::string holders = holders_of(region, quotas);
     told.sentence += ". The kernel does not tell who pins, nor whether to read or to write: " +
                      (holders.empty() ? "nobody has a grant of it any more, so it is somebody who had one"
                                       : "it may be a reader; grants of it have " + holders);
@@ -190,7 +195,7 @@ Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanosecond
       if (region->publish_over || late) {
         region->publish_over = true;  // Who has more patience need not have it: he can ask again.
         changed->notify();
-        co_return still_written(*region, why);
+        co_return still_written(*region, parts_.quotas, why);
       }
       why.reset();
       pause = kAskAgain;
@@ -207,7 +212,7 @@ Task<Result<void>> Regions::outlast_writers(RegionId id, std::chrono::nanosecond
     if (region->publish_over || late) {
       region->publish_over = true;
       changed->notify();
-      co_return still_written(*region, why);
+      co_return still_written(*region, parts_.quotas, why);
     }
     if (asker.gone()) continue;
     const Loop::Timer pause_over = parts_.loop.after(pause, [paused] { paused->notify(); });

@@ -94,7 +94,8 @@ Task<Result<confine::Issued>> Regions::issue(RegionId id, const policy::Subject&
   if (!issued && first && region->issuing == 0 && region->grants.empty() && !region->untracked)
     region->pool->pool->never_granted(region->extent);
   if (!issued) co_return issued.error();
-  parts_.directory.track(*region, Grant{issued.value().grant, rights, uid, std::move(charge)});
+  parts_.directory.track(*region,
+                         Grant{issued.value().grant, rights, uid, std::move(charge), holder.shared_label()});
   if (region->record.state != RegionState::live) {
     co_return failure(ErrorCode::busy, "region " + region->record.name + " was taken away meanwhile");
   }

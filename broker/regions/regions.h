@@ -189,6 +189,8 @@ class Regions {
   void end_lifetime(const Region& region);
   /// All but its bad blocks.
   [[nodiscard]] RegionInfo describe(const Region& region) const;
+  /// So many grants of one holder, with where he ran or without.
+  [[nodiscard]] Holder describe(const Grants::Holder& holder, std::uint32_t count, bool with_place) const;
   /// Puts the bad blocks of these regions, which describe() made, into them.
   Task<void> tell_damage(std::span<RegionInfo> regions) const;
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;

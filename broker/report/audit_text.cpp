@@ -42,7 +42,7 @@ std::vector<Field> fields_of(const AuditRecord& record) {
   if (who.maker_uid) add("maker_uid", "MAPCAP_MAKER_UID", std::to_string(*who.maker_uid));
   add("unit", "MAPCAP_UNIT", who.unit);
   add("container", "MAPCAP_CONTAINER", who.container);
-  if (who.unit.empty() && who.container.empty()) add("cgroup", "MAPCAP_CGROUP", who.cgroup);
+  add("cgroup", "MAPCAP_CGROUP", who.cgroup);
   add("rule", "MAPCAP_RULE", record.rule);
   if (record.times > 1) add("times", "MAPCAP_TIMES", std::to_string(record.times));
   add("left", "MAPCAP_LEFT", record.left, kSentence);

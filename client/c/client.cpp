@@ -61,6 +61,9 @@ mapcap_holder_info to_c(const Holder& holder) {
   told.count = holder.count;
   c::put(told.endpoint, holder.endpoint);
   told.ended = holder.ended ? 1 : 0;
+  c::put(told.unit, holder.unit);
+  c::put(told.container, holder.container);
+  c::put(told.cgroup, holder.cgroup);
   return told;
 }
 

@@ -142,6 +142,9 @@ ordered_json value_of(const RegionDetails& details) {
                        {"user", who_text(holder)},
                        {"endpoint", or_null(holder.endpoint)},
                        {"endpoint_ended", holder.ended},
+                       {"unit", or_null(holder.unit)},
+                       {"container", or_null(holder.container)},
+                       {"cgroup", or_null(holder.cgroup)},
                        {"rights", to_string(holder.rights)},
                        {"count", holder.count}});
   }

@@ -90,11 +90,13 @@ int perform(const Common& common, const HoldersCommand& command) {
     std::cout << json(held) << '\n';
     return 0;
   }
-  Table table({{"NAME"}, {"OWNER"}, {"HOLDER"}, {"RIGHTS"}, {"GRANTS", Align::right}});
+  Table table({{"NAME"}, {"OWNER"}, {"HOLDER"}, {"RUNS IN"}, {"RIGHTS"}, {"GRANTS", Align::right}});
   for (const RegionDetails& details : held) {
     for (const Holder& holder : details.holders) {
+      const std::string place = place_text(holder);
       table.add({details.region.name, who_text(details.region.owner, details.region.endpoint),
-                 who_text(holder), std::string(to_string(holder.rights)), std::to_string(holder.count)});
+                 who_text(holder), place.empty() ? "-" : place, std::string(to_string(holder.rights)),
+                 std::to_string(holder.count)});
     }
   }
   table.print(std::cout);

@@ -85,8 +85,9 @@ int perform(const Common& common, const ShowCommand& command) {
                    " grants alive");
   if (region.bad_blocks > 0) line("bad blocks", std::to_string(region.bad_blocks) + " sectors of 512 bytes");
   for (const Holder& holder : details.holders) {
-    line("holder", who_text(holder) + ": " + std::to_string(holder.count) + " " +
-                       std::string(to_string(holder.rights)));
+    const std::string place = place_text(holder);
+    line("holder", who_text(holder) + (place.empty() ? "" : " in " + place) + ": " +
+                       std::to_string(holder.count) + " " + std::string(to_string(holder.rights)));
   }
   return 0;
 }

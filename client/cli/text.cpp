@@ -103,6 +103,12 @@ std::string who_text(const Holder& holder) {
   return who_text(holder.uid, holder.endpoint) + (holder.ended ? " (ended)" : "");
 }
 
+std::string place_text(const Holder& holder) {
+  if (!holder.container.empty()) return "container " + holder.container;
+  if (!holder.unit.empty()) return "unit " + holder.unit;
+  return holder.cgroup.empty() ? "" : "cgroup " + holder.cgroup;
+}
+
 std::string time_text(std::chrono::nanoseconds since_epoch) {
   const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();
   std::tm local{};

@@ -41,6 +41,8 @@ std::string subject_text(const QuotaInfo& quota);
 std::string who_text(std::uint32_t uid, const std::string& endpoint);
 /// The same, and "endpoint reader-1 (ended)".
 std::string who_text(const Holder& holder);
+/// "container 0123456789ab", "unit a.service", "cgroup /x": where a holder ran; empty: not known.
+std::string place_text(const Holder& holder);
 /// "2026-11-22 22:03:52".
 std::string time_text(std::chrono::nanoseconds since_epoch);
 

@@ -129,6 +129,7 @@ enum mapcap_notice_kind {
 #define MAPCAP_POOL_ROOM 65
 #define MAPCAP_ENDPOINT_ROOM 65 /* an endpoint's id and its NUL */
 #define MAPCAP_REASON_ROOM 257
+#define MAPCAP_PLACE_ROOM 257
 
 typedef struct mapcap_client mapcap_client;
 typedef struct mapcap_grant mapcap_grant;
@@ -253,9 +254,13 @@ typedef struct mapcap_holder_info {
   uint32_t count;
   char endpoint[MAPCAP_ENDPOINT_ROOM]; /* the endpoint whose number uid is; empty: none */
   int ended; /* that endpoint has ended, and these grants stay with whoever has them */
+  /* Where whoever got them ran when he connected; each empty: not that, or not known. Labels, and no authority. */
+  char unit[MAPCAP_PLACE_ROOM];      /* "postgresql.service" */
+  char container[MAPCAP_PLACE_ROOM]; /* the first 12 digits of its id */
+  char cgroup[MAPCAP_PLACE_ROOM];    /* the path, where it is neither */
 } mapcap_holder_info;
 typedef int (*mapcap_holder_visitor)(const mapcap_holder_info *info, void *context);
-/* One region; `visit` (may be NULL) is called for each that holds it. Errors: `not_found`. */
+/* One region; `visit` (may be NULL) is called for each that holds it, by rights and place. Errors: `not_found`. */
 MAPCAP_C_API int mapcap_show(mapcap_client *client, const char *name, mapcap_region_info *info,
                              mapcap_holder_visitor visit, void *context);
 /* Restarts a ttl. info may be NULL. Errors: `invalid` for a region without ttl, or above the policy's maximum. */

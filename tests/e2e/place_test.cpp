@@ -1,12 +1,14 @@
-// A deny of who runs below a cgroup, at a broker that asks the kernel where its peers are.
+// A deny of who runs below a cgroup, and what is told of where holders ran, at a broker that asks the kernel for it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "tests/support/broker_process.h"
 
@@ -84,6 +86,46 @@ cgroup = ")" + group.name() +
     EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 1) << "in " << group.name() << below;
   }
   EXPECT_EQ(asks(), 0) << "and again elsewhere";
+}
+
+TEST(PlaceTest, ShowAndTheRefusalOfAPublishSayWhereHoldersRan) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: it starts mapcapd";
+  const Cgroup group;
+  if (!group.there()) GTEST_SKIP() << "no cgroup can be made here";
+  BrokerProcess broker;
+  broker.start();
+  Client root = broker.connect();
+  RegionSpec spec;
+  spec.name = "root/model";
+  spec.size = 4096;
+  spec.lifetime = {LifetimeKind::persistent, {}};
+  root.create(spec);
+  int said[2] = {-1, -1};
+  ASSERT_EQ(::pipe(said), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!group.enter("/below.service")) ::_exit(3);
+    Client client = broker.connect();
+    const Grant grant = client.open("root/model", Access::read_write);
+    (void)!::write(said[1], "x", 1);
+    for (;;) ::pause();
+  }
+  ::close(said[1]);
+  char byte = 0;
+  EXPECT_EQ(::read(said[0], &byte, 1), 1) << "the child has no grant";
+  ::close(said[0]);
+  const RegionDetails shown = root.show("root/model");
+  if (shown.region.confinement == Confinement::clone) {
+    EXPECT_EQ(shown.holders, (std::vector<Holder>{{0, Access::read_write, 1, "", false, "below.service"}}));
+    try {
+      root.publish("root/model");
+      ADD_FAILURE() << "somebody can write it";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("user 0 in unit below.service has 1 writable grant"));
+    }
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 }  // namespace

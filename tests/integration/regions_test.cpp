@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "policy/endpoint.h"
+#include "schema/codec.h"
 #include "tests/support/regions_harness.h"
 
 namespace mapcap::test {
@@ -62,13 +64,17 @@ class LeftoverTest : public RegionsTest {
   static constexpr std::uint32_t kOther = 3000;
 
   /// As if this user had been handed a grant that the kernel tells of.
-  void hold(broker::confine::GrantId grant, std::uint32_t uid) {
+  void hold(broker::confine::GrantId grant, std::uint32_t uid, const std::string& cgroup = "/") {
+    policy::PeerLabel label;
+    label.cgroup = cgroup;
+    policy::name_cgroup(label);
     broker::Amount one;
     one.grants = 1;
     auto charge = quotas().reserve({uid, uid, "dram"}, one);
     ASSERT_TRUE(charge);
     directory().track(*directory().find("a/left"),
-                      {grant, Access::read_only, uid, std::move(charge.value())});
+                      {grant, Access::read_only, uid, std::move(charge.value()),
+                       std::make_shared<const policy::PeerLabel>(std::move(label))});
   }
   void make(SealKind seal) {
     ASSERT_TRUE(create({}, "a/left", kPersistent, 0666, seal));
@@ -108,6 +114,62 @@ TEST_F(LeftoverTest, OfARegionThatWasTakenAwayWhoStillHoldsItPaysAndItsOwnerSees
   regions().released(3);
   ASSERT_TRUE(until([this] { return directory().size() == 0; }));
   EXPECT_EQ(charged(kOther), 0U);
+}
+
+TEST_F(LeftoverTest, ItsOwnerSeesWhereItsHoldersRan) {
+  const std::string container(64, 'a');
+  make(SealKind::revocable);
+  hold(1, kReader, "/system.slice/a.service");
+  hold(2, kReader, "/system.slice/docker-" + container + ".scope");
+  hold(3, kReader, "/plain\x1b[2J");
+  hold(4, kReader);
+  const auto shown = show({}, "a/left");
+  ASSERT_TRUE(shown);
+  const auto in = [](const std::string& unit, const std::string& id, const std::string& cgroup) {
+    return Holder{kReader, Access::read_only, 1, "", false, unit, id, cgroup};
+  };
+  EXPECT_THAT(shown.value().holders,
+              testing::UnorderedElementsAre(in("a.service", "", ""), in("", "aaaaaaaaaaaa", ""),
+                                            in("", "", "/plain?[2J"), in("", "", "")));
+  for (const broker::confine::GrantId grant : {1U, 2U, 3U, 4U}) regions().released(grant);
+  ASSERT_TRUE(revoke({}, "a/left"));
+}
+
+TEST_F(LeftoverTest, AnEndpointsClientDoesNotSeeWhatElseRunsOnTheMachine) {
+  make(SealKind::revocable);
+  hold(1, kReader, "/system.slice/a.service");
+  hold(2, kReader, "/system.slice/b.service");
+  auto endpoint = std::make_shared<policy::Endpoint>(policy::Endpoint{
+      "reader", policy::kFirstPrincipal, {}, {}, policy::Subject::for_explanation(kOwner, kOwner, {}, "")});
+  endpoint->record.subject.any = true;
+  endpoint->record.verbs = policy::usual_verbs_of_endpoints();
+  const auto client = policy::Subject::by_endpoint(endpoint);
+  auto shown = run(regions().show({client, 2, {}, 1}, {"a/left"}));
+  ASSERT_TRUE(shown) << shown.error().sentence;
+  EXPECT_THAT(std::get<RegionDetails>(shown.value().body).holders,
+              testing::ElementsAre(Holder{kReader, Access::read_only, 2}));
+  regions().released(1);
+  regions().released(2);
+  ASSERT_TRUE(revoke({}, "a/left"));
+}
+
+/// However long the names of cgroups are that somebody makes: the reply goes out.
+TEST_F(LeftoverTest, HoldersTakeNoMoreThanAPacket) {
+  make(SealKind::revocable);
+  constexpr broker::confine::GrantId kMany = 1000;
+  for (broker::confine::GrantId grant = 1; grant <= kMany; ++grant)
+    hold(grant, kReader, "/" + std::to_string(grant) + std::string(300, 'x'));
+  auto shown =
+      run(regions().show({policy::Subject::for_explanation(kOwner, kOwner, {}, ""), 1, {}, 1}, {"a/left"}));
+  ASSERT_TRUE(shown);
+  EXPECT_GT(std::get<RegionDetails>(shown.value().body).holders.size(), 150U);
+  const auto packet = schema::encode(schema::FromBroker(schema::Reply{1, std::move(shown.value().body)}));
+  const auto read = schema::decode_from_broker(packet);
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(std::holds_alternative<RegionDetails>(std::get<schema::Reply>(read.value()).body))
+      << "it does not fit";
+  for (broker::confine::GrantId grant = 1; grant <= kMany; ++grant) regions().released(grant);
+  ASSERT_TRUE(revoke({}, "a/left"));
 }
 
 TEST_F(LeftoverTest, AnOwnerWhoHoldsItHimselfGoesOnPaying) {

@@ -34,6 +34,7 @@ static int see_holder(const mapcap_holder_info *info, void *context) {
   EXPECT(info->size == sizeof *info);
   EXPECT(info->uid == (uint32_t)getuid() && info->endpoint[0] == '\0' && !info->ended);
   EXPECT(info->rights == MAPCAP_READ_ONLY || info->rights == MAPCAP_READ_WRITE);
+  EXPECT(info->cgroup[0] == '\0' || (info->unit[0] == '\0' && info->container[0] == '\0'));
   *(uint32_t *)context += info->count;
   return 0;
 }

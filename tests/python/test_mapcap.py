@@ -245,6 +245,32 @@ class LifeTest(BrokerCase):
         with self.assertRaises(mapcap.NotFound):
             broker.open("py/listed/a")
 
+    def test_holders_are_told_with_where_they_ran(self) -> None:
+        roots = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+        root = next((one for one in roots if os.access(f"{one}/cgroup.procs", os.W_OK)), None)
+        if root is None:
+            self.skipTest("no cgroup can be made here")
+        group = f"/mapcap-python-{os.getpid()}"
+        os.mkdir(root + group)
+        self.addCleanup(os.rmdir, root + group)
+        program = (
+            "import sys, mapcap; region = mapcap.connect(sys.argv[1]).create('py/placed', size=4096)\n"
+            "print('holds', flush=True); sys.stdin.read()"
+        )
+        script = f'echo $$ > {root}{group}/cgroup.procs && exec "$@"'
+        with subprocess.Popen(
+            ["sh", "-c", script, "sh", sys.executable, "-c", program, self.socket],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdin is not None and child.stdout is not None
+            self.assertEqual(child.stdout.readline(), "holds\n")
+            info, holders = self.connect().show("py/placed")
+            child.stdin.close()
+        if info.confinement == "clone":
+            self.assertEqual([(one.unit, one.container, one.cgroup) for one in holders], [("", "", group)])
+
     def test_a_published_region_says_so_and_is_written_no_more(self) -> None:
         broker = self.connect()
         with broker.create("py/published", size=4096) as region:

@@ -50,6 +50,16 @@ TEST(PeerLabelTest, AContainerIsTheFirstTwelveDigitsOfItsId) {
   EXPECT_EQ(named("/x/" + kId + "0").container, "") << "65 digits are none";
 }
 
+TEST(PeerLabelTest, IsToldInTheMostExactWordThatThereIs) {
+  const auto told = [](const std::string& cgroup) { return in_its_place(named(cgroup)); };
+  EXPECT_EQ(told("/system.slice/a.service"), " in unit a.service");
+  EXPECT_EQ(told("/system.slice/docker-" + std::string(64, '0') + ".scope"), " in container 000000000000");
+  EXPECT_EQ(told("/system.slice/a.service/" + std::string(64, '0')), " in container 000000000000");
+  EXPECT_EQ(told("/x/\x1by"), " in cgroup /x/?y");
+  EXPECT_EQ(told("/"), "");
+  EXPECT_EQ(told(""), "");
+}
+
 TEST(PeerLabelTest, OnlyTheProcessOfThePidfdIsLookedAt) {
   const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
   ASSERT_TRUE(self.valid());

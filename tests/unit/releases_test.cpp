@@ -89,6 +89,34 @@ TEST(Grants, HoldersAreCountedAsTheyComeAndGo) {
   EXPECT_EQ(grants.one_of(5), nullptr);
 }
 
+TEST(Grants, HoldersAreToldApartByWhereTheyRan) {
+  const auto at = [](const std::string& cgroup, const std::string& program) {
+    policy::PeerLabel label;
+    label.program = program;
+    label.cgroup = cgroup;
+    policy::name_cgroup(label);
+    return std::make_shared<const policy::PeerLabel>(std::move(label));
+  };
+  Grants grants;
+  grants.add({1, Access::read_only, 5, {}, at("/system.slice/a.service", "one")});
+  grants.add({2, Access::read_only, 5, {}, at("/system.slice/a.service/below", "two")});
+  grants.add({3, Access::read_only, 5, {}, at("/system.slice/b.service", "one")});
+  grants.add({4, Access::read_only, 5, {}});
+  grants.add({5, Access::read_only, 5, {}, at("/", "one")});
+  grants.add({6, Access::read_write, 5, {}, at("/plain", "one")});
+  grants.add({7, Access::read_only, 6, {}, at("/plain", "one")});
+  std::vector<std::size_t> counts;
+  for (const auto& [holder, ids] : grants.holders()) counts.push_back(ids.size());
+  // Of user 5 nowhere, in a, in b, and to write; then user 6.
+  EXPECT_EQ(counts, (std::vector<std::size_t>{2, 2, 1, 1, 1}));
+  EXPECT_EQ(grants.held_by(5), 6U);
+  EXPECT_EQ(grants.held_by(6), 1U);
+  EXPECT_EQ(grants.held_by(7), 0U);
+  EXPECT_EQ(grants.one_of(6)->id, 7U);
+  for (confine::GrantId id = 1; id <= 7; ++id) grants.remove(id);
+  EXPECT_TRUE(grants.holders().empty());
+}
+
 TEST(Grants, WhoWaitsForTheLastIsNotWokenForEach) {
   test::LoopHarness harness;
   Directory directory;

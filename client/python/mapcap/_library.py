@@ -13,6 +13,7 @@ NAME_ROOM = 257
 POOL_ROOM = 65
 ENDPOINT_ROOM = 65
 REASON_ROOM = 257
+PLACE_ROOM = 257
 PATH_ROOM = 257
 UNLIMITED = (1 << 64) - 1
 SEAL_OF_POOL = -1
@@ -77,6 +78,9 @@ class HolderInfo(Structure):
         ("count", c_uint32),
         ("endpoint", c_char * ENDPOINT_ROOM),
         ("ended", c_int),
+        ("unit", c_char * PLACE_ROOM),
+        ("container", c_char * PLACE_ROOM),
+        ("cgroup", c_char * PLACE_ROOM),
     ]
 
 

@@ -86,6 +86,12 @@ class Holder:
     """The endpoint whose number `uid` is; empty: none."""
     ended: bool
     """That endpoint has ended, and these grants stay with whoever has them."""
+    unit: str
+    """Where whoever got them ran when he connected, a label and no authority: "postgresql.service"; empty: not known."""
+    container: str
+    """The first 12 digits of its id; empty: in none, or not known."""
+    cgroup: str
+    """The path, where it is neither."""
 
 
 @dataclass(frozen=True)
@@ -351,6 +357,9 @@ def holder_from(raw: Any) -> Holder:
         count=raw.count,
         endpoint=_library.text(raw.endpoint),
         ended=bool(raw.ended),
+        unit=_library.text(raw.unit),
+        container=_library.text(raw.container),
+        cgroup=_library.text(raw.cgroup),
     )
 
 

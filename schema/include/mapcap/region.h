@@ -50,13 +50,18 @@ struct RegionInfo {
   bool operator==(const RegionInfo&) const = default;
 };
 
-/// Grants of one region that one user holds.
+/// Grants of one region that one user holds, got from one place.
 struct Holder {
   std::uint32_t uid = 0;
   Access rights = Access::read_only;
   std::uint32_t count = 0;
   std::string endpoint{};  ///< The endpoint whose number `uid` is; empty: none.
   bool ended = false;      ///< That endpoint has ended, and these grants stay with whoever has them.
+  /// Where whoever got them ran when he connected, for people and no authority; each empty: not that, or not known (the broker
+  /// was started since, or the kernel or the broker does not tell).
+  std::string unit{};       ///< "postgresql.service"; at most 128 bytes, longer ones end in "...".
+  std::string container{};  ///< The first 12 digits of its id.
+  std::string cgroup{};     ///< Where it is neither: the path, at most 256 bytes.
   bool operator==(const Holder&) const = default;
 };
 
