@@ -196,7 +196,8 @@ Issuer::~Issuer() {
     std::unique_lock lock(queue_->mutex);
     queue_->loop = nullptr;
     queue_->work.clear();
-    queue_->ahead.clear();
+    // What is made ahead goes with the queue, and so with the thread where that hangs: what was begun takes names away at
+    // its end, which waits for an open that hangs in the keeper.
     idle = queue_->changed.wait_for(lock, kFarewell, [this] { return !queue_->busy; });
   }
   queue_->changed.notify_all();

@@ -228,9 +228,10 @@ bool KeeperClient::tell(const wire::Head& head) {
   // What undoes something must get there in the end; what does something may be refused.
   if (head.kind == Kind::backed) {
     if (!serving_ || !unsent_.empty()) return false;
-    std::erase(unbacked_, head.region);
-    auto sent = schema::send(line_->socket.borrow(), wire::packet(head));
-    return sent && sent.value();
+    const auto sent = schema::send(line_->socket.borrow(), wire::packet(head));
+    if (!sent || !sent.value()) return false;
+    std::erase(unbacked_, head.region);  // What it was told takes the place of what it was to forget.
+    return true;
   }
   unsent_.push_back(head);
   send_unsent();
@@ -279,19 +280,22 @@ void KeeperClient::tell_waiters() {
 
 KeeperClient::Sent KeeperClient::send_forgotten() {
   const auto send_of = [this](Kind many, Kind one, std::vector<std::uint64_t>& regions) {
-    while (!regions.empty()) {
+    std::span<const std::uint64_t> left(regions);
+    Sent all = Sent::all;
+    while (!left.empty() && all == Sent::all) {
       // One of an earlier version is told of each.
-      const std::size_t count = forgets_many_ ? std::min(regions.size(), wire::kRegionsPerPacket) : 1;
-      const std::span<const std::uint64_t> some(regions.data(), count);
-      auto sent =
-          schema::send(line_->socket.borrow(), forgets_many_ ? wire::packet_about(many, some)
-                                                             : wire::packet({one, 0, regions.front(), 0}));
-      if (!sent) return Sent::failed;
-      if (!sent.value()) return Sent::full;
-      regions.erase(regions.begin(), regions.begin() + static_cast<std::ptrdiff_t>(count));
-      tell_waiters();
+      const std::size_t count = forgets_many_ ? std::min(left.size(), wire::kRegionsPerPacket) : 1;
+      const auto sent =
+          schema::send(line_->socket.borrow(), forgets_many_ ? wire::packet_about(many, left.first(count))
+                                                             : wire::packet({one, 0, left.front(), 0}));
+      if (!sent || !sent.value()) all = sent ? Sent::full : Sent::failed;
+      if (all == Sent::all) left = left.subspan(count);
     }
-    return Sent::all;
+    const std::size_t told = regions.size() - left.size();
+    if (told == 0) return all;
+    regions.erase(regions.begin(), regions.begin() + static_cast<std::ptrdiff_t>(told));
+    tell_waiters();
+    return all;
   };
   const Sent sent = send_of(Kind::drop_many, Kind::drop, dropped_);
   return sent == Sent::all ? send_of(Kind::unbacked_many, Kind::unbacked, unbacked_) : sent;

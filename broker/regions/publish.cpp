@@ -272,14 +272,20 @@ Task<void> Regions::resume_publish(RegionId id) {
   (void)co_await record_published(id);
 }
 
-/// The memory can be written no more, and the ledger has refused to say so.
+/// The memory can be written no more, and the ledger has refused to say so. As long as there is a region: what ends it
+/// asks the same ledger, and where that refuses too the region lives on.
 Task<void> Regions::record_later(RegionId id) {
   for (;;) {
     co_await parts_.loop.sleep(kRecordAgain);  // What is wrong with the ledger is told already.
-    const Region* region = parts_.directory.find(id);
-    if (region == nullptr || region->record.state != RegionState::live || region->published) co_return;
-    const Result<void> done = co_await record_published(id);
-    if (done) co_return;
+    Region* region = parts_.directory.find(id);
+    if (region == nullptr) co_return;
+    if (!region->published && region->record.state != RegionState::live) continue;
+    if (!region->published) (void)co_await record_published(id);
+    region = parts_.directory.find(id);
+    if (region == nullptr) co_return;
+    if (!region->published) continue;
+    region->recording_later = false;
+    co_return;
   }
 }
 

@@ -222,6 +222,7 @@ Task<Result<void>> Reclaim::mark(RegionId id, RegionState state) {
   region = parts_.directory.find(id);
   if (!written) {
     region->record.state = before;
+    region->hurry = false;  // That was said of this drain, not of the next.
     region->changed->notify();
   }
   co_return written;

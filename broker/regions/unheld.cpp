@@ -36,6 +36,7 @@ Task<Result<bool>> Reclaim::end_unheld(RegionId id) {
   region = parts_.directory.find(id);
   if (!erased) {
     region->record.state = RegionState::live;
+    region->hurry = false;
     region->changed->notify();
     co_return erased.error();
   }
