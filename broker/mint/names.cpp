@@ -65,7 +65,8 @@ class Names final : public policy::NameService {
   }
   std::vector<std::uint32_t> groups_of(const policy::Account& account) override {
     Result<std::string> listed = text_of(ask(Kind::groups_of, account.gid, account.name));
-    if (!listed || listed.value().size() % sizeof(std::uint32_t) != 0) return {account.gid};
+    if (!listed || listed.value().empty() || listed.value().size() % sizeof(std::uint32_t) != 0)
+      return {account.gid};
     std::vector<std::uint32_t> groups(listed.value().size() / sizeof(std::uint32_t));
     std::memcpy(groups.data(), listed.value().data(), listed.value().size());
     return groups;

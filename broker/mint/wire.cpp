@@ -71,6 +71,7 @@ std::size_t descriptors_of(Kind kind) {
 
 void put_ids(Ids& into, std::span<const std::int32_t> ids) {
   into.fill('\0');
+  if (ids.empty()) return;  // memcpy takes no null pointer, however little it copies.
   std::memcpy(into.data(), ids.data(), std::min(ids.size_bytes(), into.size()));
 }
 
