@@ -5,10 +5,14 @@
 
 #include "base/units.h"
 #include "policy/match.h"
+#include "policy/place.h"
 
 namespace mapcap::policy {
 
 namespace {
+
+/// Bytes of an answer in which it is told where else it is denied, before it says that there are more.
+constexpr std::size_t kMostOfPlaces = 400;
 
 /// What decides first, then the closest.
 void tell_rules(schema::Explained& told, const Policy& policy, const Subject& subject, const Action& action) {
@@ -28,6 +32,25 @@ void tell_rules(schema::Explained& told, const Policy& policy, const Subject& su
                           applies ? "" : why_not(*rule, part, action)});
   }
   told.more = static_cast<std::uint32_t>(rules.size() - told.rules.size());
+}
+
+/// What is explained is explained of somebody who runs nowhere in particular. Who runs where a rule denies it is denied.
+void tell_places(schema::Explained& told, const Policy& policy, const Subject& subject,
+                 const Action& action) {
+  if (told.refusal) return;
+  for (const Rule* rule : policy.rules_for(subject)) {
+    if (rule->effect != Effect::deny || !rule->subject.placed()) continue;
+    Rule everywhere = *rule;
+    everywhere.subject.unit.clear();
+    everywhere.subject.cgroup.clear();
+    if (first_mismatch(everywhere, subject, action) != Part::none) continue;
+    told.elsewhere += (told.elsewhere.empty() ? "" : "; ") + ("rule " + rule->where) + " denies it in " +
+                      in_words(rule->subject);
+    if (told.elsewhere.size() > kMostOfPlaces) {
+      told.elsewhere += "; and in others";
+      return;
+    }
+  }
 }
 
 void take_verdict(schema::Explained& told, Result<Permit> verdict) {
@@ -72,6 +95,7 @@ void explain_create(schema::Explained& told, const Policy& policy, const Subject
     told.judged->cache.required = ask.cache.required;
   }
   take_verdict(told, plan ? Result<Permit>(std::move(plan.value().permit)) : Result<Permit>(plan.error()));
+  tell_places(told, policy, subject, judged);
   tell_rules(told, policy, subject, judged);
 }
 
@@ -92,6 +116,7 @@ schema::Explained explain(const Policy& policy, const Subject& subject, const Qu
     action.verb = question.verb;
     if (question.verb == Verb::clone) action.rights = asked.rights.value_or(Access::read_only);
     take_verdict(told, policy.authorize(subject, action));
+    tell_places(told, policy, subject, action);
     tell_rules(told, policy, subject, action);
     return told;
   }
@@ -112,6 +137,7 @@ schema::Explained explain(const Policy& policy, const Subject& subject, const Qu
         {"because", listed ? "its mode " + format_mode(region.mode) + " gives him nothing"
                            : "he may not see it: " + listed.error().sentence});
   }
+  tell_places(told, policy, subject, action);
   tell_rules(told, policy, subject, action);
   return told;
 }

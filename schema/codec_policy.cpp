@@ -131,6 +131,7 @@ Result<Explained> read(wire::Explained::Reader reader) {
   }
   MAPCAP_TRY(explained.rules, read_list<RuleSaid>(reader.getRules(), [](auto one) { return read(one); }));
   explained.more = reader.getMore();
+  MAPCAP_TRY(explained.elsewhere, read_line(reader.getElsewhere(), "explained.elsewhere"));
   return explained;
 }
 void write(const Explained& explained, wire::Explained::Builder builder) {
@@ -150,6 +151,7 @@ void write(const Explained& explained, wire::Explained::Builder builder) {
   write_list(explained.rules, builder.initRules(count_of(explained.rules)),
              [](const auto& one, auto to) { write(one, to); });
   builder.setMore(explained.more);
+  write_line(explained.elsewhere, [&](auto text) { builder.setElsewhere(text); });
 }
 
 }  // namespace mapcap::schema::codec

@@ -527,6 +527,7 @@ struct Explained {
   }
   rules @7 :List(RuleSaid);    # about that user: what decides first, then the closest
   more @8 :UInt32;             # rules that are not told
+  elsewhere @9 :Text;          # of what is allowed: by which rule, and where, it is denied; empty: nowhere
 
   struct RuleSaid {
     place @0 :Text;

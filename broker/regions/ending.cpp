@@ -8,8 +8,7 @@
 #include <set>
 #include <unordered_set>
 
-#include "broker/regions/regions.h"
-#include "broker/wait/slice.h"
+#include "broker/regions/visit_in_pieces.h"
 
 namespace mapcap::broker {
 
@@ -23,22 +22,6 @@ constexpr std::size_t kAtOnce = 64;
 constexpr std::chrono::nanoseconds kLook = 10ms;
 
 }  // namespace
-
-template <typename Visit>
-Task<void> Regions::visit_in_pieces(Visit visit) {
-  Directory::Position position;
-  for (bool more = true; more;) {
-    Slice slice(parts_.loop.time());
-    more = false;
-    parts_.directory.visit_from(position, [&](const Region& region) {
-      position = {region.record.name, region.id().value};
-      visit(region);
-      more = slice.over();
-      return !more;
-    });
-    if (more) co_await parts_.loop.give_way();
-  }
-}
 
 Task<ShutdownResult> Regions::count_volatile() {
   ShutdownResult told;

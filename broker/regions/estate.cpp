@@ -1,7 +1,6 @@
 // What an endpoint leaves when it ends: found in turns, taken away or handed over one by one.
 #include "broker/ledger/strength.h"
-#include "broker/regions/regions.h"
-#include "broker/wait/slice.h"
+#include "broker/regions/visit_in_pieces.h"
 #include "policy/judge.h"
 
 namespace mapcap::broker {
@@ -10,54 +9,28 @@ using policy::Verb;
 
 Task<std::vector<RegionId>> Regions::owned_by(std::uint32_t owner) {
   std::vector<RegionId> owned;
-  Directory::Position position;
-  for (bool more = true; more;) {
-    Slice slice(parts_.loop.time());
-    more = false;
-    parts_.directory.visit_from(position, [&](const Region& region) {
-      position = {region.record.name, region.id().value};
-      if (region.record.owner == owner && region.holds_name()) owned.push_back(region.id());
-      more = slice.over();
-      return !more;
-    });
-    if (more) co_await parts_.loop.give_way();
-  }
+  const auto collect = [&](const Region& region) {
+    if (region.record.owner == owner && region.holds_name()) owned.push_back(region.id());
+  };
+  co_await visit_in_pieces(collect);
   co_return owned;
 }
 
 Task<bool> Regions::owns_any(std::uint32_t owner) {
   bool found = false;
-  Directory::Position position;
-  for (bool more = true; more && !found;) {
-    Slice slice(parts_.loop.time());
-    more = false;
-    parts_.directory.visit_from(position, [&](const Region& region) {
-      position = {region.record.name, region.id().value};
-      found = region.record.owner == owner;
-      more = slice.over();
-      return !found && !more;
-    });
-    if (more) co_await parts_.loop.give_way();
-  }
+  const auto look = [&](const Region& region) { found = found || region.record.owner == owner; };
+  co_await visit_in_pieces(look);
   co_return found;
 }
 
 Task<std::vector<Regions::Opened>> Regions::opened_by(std::uint32_t holder) {
   std::vector<Opened> opened;
-  Directory::Position position;
-  for (bool more = true; more;) {
-    Slice slice(parts_.loop.time());
-    more = false;
-    parts_.directory.visit_from(position, [&](const Region& region) {
-      position = {region.record.name, region.id().value};
-      const std::uint64_t grants = region.grants.held_by(holder);
-      if (grants > 0 && region.record.state == RegionState::live)
-        opened.push_back({region.id(), region.record.name, grants});
-      more = slice.over();
-      return !more;
-    });
-    if (more) co_await parts_.loop.give_way();
-  }
+  const auto collect = [&](const Region& region) {
+    const std::uint64_t grants = region.grants.held_by(holder);
+    if (grants > 0 && region.record.state == RegionState::live)
+      opened.push_back({region.id(), region.record.name, grants});
+  };
+  co_await visit_in_pieces(collect);
   co_return opened;
 }
 

@@ -196,7 +196,7 @@ class Regions {
   [[nodiscard]] bool visible_to(const Region& region, const policy::Subject& subject) const;
   void recover_one(ledger::RegionRecord record, Fd memory);
   void end(RegionId id);
-  /// Each region, in pieces: those that are added meanwhile may be left out.
+  /// Each region, in pieces: those that are added meanwhile may be left out. Its body: visit_in_pieces.h.
   template <typename Visit>
   Task<void> visit_in_pieces(Visit visit);
   struct Crew;

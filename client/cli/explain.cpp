@@ -138,6 +138,7 @@ void print(const PolicyExplainCommand& command, const PolicyAnswer& answer,
     std::cout << " by " << answer.user;
     if (!answer.rule.empty()) std::cout << ", as rule " << answer.rule << " says";
     std::cout << '\n';
+    if (!answer.elsewhere.empty()) std::cout << "but " << answer.elsewhere << '\n';
   }
   if (!open.empty()) std::cout << "left open, and taken as:\n";
   for (const LeftOpen& one : open) {

@@ -93,7 +93,8 @@ std::string json(const PolicyQuestion& question, const PolicyAnswer& answer,
        {"judged", std::move(judged)},
        {"left_open", std::move(left)},
        {"rules", std::move(rules)},
-       {"more", answer.more}});
+       {"more", answer.more},
+       {"elsewhere", maybe(answer.elsewhere)}});
 }
 
 std::string json(const std::vector<policy::Difference>& differences) {

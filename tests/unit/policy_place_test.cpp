@@ -9,6 +9,7 @@
 
 #include "policy/diff.h"
 #include "policy/endpoint.h"
+#include "policy/explain.h"
 #include "policy_test_support.h"
 
 namespace mapcap::policy {
@@ -108,6 +109,24 @@ TEST(PlaceTest, AKernelThatTellsNoneIsToldOf) {
   const auto loaded = load_text(text, "p.toml", accounts);
   ASSERT_FALSE(loaded);
   EXPECT_THAT(loaded.error().sentence, HasSubstr("Linux 6.5"));
+}
+
+// Promise 14: who is told that somebody may is told where he may not.
+TEST(PlaceTest, AnExplanationTellsWhereWhatIsAllowedIsDenied) {
+  const auto policy = load_with_pool(
+      "[[rule]]\nuser=\"alice\"\n"
+      "[[rule]]\nuser=\"alice\"\neffect=\"deny\"\nverbs=[\"open\"]\nunit=\"job.service\"\n");
+  const auto told = [&](Verb verb) {
+    PolicyQuestion asked;
+    asked.region.name = "a/b";
+    Existing region{"a/b", {}};
+    region.owner = alice().uid();
+    return explain(*policy, alice(), {verb, asked, {}, region});
+  };
+  EXPECT_FALSE(told(Verb::open).refusal);
+  EXPECT_EQ(told(Verb::open).elsewhere, "rule p.toml:6 denies it in unit job.service");
+  EXPECT_FALSE(told(Verb::revoke).refusal);
+  EXPECT_EQ(told(Verb::revoke).elsewhere, "") << "the rule is about another verb";
 }
 
 TEST(PlaceTest, ADenyOfOnePlaceShadowsNothing) {

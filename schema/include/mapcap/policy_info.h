@@ -82,6 +82,7 @@ struct PolicyGrounds {
   std::optional<RegionInfo> judged;
   std::vector<RuleSaid> rules;  ///< About the user: the one that decides first, then those that came closest.
   std::uint32_t more = 0;       ///< Rules about the user that are not among them.
+  std::string elsewhere{};  ///< Of what is allowed: by which rule, and where, it is denied. Empty: nowhere.
   bool operator==(const PolicyGrounds&) const = default;
 };
 
